@@ -1,0 +1,87 @@
+package mail
+
+import (
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/binary"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// An Envelope is what MAIL and RCPT said (RFC 5321, section 2.3.1).
+type Envelope struct {
+	// ID names the transaction in the logs of both halves, in Received and in
+	// the reply to the client.
+	ID     string
+	Client Client
+	From   Address
+	To     []Recipient
+	Params
+}
+
+// A Recipient is a forward-path with what its RCPT command said of it.
+type Recipient struct {
+	Address
+}
+
+// Params are the ESMTP parameters of a MAIL command. The zero value says
+// nothing.
+type Params struct {
+	Size int64    // SIZE=, octets that the client announced (RFC 1870); 0: it did not
+	Body BodyType // BODY= (RFC 6152, RFC 3030)
+	UTF8 bool     // SMTPUTF8 (RFC 6531)
+}
+
+// A BodyType is the value of the BODY parameter.
+type BodyType string
+
+// The body types of RFC 6152 and RFC 3030.
+const (
+	Body7Bit   BodyType = "7BIT"
+	Body8Bit   BodyType = "8BITMIME"
+	BodyBinary BodyType = "BINARYMIME"
+)
+
+// A Client is the peer that a message came from, as the session knows it.
+type Client struct {
+	IP    netip.Addr // unmapped; the zero Addr where there is none, as over a UNIX socket
+	Hello string     // the argument of HELO or EHLO, not to be trusted; empty before it
+	ESMTP bool       // it said EHLO or LHLO
+	TLS   string     // version and cipher suite, as "TLSv1.3 TLS_AES_128_GCM_SHA256"; empty: none
+}
+
+// LogValue implements slog.LogValuer.
+func (c Client) LogValue() slog.Value {
+	if !c.IP.IsValid() {
+		return slog.StringValue("local")
+	}
+	return slog.StringValue(c.IP.String())
+}
+
+// idEncoding keeps the order of the octets that it encodes, is free of letters
+// that look alike, and needs no quoting anywhere.
+var idEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+
+// NewID returns a name for a transaction that began at now: unique, of 16
+// letters and digits, and sorted by time.
+func NewID(now time.Time) string {
+	var b [10]byte
+	binary.BigEndian.PutUint64(b[:], uint64(now.UnixMicro())<<8) // 56 bits of microseconds last until 4253
+	_, _ = rand.Read(b[7:])                                      // never fails (crypto/rand)
+	return idEncoding.EncodeToString(b[:])
+}
+
+// Printable returns s with everything but printable ASCII replaced by "?", cut
+// to at most n octets: what a stranger said, made fit for a header field, a
+// reply or a log line.
+func Printable(s string, n int) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+	return s[:min(n, len(s))]
+}
