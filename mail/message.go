@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"slices"
-
 )
 
 // A Source holds the octets of a message as they were received. It does not

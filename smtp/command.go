@@ -1,0 +1,118 @@
+package smtp
+
+import (
+	"strings"
+
+	"postern/mail"
+)
+
+// A Command is a command line: its verb, in upper case, and the rest (RFC 5321,
+// section 2.4 and 4.1.1).
+type Command struct {
+	Verb string
+	Arg  string // without the space before it and the white space after it
+}
+
+// ParseCommand splits a line, which comes without its CRLF.
+func ParseCommand(line []byte) Command {
+	verb, arg, _ := strings.Cut(string(line), " ")
+	return Command{
+		Verb: strings.ToUpper(strings.TrimRight(verb, " \t")),
+		Arg:  strings.Trim(arg, " \t"),
+	}
+}
+
+// A Param is an ESMTP parameter of MAIL or RCPT (RFC 5321, section 4.1.2).
+type Param struct {
+	Key      string // in upper case
+	Value    string
+	HasValue bool // "=" stood behind the key
+}
+
+// ParseMail parses the argument of MAIL: FROM:Reverse-path and parameters. Its
+// errors are replies.
+func ParseMail(arg string) (mail.Address, []Param, error) {
+	path, ok := cutKeyword(arg, "FROM:")
+	if !ok {
+		return mail.Address{}, nil, mail.BadArgument
+	}
+	if rest, ok := strings.CutPrefix(path, "<>"); ok {
+		params, err := parseParams(rest)
+		return mail.Address{}, params, err
+	}
+	addr, rest, ok := parsePath(path)
+	if !ok || addr.Domain == "" {
+		return mail.Address{}, nil, mail.BadSender
+	}
+	params, err := parseParams(rest)
+	return addr, params, err
+}
+
+// ParseRcpt parses the argument of RCPT: TO:Forward-path and parameters. The
+// address is a bare "postmaster", without a domain, where the client said so.
+// Its errors are replies.
+func ParseRcpt(arg string) (mail.Address, []Param, error) {
+	path, ok := cutKeyword(arg, "TO:")
+	if !ok {
+		return mail.Address{}, nil, mail.BadArgument
+	}
+	addr, rest, ok := parsePath(path)
+	if !ok || addr.Domain == "" && !addr.IsPostmaster() {
+		return mail.Address{}, nil, mail.BadRecipient
+	}
+	params, err := parseParams(rest)
+	return addr, params, err
+}
+
+// cutKeyword removes the keyword, and the white space that many clients put
+// behind its colon.
+func cutKeyword(arg, keyword string) (string, bool) {
+	if len(arg) < len(keyword) || !strings.EqualFold(arg[:len(keyword)], keyword) {
+		return "", false
+	}
+	return strings.TrimLeft(arg[len(keyword):], " \t"), true
+}
+
+// parseParams parses what follows a path: parameters, each behind white space.
+func parseParams(rest string) ([]Param, error) {
+	if rest == "" {
+		return nil, nil
+	}
+	if rest[0] != ' ' && rest[0] != '\t' {
+		return nil, mail.BadArgument
+	}
+	var params []Param
+	for _, word := range strings.Fields(rest) {
+		key, value, hasValue := strings.Cut(word, "=")
+		if !isParamKey(key) || hasValue && !isParamValue(value) {
+			return nil, mail.BadArgument
+		}
+		params = append(params, Param{Key: strings.ToUpper(key), Value: value, HasValue: hasValue})
+	}
+	return params, nil
+}
+
+// isParamKey reports whether s is an esmtp-keyword.
+func isParamKey(s string) bool {
+	for i := range len(s) {
+		if !isAlnum(s[i]) && (s[i] != '-' || i == 0) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isParamValue reports whether s is an esmtp-value; RFC 6531, section 3.3, adds
+// UTF-8.
+func isParamValue(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c == '=' || c == 0x7f {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isAlnum(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}

@@ -1,0 +1,362 @@
+// Package smtp is the wire that SMTP and LMTP share: lines, commands, replies
+// and message data, parsed and written, on a connection that flushes when it is
+// about to wait. It knows the grammar of RFC 5321 and its extensions, and
+// nothing of who may send what to whom.
+//
+// Only CRLF ends a line, and only CRLF "." CRLF ends the data (RFC 5321, section
+// 2.3.8 and 4.1.1.4): every other reading lets one message be taken for two.
+package smtp
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"postern/mail"
+)
+
+const (
+	// bufferSize is what is read at once where a peer has much to say.
+	bufferSize = 32 << 10
+	// idleSize is what a connection keeps while it waits for a command. The
+	// batch of a pipelining client mostly fits.
+	idleSize = 256
+	// maxCommand is the longest command line, CRLF included. RFC 5321, section
+	// 4.5.3.1.4, asks for 512 octets, and the extensions for some hundreds more.
+	maxCommand = 4096
+	// maxDiscard is how much of an endless line is read only to stay in step.
+	maxDiscard = 256 << 10
+	// flushSize is how many octets of replies are gathered at most.
+	flushSize = 16 << 10
+)
+
+// What can be wrong with a line. The connection is in step after each of them,
+// but not after ErrEndless.
+var (
+	ErrLineTooLong = errors.New("smtp: line too long")
+	ErrBareNewline = errors.New("smtp: LF without CR")
+	ErrEndless     = errors.New("smtp: no end of line in sight")
+	ErrInterrupted = errors.New("smtp: interrupted while waiting for a command")
+)
+
+// A Conn is one end of an SMTP or LMTP connection. It is used by one goroutine,
+// but for Interrupt and Close. The zero timeouts wait for ever.
+type Conn struct {
+	// ReadTimeout bounds the wait for the next octets, WriteTimeout the
+	// sending of what was gathered (RFC 5321, section 4.5.3.2).
+	ReadTimeout, WriteTimeout time.Duration
+
+	nc   net.Conn
+	buf  *[bufferSize]byte // nil while nothing is buffered and a command is awaited
+	r, w int               // buf[r:w] was received and not yet used
+	out  []byte            // written and not yet sent
+	idle [idleSize]byte
+
+	mu          sync.Mutex
+	waiting     bool // for a command
+	interrupted bool
+}
+
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// NewConn returns a Conn on nc, which it takes over.
+func NewConn(nc net.Conn) *Conn { return &Conn{nc: nc} }
+
+// NetConn returns the connection below.
+func (c *Conn) NetConn() net.Conn { return c.nc }
+
+// Close closes the connection without sending what was gathered. It may be
+// called by any goroutine; only the Conn's own may call Release after it.
+func (c *Conn) Close() error { return c.nc.Close() }
+
+// Release gives the buffers back. The Conn must not be used after it.
+func (c *Conn) Release() {
+	c.releaseBuffer()
+	c.out = nil
+}
+
+// Interrupt makes ReadCommand return ErrInterrupted once, at once if it waits
+// now, else the next time that it would wait. It may be called by any goroutine.
+func (c *Conn) Interrupt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.interrupted = true
+	if c.waiting {
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// Buffered returns how many received octets have not been used yet.
+func (c *Conn) Buffered() int { return c.w - c.r }
+
+// Flush sends what was gathered.
+func (c *Conn) Flush() error {
+	if len(c.out) == 0 {
+		return nil
+	}
+	return c.send(nil)
+}
+
+// send sends what was gathered, and p behind it.
+func (c *Conn) send(p []byte) error {
+	if c.WriteTimeout > 0 {
+		if err := c.nc.SetWriteDeadline(time.Now().Add(c.WriteTimeout)); err != nil {
+			return err
+		}
+	}
+	err := c.write(p)
+	c.out = c.out[:0]
+	return err
+}
+
+func (c *Conn) write(p []byte) error {
+	if len(p) == 0 {
+		_, err := c.nc.Write(c.out)
+		return err
+	}
+	both := net.Buffers{c.out, p}
+	_, err := both.WriteTo(c.nc)
+	return err
+}
+
+// ReadCommand waits for a command line and returns it. After ErrLineTooLong and
+// ErrBareNewline the next command can be read.
+func (c *Conn) ReadCommand() (Command, error) {
+	line, err := c.readLine(maxCommand, true)
+	if err != nil {
+		return Command{}, err
+	}
+	return ParseCommand(line), nil
+}
+
+// readLine returns the next line without its CRLF. The line is valid until the
+// next read. If it is longer than limit it is read to its end and forgotten.
+func (c *Conn) readLine(limit int, command bool) ([]byte, error) {
+	seen := 0 // of buf[r:w], octets known to hold no CRLF
+	for {
+		if c.buf != nil {
+			line := c.buf[c.r:c.w]
+			if i := indexCRLF(line, seen); i >= 0 {
+				c.r += i + 2
+				switch line = line[:i]; {
+				case i+2 > limit:
+					return nil, ErrLineTooLong
+				case bytes.IndexByte(line, '\n') >= 0:
+					return nil, ErrBareNewline
+				}
+				return line, nil
+			}
+			if len(line) > limit {
+				return nil, c.discardLine()
+			}
+			seen = max(0, len(line)-1)
+		}
+		if err := c.fill(command && c.Buffered() == 0); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// discardLine reads to the end of a line that is too long.
+func (c *Conn) discardLine() error {
+	for discarded := 0; discarded < maxDiscard; {
+		rest := c.buf[c.r:c.w]
+		if i := indexCRLF(rest, 0); i >= 0 {
+			c.r += i + 2
+			return ErrLineTooLong
+		}
+		keep := 0 // a CR at the end may be half of the CRLF
+		if n := len(rest); n > 0 && rest[n-1] == '\r' {
+			keep = 1
+		}
+		discarded += len(rest) - keep
+		c.r = c.w - keep
+		if err := c.fill(false); err != nil {
+			return err
+		}
+	}
+	return ErrEndless
+}
+
+// indexCRLF returns where the first CRLF of b starts, or -1. The first from
+// octets are known to hold none.
+func indexCRLF(b []byte, from int) int {
+	for i := from; i < len(b); i++ {
+		j := bytes.IndexByte(b[i:], '\n')
+		if j < 0 {
+			return -1
+		}
+		if i += j; i > 0 && b[i-1] == '\r' {
+			return i - 1
+		}
+	}
+	return -1
+}
+
+// fill reads more octets behind those that are buffered. Whoever is about to
+// wait for the peer first sends what the peer may be waiting for: so replies
+// are sent just when the input runs dry, a batch of them in one write, and
+// pipelining (RFC 2920) needs no further thought.
+func (c *Conn) fill(command bool) error {
+	if err := c.Flush(); err != nil {
+		return err
+	}
+	if command {
+		return c.fillIdle()
+	}
+	c.makeRoom()
+	if c.w == bufferSize {
+		return ErrLineTooLong // no caller keeps as much in the buffer
+	}
+	if err := c.setReadDeadline(); err != nil {
+		return err
+	}
+	n, err := c.nc.Read(c.buf[c.w:])
+	c.w += n
+	if n > 0 {
+		return nil // an error comes again with the next read
+	}
+	return noProgress(err)
+}
+
+// fillIdle waits for a command with as little memory as can be: most
+// connections do nothing else for most of their lives.
+func (c *Conn) fillIdle() error {
+	c.releaseBuffer()
+	if cap(c.out) > idleSize {
+		c.out = nil
+	}
+	if err := c.beginWait(); err != nil {
+		return err
+	}
+	n, err := c.nc.Read(c.idle[:])
+	interrupted := c.endWait()
+	if n == 0 && interrupted && errors.Is(err, os.ErrDeadlineExceeded) {
+		return ErrInterrupted
+	}
+	if n == 0 {
+		return noProgress(err)
+	}
+	c.makeRoom()
+	c.w = copy(c.buf[:], c.idle[:n])
+	return nil
+}
+
+func (c *Conn) beginWait() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.interrupted {
+		c.interrupted = false
+		return ErrInterrupted
+	}
+	c.waiting = true
+	return c.setReadDeadline()
+}
+
+func (c *Conn) endWait() (interrupted bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = false
+	interrupted = c.interrupted
+	c.interrupted = false
+	return interrupted
+}
+
+func (c *Conn) setReadDeadline() error {
+	if c.ReadTimeout <= 0 {
+		return c.nc.SetReadDeadline(time.Time{})
+	}
+	return c.nc.SetReadDeadline(time.Now().Add(c.ReadTimeout))
+}
+
+// makeRoom sees to it that there is a buffer with room at its end.
+func (c *Conn) makeRoom() {
+	switch {
+	case c.buf == nil:
+		c.buf = buffers.Get().(*[bufferSize]byte)
+		c.r, c.w = 0, 0
+	case c.r == c.w:
+		c.r, c.w = 0, 0
+	case c.w == bufferSize:
+		c.w = copy(c.buf[:], c.buf[c.r:c.w])
+		c.r = 0
+	}
+}
+
+func (c *Conn) releaseBuffer() {
+	if c.buf != nil {
+		buffers.Put(c.buf)
+		c.buf, c.r, c.w = nil, 0, 0
+	}
+}
+
+func noProgress(err error) error {
+	if err == nil {
+		return io.ErrNoProgress
+	}
+	return err
+}
+
+// WriteReply gathers r, to be sent when the peer is waited for.
+func (c *Conn) WriteReply(r mail.Reply) error {
+	c.out = AppendReply(c.out, r)
+	return c.flushIfFull()
+}
+
+// WriteLine gathers a command or reply line; it adds the CRLF.
+func (c *Conn) WriteLine(line string) error {
+	c.out = append(append(c.out, line...), '\r', '\n')
+	return c.flushIfFull()
+}
+
+func (c *Conn) flushIfFull() error {
+	if len(c.out) < flushSize {
+		return nil
+	}
+	return c.Flush()
+}
+
+// ErrEarlyData says that the peer sent something in the clear behind STARTTLS,
+// which must not be taken for something said under TLS.
+var ErrEarlyData = errors.New("smtp: data in the clear behind STARTTLS")
+
+// StartTLS sends what was gathered and continues under TLS as the server (RFC
+// 3207, section 4). On an error the connection is good for nothing.
+func (c *Conn) StartTLS(ctx context.Context, config *tls.Config) error {
+	if c.Buffered() > 0 {
+		return ErrEarlyData
+	}
+	if err := c.Flush(); err != nil {
+		return err
+	}
+	if err := c.nc.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	conn := tls.Server(c.nc, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("smtp: TLS handshake: %w", err)
+	}
+	c.releaseBuffer()
+	c.nc = conn
+	return nil
+}
+
+// TLS describes the TLS layer, as "TLSv1.3 TLS_AES_128_GCM_SHA256"; it returns
+// "" where there is none.
+func (c *Conn) TLS() string {
+	conn, ok := c.nc.(*tls.Conn)
+	if !ok {
+		return ""
+	}
+	state := conn.ConnectionState()
+	version := "TLSv" + strings.TrimPrefix(tls.VersionName(state.Version), "TLS ")
+	return version + " " + tls.CipherSuiteName(state.CipherSuite)
+}
