@@ -98,7 +98,9 @@ func (r Reply) OK() bool { return r.Code/100 == 2 }
 func (r Reply) Temporary() bool { return r.Code/100 == 4 }
 
 // Closes reports whether the server closes the connection after r.
-func (r Reply) Closes() bool { return r.Code == Bye.Code || r.Code == ShuttingDown.Code }
+func (r Reply) Closes() bool {
+	return r.Code == Bye.Code || r.Code == ShuttingDown.Code || r.Is(EarlyTalker)
+}
 
 // Error implements error: the reply as it is sent, and its cause.
 func (r Reply) Error() string {

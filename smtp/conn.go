@@ -55,6 +55,7 @@ type Conn struct {
 	ReadTimeout, WriteTimeout time.Duration
 
 	nc   net.Conn
+	end  time.Time         // when all reading ends, however busy the peer is; zero: never
 	buf  *[bufferSize]byte // nil while nothing is buffered and a command is awaited
 	r, w int               // buf[r:w] was received and not yet used
 	out  []byte            // written and not yet sent
@@ -270,11 +271,19 @@ func (c *Conn) endWait() (interrupted bool) {
 	return interrupted
 }
 
+// Limit sets the time at which reading ends, even if the peer sends an octet
+// now and then. The zero Time takes the limit away.
+func (c *Conn) Limit(end time.Time) { c.end = end }
+
 func (c *Conn) setReadDeadline() error {
-	if c.ReadTimeout <= 0 {
-		return c.nc.SetReadDeadline(time.Time{})
+	var deadline time.Time
+	if c.ReadTimeout > 0 {
+		deadline = time.Now().Add(c.ReadTimeout)
 	}
-	return c.nc.SetReadDeadline(time.Now().Add(c.ReadTimeout))
+	if !c.end.IsZero() && (deadline.IsZero() || c.end.Before(deadline)) {
+		deadline = c.end
+	}
+	return c.nc.SetReadDeadline(deadline)
 }
 
 // makeRoom sees to it that there is a buffer with room at its end.

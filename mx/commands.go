@@ -1,0 +1,119 @@
+package mx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"postern/mail"
+	"postern/smtp"
+)
+
+// mail begins a transaction (RFC 5321, section 4.1.1.2).
+func (s *session) mail(arg string) mail.Reply {
+	if s.client.Hello == "" || s.tx != nil {
+		return mail.BadSequence
+	}
+	from, params, err := smtp.ParseMail(arg)
+	if err != nil {
+		return mail.ReplyTo(err)
+	}
+	if !from.IsASCII() {
+		return mail.NonASCIIAddress
+	}
+	env := mail.Envelope{From: from, Client: s.client}
+	if env.Params, err = s.offer().MailParams(params); err != nil {
+		return s.refused(env, mail.ReplyTo(err))
+	}
+	if s.srv.Space != nil {
+		if err := s.srv.Space(); err != nil {
+			return s.refused(env, mail.ReplyTo(err))
+		}
+	}
+	now := time.Now()
+	env.ID = mail.NewID(now)
+	s.tx = &transaction{env: env, began: now, directory: s.srv.Directory()}
+	return mail.SenderOK
+}
+
+// rcpt adds a recipient (RFC 5321, section 4.1.1.3), if the next hop takes mail
+// for a mailbox that it stands for.
+func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
+	if s.tx == nil {
+		return mail.BadSequence
+	}
+	to, params, err := smtp.ParseRcpt(arg)
+	if err != nil {
+		return mail.ReplyTo(err)
+	}
+	if !to.IsASCII() {
+		return mail.NonASCIIAddress
+	}
+	if err := s.offer().RcptParams(params); err != nil {
+		return mail.ReplyTo(err)
+	}
+	if len(s.tx.rcpts) >= s.srv.MaxRecipients {
+		return mail.TooManyRecipients
+	}
+	mailboxes, err := s.tx.directory.Expand(to)
+	if err == nil {
+		mailboxes, err = s.verifyAny(ctx, mailboxes)
+	}
+	if err != nil {
+		return s.refused(s.tx.env, mail.ReplyTo(err), to)
+	}
+	s.tx.add(to, mailboxes)
+	return mail.RecipientOK
+}
+
+// verifyAny asks the next hop about each mailbox, and returns those that mail is
+// to be sent to: all but the ones that are refused for good, if any is taken.
+// One that is refused for now goes along, and is asked again with the message.
+func (s *session) verifyAny(ctx context.Context, mailboxes []mail.Address) ([]mail.Address, error) {
+	var (
+		left  []mail.Address
+		taken bool
+		errs  []mail.Reply
+	)
+	for _, m := range mailboxes {
+		err := s.srv.Next.Verify(ctx, &s.tx.env, mail.Recipient{Address: m})
+		reply := mail.ReplyTo(err)
+		switch {
+		case err == nil:
+			taken = true
+			left = append(left, m)
+			continue
+		case reply.Temporary():
+			left = append(left, m)
+		case len(mailboxes) > 1:
+			s.srv.Log.Warn("a member of an alias is refused", "id", s.tx.env.ID, "to", m, "reply", reply)
+		}
+		errs = append(errs, reply.Because(errors.Join(reply.Err, fmt.Errorf("verify %v", m))))
+	}
+	if !taken {
+		return nil, mail.Worst(errs)
+	}
+	return left, nil
+}
+
+// add accepts a recipient, whose mailboxes join those of the envelope.
+func (tx *transaction) add(to mail.Address, mailboxes []mail.Address) {
+	r := recipient{addr: to}
+	for _, m := range mailboxes {
+		i := slices.IndexFunc(tx.env.To, func(known mail.Recipient) bool { return known.Address == m })
+		if i < 0 {
+			i = len(tx.env.To)
+			tx.env.To = append(tx.env.To, mail.Recipient{Address: m})
+		}
+		r.members = append(r.members, i)
+	}
+	tx.rcpts = append(tx.rcpts, r)
+}
+
+// refused records that MAIL or RCPT was refused, and returns the reply.
+func (s *session) refused(env mail.Envelope, reply mail.Reply, to ...mail.Address) mail.Reply {
+	s.record(mail.Outcome{Event: mail.Refused, ID: env.ID, From: env.From, To: to, Size: env.Size, Reply: reply})
+	return reply
+}

@@ -1,0 +1,245 @@
+package mx
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"time"
+
+	"postern/mail"
+	"postern/smtp"
+)
+
+// A session is one connection of a client, and belongs to one goroutine.
+type session struct {
+	srv    *Server
+	conn   *smtp.Conn
+	client mail.Client
+	errors int // commands out of order or not understood
+
+	// tx is the transaction: begun by MAIL, ended by setting it to nil. All
+	// that belongs to one message hangs on it, and nothing else does.
+	tx *transaction
+}
+
+// A transaction is what MAIL and RCPT said, and whom it is for.
+type transaction struct {
+	env       mail.Envelope // To: the mailboxes, as the next hop is to hear them, each once
+	began     time.Time
+	directory Directory
+	rcpts     []recipient // in the order of their RCPT
+}
+
+// A recipient is one that the client was told is fine.
+type recipient struct {
+	addr    mail.Address
+	members []int // the mailboxes that it stands for, as indexes of env.To
+}
+
+// Two replies are none: all was said already, and nothing can be said any more.
+var (
+	saidAll = mail.Reply{Code: 0}
+	hungUp  = mail.Reply{Code: -1}
+)
+
+// serve speaks with the client until one of the two has enough: write a reply,
+// read a command, handle it.
+func (s *session) serve(ctx context.Context) error {
+	reply := s.greet()
+	for {
+		switch reply.Code {
+		case hungUp.Code:
+			return reply.Err
+		case saidAll.Code:
+		default:
+			if err := s.conn.WriteReply(reply); err != nil {
+				return err
+			}
+		}
+		if reply.Closes() {
+			return s.conn.Flush()
+		}
+		cmd, err := s.readCommand(ctx)
+		switch {
+		case err == nil:
+			reply = s.handle(ctx, cmd)
+		case errors.Is(err, smtp.ErrInterrupted):
+			reply = mail.ShuttingDown
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			reply = mail.IdleTooLong
+		case errors.Is(err, smtp.ErrLineTooLong):
+			reply = mail.LineTooLong
+		case errors.Is(err, smtp.ErrBareNewline):
+			reply = mail.BadLine
+		case errors.Is(err, smtp.ErrEndless):
+			reply = mail.TooManyErrors
+		default:
+			return err
+		}
+		reply = s.countErrors(reply)
+	}
+}
+
+// readCommand waits for a command. At shutdown a session with a transaction
+// goes on with it for as long as the server lets it.
+func (s *session) readCommand(ctx context.Context) (smtp.Command, error) {
+	for {
+		cmd, err := s.conn.ReadCommand()
+		if errors.Is(err, smtp.ErrInterrupted) && s.tx != nil && ctx.Err() == nil {
+			continue
+		}
+		if err == nil && s.tx == nil && s.srv.stopping.Load() {
+			return cmd, smtp.ErrInterrupted
+		}
+		return cmd, err
+	}
+}
+
+// countErrors ends the session of a client that does not speak SMTP. A refused
+// recipient is no error of the client's: good servers carry old lists.
+func (s *session) countErrors(reply mail.Reply) mail.Reply {
+	switch reply.Code {
+	case 500, 501, 502, 503, 555:
+		s.errors++
+	}
+	if s.srv.MaxErrors > 0 && s.errors > s.srv.MaxErrors {
+		s.record(mail.Outcome{Event: mail.Connection, Reply: mail.TooManyErrors.Because(reply)})
+		return mail.TooManyErrors
+	}
+	return reply
+}
+
+// handle answers one command. The switch is the table of contents: what is not
+// in it is not spoken.
+func (s *session) handle(ctx context.Context, cmd smtp.Command) mail.Reply {
+	switch cmd.Verb {
+	case "EHLO", "HELO":
+		return s.hello(cmd)
+	case "STARTTLS":
+		return s.startTLS(ctx, cmd.Arg)
+	case "MAIL":
+		return s.mail(cmd.Arg)
+	case "RCPT":
+		return s.rcpt(ctx, cmd.Arg)
+	case "DATA":
+		return s.data(ctx, cmd.Arg)
+	case "RSET":
+		return s.reset(cmd.Arg)
+	case "NOOP":
+		return mail.Accepted
+	case "VRFY":
+		return s.verify(cmd.Arg)
+	case "HELP":
+		return mail.Help
+	case "QUIT":
+		return s.quit(cmd.Arg)
+	case "EXPN", "AUTH", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML":
+		return mail.NotImplemented
+	}
+	return mail.BadCommand
+}
+
+// greet returns the first reply (RFC 5321, section 3.1).
+func (s *session) greet() mail.Reply {
+	if s.srv.stopping.Load() {
+		return mail.ShuttingDown
+	}
+	return mail.Reply{Code: 220, Text: s.srv.Hostname + " ESMTP Postern"}
+}
+
+// offer returns what this session may use.
+func (s *session) offer() smtp.Offer {
+	if !s.client.ESMTP {
+		return smtp.Offer{}
+	}
+	return smtp.Offer{
+		Pipelining:  true,
+		EightBit:    true,
+		Status:      true,
+		StartTLS:    s.srv.TLS != nil && s.client.TLS == "",
+		SizeOffered: true,
+		Size:        s.srv.MaxSize,
+	}
+}
+
+// hello answers EHLO and HELO, which also end a transaction (RFC 5321, section
+// 4.1.4). What the client calls itself is written down and never a reason to
+// refuse it.
+func (s *session) hello(cmd smtp.Command) mail.Reply {
+	if cmd.Arg == "" {
+		return mail.BadArgument
+	}
+	s.tx = nil
+	s.client.Hello = cmd.Arg
+	s.client.ESMTP = cmd.Verb == "EHLO"
+	lines := append([]string{s.srv.Hostname}, s.offer().Keywords()...)
+	return mail.Reply{Code: 250, Text: strings.Join(lines, "\n")}
+}
+
+// startTLS answers STARTTLS and shakes hands (RFC 3207, section 4). After it the
+// session knows nothing of what was said in the clear.
+func (s *session) startTLS(ctx context.Context, arg string) mail.Reply {
+	switch {
+	case arg != "":
+		return mail.BadArgument
+	case s.srv.TLS == nil:
+		return mail.NotImplemented
+	case s.client.TLS != "" || !s.client.ESMTP:
+		return mail.BadSequence
+	case s.conn.Buffered() > 0:
+		return s.earlyTLSData()
+	}
+	if err := s.conn.WriteReply(mail.ReadyForTLS); err != nil {
+		return hungUp.Because(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.srv.Timeouts.orDefault().Handshake)
+	defer cancel()
+	s.tx = nil
+	s.client = mail.Client{IP: s.client.IP}
+	if err := s.conn.StartTLS(ctx, s.srv.TLS); err != nil {
+		s.record(mail.Outcome{Event: mail.Connection, Reply: mail.TLSUnavailable.Because(err)})
+		return hungUp.Because(err)
+	}
+	s.client.TLS = s.conn.TLS()
+	return saidAll
+}
+
+// earlyTLSData ends the session of a client, or of somebody between it and us,
+// that sent commands in the clear to be taken for said under TLS.
+func (s *session) earlyTLSData() mail.Reply {
+	reply := mail.EarlyTalker.Because(smtp.ErrEarlyData)
+	s.record(mail.Outcome{Event: mail.Connection, Reply: reply})
+	return reply
+}
+
+func (s *session) reset(arg string) mail.Reply {
+	if arg != "" {
+		return mail.BadArgument
+	}
+	s.tx = nil
+	return mail.Accepted
+}
+
+func (s *session) verify(arg string) mail.Reply {
+	if arg == "" {
+		return mail.BadArgument
+	}
+	return mail.CannotVerify
+}
+
+func (s *session) quit(arg string) mail.Reply {
+	if arg != "" {
+		return mail.BadArgument
+	}
+	return mail.Bye
+}
+
+// record tells what ended, with the client that it ended for.
+func (s *session) record(o mail.Outcome) {
+	if s.srv.Record == nil {
+		return
+	}
+	o.Client = s.client
+	s.srv.Record(o)
+}

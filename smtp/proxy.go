@@ -1,0 +1,128 @@
+package smtp
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// ErrNoProxy says that a PROXY header was required and something else came.
+var ErrNoProxy = errors.New("smtp: no PROXY header")
+
+const (
+	proxySignature = "\r\n\r\n\x00\r\nQUIT\n"
+	maxProxyV1     = 107     // CRLF included
+	maxProxyV2     = 4 << 10 // addresses and whatever the proxy adds to them
+)
+
+// ReadProxy reads a PROXY header, version 1 or 2 (the HAProxy PROXY protocol,
+// 2020), with which a proxy says whose connection it passes on. The zero
+// AddrPort means that the proxy speaks for itself (LOCAL, or UNKNOWN). After an
+// error the connection is good for nothing.
+func (c *Conn) ReadProxy() (netip.AddrPort, error) {
+	for c.Buffered() < len(proxySignature) {
+		start := c.peek()
+		if !strings.HasPrefix(proxySignature, string(start)) && !bytes.HasPrefix(start, []byte("PROXY")[:min(len(start), 5)]) {
+			return netip.AddrPort{}, ErrNoProxy
+		}
+		if err := c.fill(false); err != nil {
+			return netip.AddrPort{}, err
+		}
+	}
+	if string(c.peek()[:len(proxySignature)]) == proxySignature {
+		return c.readProxyV2()
+	}
+	line, err := c.readLine(maxProxyV1, false)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("%w: %w", ErrNoProxy, err)
+	}
+	return parseProxyV1(string(line))
+}
+
+// peek returns what was received and not yet used.
+func (c *Conn) peek() []byte {
+	if c.buf == nil {
+		return nil
+	}
+	return c.buf[c.r:c.w]
+}
+
+// readFull fills p.
+func (c *Conn) readFull(p []byte) error {
+	for n := 0; n < len(p); {
+		if c.Buffered() == 0 {
+			if err := c.fill(false); err != nil {
+				return err
+			}
+		}
+		took := copy(p[n:], c.peek())
+		c.r += took
+		n += took
+	}
+	return nil
+}
+
+// parseProxyV1 parses "PROXY TCP4 source destination port port".
+func parseProxyV1(line string) (netip.AddrPort, error) {
+	words := strings.Split(line, " ")
+	if words[0] != "PROXY" || len(words) < 2 {
+		return netip.AddrPort{}, ErrNoProxy
+	}
+	if words[1] == "UNKNOWN" {
+		return netip.AddrPort{}, nil
+	}
+	bad := fmt.Errorf("%w: bad line %q", ErrNoProxy, line)
+	if len(words) != 6 || words[1] != "TCP4" && words[1] != "TCP6" {
+		return netip.AddrPort{}, bad
+	}
+	addr, err := netip.ParseAddr(words[2])
+	if err != nil || addr.Zone() != "" || addr.Is4() != (words[1] == "TCP4") {
+		return netip.AddrPort{}, bad
+	}
+	port, err := strconv.ParseUint(words[4], 10, 16)
+	if err != nil {
+		return netip.AddrPort{}, bad
+	}
+	return netip.AddrPortFrom(addr.Unmap(), uint16(port)), nil
+}
+
+// readProxyV2 reads the binary header, whose signature is in the buffer.
+func (c *Conn) readProxyV2() (netip.AddrPort, error) {
+	var head [16]byte
+	if err := c.readFull(head[:]); err != nil {
+		return netip.AddrPort{}, err
+	}
+	length := int(binary.BigEndian.Uint16(head[14:]))
+	if head[12]>>4 != 2 || length > maxProxyV2 {
+		return netip.AddrPort{}, fmt.Errorf("%w: version %d, %d octets", ErrNoProxy, head[12]>>4, length)
+	}
+	body := make([]byte, length)
+	if err := c.readFull(body); err != nil {
+		return netip.AddrPort{}, err
+	}
+	switch command := head[12] & 0xf; command {
+	case 0: // LOCAL
+		return netip.AddrPort{}, nil
+	case 1: // PROXY
+		return parseProxyV2(head[13], body)
+	default:
+		return netip.AddrPort{}, fmt.Errorf("%w: command %d", ErrNoProxy, command)
+	}
+}
+
+func parseProxyV2(family byte, body []byte) (netip.AddrPort, error) {
+	size := map[byte]int{0x11: 4, 0x21: 16}[family] // TCP over IPv4, over IPv6
+	switch {
+	case family>>4 == 0: // AF_UNSPEC
+		return netip.AddrPort{}, nil
+	case size == 0 || len(body) < 2*size+4:
+		return netip.AddrPort{}, fmt.Errorf("%w: family %#x, %d octets", ErrNoProxy, family, len(body))
+	}
+	addr, _ := netip.AddrFromSlice(body[:size])
+	port := binary.BigEndian.Uint16(body[2*size:])
+	return netip.AddrPortFrom(addr.Unmap(), port), nil
+}
