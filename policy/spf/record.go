@@ -1,0 +1,276 @@
+package spf
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// No record that anybody publishes comes near these bounds. One that exceeds
+// them is a permerror, as what cannot be parsed is.
+const (
+	maxRecord = 16 << 10 // octets
+	maxTerms  = 1024
+)
+
+// A record is an SPF record that was parsed whole: a mistake anywhere in it is
+// found before anything of it is evaluated (RFC 7208, section 4.6).
+type record struct {
+	directives []directive
+	redirect   string // a domain-spec; empty: none
+	exp        string // a domain-spec; empty: none
+	modifiers  int    // of any name
+}
+
+// A mechanism is the kind of a directive (RFC 7208, section 5).
+type mechanism byte
+
+const (
+	all mechanism = iota
+	include
+	a
+	mx
+	ptr
+	ip4
+	ip6
+	exists
+)
+
+// A directive is a qualifier and a mechanism (RFC 7208, section 4.6.1).
+type directive struct {
+	text    string // as published
+	verdict Verdict
+	mechanism
+	spec   string       // the domain-spec; empty: the current domain
+	bits4  int          // of an address that a or mx finds
+	bits6  int          // likewise
+	prefix netip.Prefix // of ip4 and ip6
+}
+
+// isRecord reports whether a TXT record is an SPF record (RFC 7208, section
+// 4.5): its version ends with a space or the record.
+func isRecord(txt string) bool {
+	const version = "v=spf1"
+	return len(txt) >= len(version) && strings.EqualFold(txt[:len(version)], version) &&
+		(len(txt) == len(version) || txt[len(version)] == ' ')
+}
+
+// parseRecord parses the text of an SPF record (RFC 7208, section 12), for which
+// isRecord holds. Its errors are permerrors.
+func parseRecord(text string) (*record, error) {
+	if len(text) > maxRecord {
+		return nil, permerror("record of %d octets is too long", len(text))
+	}
+	if !isVisible(text) {
+		return nil, permerror("record with octets that are not printable ASCII")
+	}
+	text = text[len("v=spf1"):]
+	count := strings.Count(text, " ")
+	if count > maxTerms {
+		return nil, permerror("record with more than %d terms", maxTerms)
+	}
+	rec := &record{directives: make([]directive, 0, count)}
+	for text != "" {
+		var term string
+		term, text, _ = strings.Cut(text, " ")
+		if term == "" {
+			continue
+		}
+		if err := rec.add(term); err != nil {
+			return nil, err
+		}
+	}
+	return rec, nil
+}
+
+// onlyAll reports whether rec says -all and nothing else.
+func (rec *record) onlyAll() bool {
+	return len(rec.directives) == 1 && rec.modifiers == 0 &&
+		rec.directives[0].mechanism == all && rec.directives[0].verdict == Fail
+}
+
+// add parses one term: a modifier if its name is followed by "=", before any ":"
+// or "/" (RFC 7208, section 4.6.1), and else a directive.
+func (rec *record) add(term string) error {
+	if i := strings.IndexAny(term, ":/="); i >= 0 && term[i] == '=' {
+		return rec.addModifier(term[:i], term[i+1:])
+	}
+	d, err := parseDirective(term)
+	if err != nil {
+		return permerror("%s: %v", term, err)
+	}
+	rec.directives = append(rec.directives, d)
+	return nil
+}
+
+// addModifier parses a modifier (RFC 7208, section 6). A known one has a
+// domain-spec, and appears once; an unknown one is ignored if it is well formed.
+func (rec *record) addModifier(name, value string) error {
+	rec.modifiers++
+	var known *string
+	switch strings.ToLower(name) {
+	case "redirect":
+		known = &rec.redirect
+	case "exp":
+		known = &rec.exp
+	default:
+		if !isModifierName(name) {
+			return permerror("%s=%s: not a modifier's name", name, value)
+		}
+		if err := checkMacros(value, explainLetters); err != nil {
+			return permerror("%s=%s: %v", name, value, err)
+		}
+		return nil
+	}
+	if *known != "" {
+		return permerror("%s appears twice", name)
+	}
+	if err := checkDomainSpec(value); err != nil {
+		return permerror("%s=%s: %v", name, value, err)
+	}
+	*known = value
+	return nil
+}
+
+// isModifierName reports whether s is a name of RFC 7208, section 4.6.1.
+func isModifierName(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; !isAlpha(c) && (i == 0 || !isDigit(c) && c != '-' && c != '_' && c != '.') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// parseDirective parses a directive. Its errors say what is wrong with it.
+func parseDirective(term string) (directive, error) {
+	d := directive{text: term, verdict: Pass, bits4: 32, bits6: 128}
+	switch rest := term[1:]; term[0] {
+	case '+':
+		term = rest
+	case '-':
+		d.verdict, term = Fail, rest
+	case '~':
+		d.verdict, term = SoftFail, rest
+	case '?':
+		d.verdict, term = Neutral, rest
+	}
+	name, arg := term, ""
+	if i := strings.IndexAny(term, ":/"); i >= 0 {
+		name, arg = term[:i], term[i:]
+	}
+	var err error
+	switch strings.ToLower(name) {
+	case "all":
+		d.mechanism = all
+		if arg != "" {
+			err = errArgument
+		}
+	case "include":
+		d.mechanism = include
+		d.spec, err = parseSpec(arg)
+	case "exists":
+		d.mechanism = exists
+		d.spec, err = parseSpec(arg)
+	case "ptr":
+		d.mechanism = ptr
+		if arg != "" {
+			d.spec, err = parseSpec(arg)
+		}
+	case "a":
+		d.mechanism = a
+		err = d.parseHosts(arg)
+	case "mx":
+		d.mechanism = mx
+		err = d.parseHosts(arg)
+	case "ip4":
+		d.mechanism = ip4
+		d.prefix, err = parseNetwork(arg, netip.Addr.Is4)
+	case "ip6":
+		d.mechanism = ip6
+		d.prefix, err = parseNetwork(arg, netip.Addr.Is6)
+	default:
+		err = errMechanism
+	}
+	return d, err
+}
+
+// parseSpec parses ":" domain-spec.
+func parseSpec(arg string) (string, error) {
+	spec, ok := strings.CutPrefix(arg, ":")
+	if !ok {
+		return "", errNoDomain
+	}
+	return spec, checkDomainSpec(spec)
+}
+
+// parseHosts parses [ ":" domain-spec ] [ dual-cidr-length ] (RFC 7208, section
+// 5.6). A domain-spec may hold slashes, so the lengths are taken off its end.
+func (d *directive) parseHosts(arg string) error {
+	if rest, length, ok := cutLength(arg); ok && strings.HasSuffix(rest, "/") {
+		if d.bits6, ok = parseLength(length, 128); !ok {
+			return errLength
+		}
+		arg = rest[:len(rest)-1]
+	}
+	if rest, length, ok := cutLength(arg); ok {
+		if d.bits4, ok = parseLength(length, 32); !ok {
+			return errLength
+		}
+		arg = rest
+	}
+	if arg == "" {
+		return nil
+	}
+	var err error
+	d.spec, err = parseSpec(arg)
+	return err
+}
+
+// cutLength takes "/" 1*DIGIT off the end of arg.
+func cutLength(arg string) (rest, length string, ok bool) {
+	i := len(arg)
+	for i > 0 && isDigit(arg[i-1]) {
+		i--
+	}
+	if i == 0 || i == len(arg) || arg[i-1] != '/' {
+		return arg, "", false
+	}
+	return arg[:i-1], arg[i:], true
+}
+
+// parseLength parses the digits of a cidr-length, which begin with 0 only where
+// they are 0.
+func parseLength(s string, limit int) (int, bool) {
+	if s == "" || len(s) > 3 || len(s) > 1 && s[0] == '0' {
+		return 0, false
+	}
+	n := 0
+	for i := range len(s) {
+		if !isDigit(s[i]) {
+			return 0, false
+		}
+		n = 10*n + int(s[i]-'0')
+	}
+	return n, n <= limit
+}
+
+// parseNetwork parses ":" ip4-network [ ip4-cidr-length ], or the same of IPv6
+// (RFC 7208, section 5.6).
+func parseNetwork(arg string, family func(netip.Addr) bool) (netip.Prefix, error) {
+	network, ok := strings.CutPrefix(arg, ":")
+	if !ok {
+		return netip.Prefix{}, errNetwork
+	}
+	network, length, hasLength := strings.Cut(network, "/")
+	addr, err := netip.ParseAddr(network)
+	if err != nil || !family(addr) || addr.Zone() != "" {
+		return netip.Prefix{}, errNetwork
+	}
+	bits := addr.BitLen()
+	if hasLength {
+		if bits, ok = parseLength(length, addr.BitLen()); !ok {
+			return netip.Prefix{}, errLength
+		}
+	}
+	return netip.PrefixFrom(addr, bits), nil
+}
