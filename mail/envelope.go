@@ -24,14 +24,33 @@ type Envelope struct {
 // A Recipient is a forward-path with what its RCPT command said of it.
 type Recipient struct {
 	Address
+	Notify       Notify // NOTIFY= (RFC 3461, section 4.1)
+	OriginalType string // ORCPT= (section 4.2): the address type, as "rfc822"; "" for none
+	Original     string // ORCPT=: the address, decoded
 }
+
+// Notify says when the sender wants to be told of a recipient's fate. The zero
+// Notify leaves it to the servers.
+type Notify uint8
+
+// The values of NOTIFY, to be combined; NotifyNever stands alone.
+const (
+	NotifyNever Notify = 1 << iota
+	NotifySuccess
+	NotifyFailure
+	NotifyDelay
+)
 
 // Params are the ESMTP parameters of a MAIL command. The zero value says
 // nothing.
 type Params struct {
-	Size int64    // SIZE=, octets that the client announced (RFC 1870); 0: it did not
-	Body BodyType // BODY= (RFC 6152, RFC 3030)
-	UTF8 bool     // SMTPUTF8 (RFC 6531)
+	Size       int64    // SIZE=, octets that the client announced (RFC 1870); 0: it did not
+	Body       BodyType // BODY= (RFC 6152, RFC 3030)
+	UTF8       bool     // SMTPUTF8 (RFC 6531)
+	Ret        Ret      // RET= (RFC 3461, section 4.3)
+	EnvelopeID string   // ENVID= (section 4.4), decoded
+	RequireTLS bool     // REQUIRETLS (RFC 8689)
+	PRDR       bool     // PRDR: the client wants to hear a reply for each recipient
 }
 
 // A BodyType is the value of the BODY parameter.
@@ -42,6 +61,15 @@ const (
 	Body7Bit   BodyType = "7BIT"
 	Body8Bit   BodyType = "8BITMIME"
 	BodyBinary BodyType = "BINARYMIME"
+)
+
+// A Ret says how much of a message a failure notice should return.
+type Ret string
+
+// The values of RET.
+const (
+	RetFull    Ret = "FULL"
+	RetHeaders Ret = "HDRS"
 )
 
 // A Client is the peer that a message came from, as the session knows it.

@@ -17,6 +17,12 @@ type Offer struct {
 	StartTLS    bool  // RFC 3207
 	SizeOffered bool  // SIZE, RFC 1870
 	Size        int64 // the largest message; 0: no limit was named
+	Chunking    bool  // RFC 3030, section 2
+	UTF8        bool  // SMTPUTF8, RFC 6531
+	DSN         bool  // RFC 3461
+	PRDR        bool  // draft-hall-prdr: a reply for each recipient
+	RequireTLS  bool  // RFC 8689
+	RcptMax     int   // LIMITS RCPTMAX, RFC 9422; 0: none was named
 }
 
 // Keywords returns the lines that announce o, in a fixed order.
@@ -30,82 +36,15 @@ func (o Offer) Keywords() []string {
 	add(o.Pipelining, "PIPELINING")
 	add(o.SizeOffered, "SIZE "+strconv.FormatInt(o.Size, 10))
 	add(o.StartTLS, "STARTTLS")
+	add(o.RequireTLS, "REQUIRETLS")
 	add(o.EightBit, "8BITMIME")
+	add(o.UTF8, "SMTPUTF8")
+	add(o.Chunking, "CHUNKING")
+	add(o.DSN, "DSN")
+	add(o.PRDR, "PRDR")
+	add(o.RcptMax > 0, "LIMITS RCPTMAX="+strconv.Itoa(o.RcptMax))
 	add(o.Status, "ENHANCEDSTATUSCODES")
 	return lines
-}
-
-// MailParams understands the parameters of MAIL. One that was not offered is
-// refused with 555, one that comes twice or makes no sense with 501 (RFC 5321,
-// section 4.1.1.11), and a size above the limit with 552 (RFC 1870, section 6.1).
-func (o Offer) MailParams(params []Param) (mail.Params, error) {
-	var p mail.Params
-	seen := make(map[string]bool, len(params))
-	for _, param := range params {
-		if seen[param.Key] {
-			return p, mail.BadArgument
-		}
-		seen[param.Key] = true
-		if err := o.mailParam(&p, param); err != nil {
-			return p, err
-		}
-	}
-	return p, nil
-}
-
-func (o Offer) mailParam(p *mail.Params, param Param) error {
-	switch {
-	case param.Key == "SIZE" && o.SizeOffered:
-		size, err := parseSize(param.Value)
-		if err != nil {
-			return err
-		}
-		if o.Size > 0 && size > o.Size {
-			return mail.TooBig
-		}
-		p.Size = size
-	case param.Key == "BODY" && o.EightBit:
-		return parseBody(p, param.Value)
-	default:
-		return mail.BadParameter
-	}
-	return nil
-}
-
-// parseSize parses 1*20DIGIT (RFC 1870, section 6). A number that does not fit
-// is a size all the same, and too big.
-func parseSize(s string) (int64, error) {
-	if len(s) == 0 || len(s) > 20 {
-		return 0, mail.BadArgument
-	}
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return 0, mail.BadArgument
-		}
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil {
-		return 0, mail.TooBig
-	}
-	return n, nil
-}
-
-func parseBody(p *mail.Params, value string) error {
-	for _, body := range []mail.BodyType{mail.Body7Bit, mail.Body8Bit} {
-		if strings.EqualFold(value, string(body)) {
-			p.Body = body
-			return nil
-		}
-	}
-	return mail.BadArgument
-}
-
-// RcptParams understands the parameters of RCPT: none is offered.
-func (o Offer) RcptParams(params []Param) error {
-	if len(params) > 0 {
-		return mail.BadParameter
-	}
-	return nil
 }
 
 // ParseOffer reads the lines of an answer to EHLO or LHLO, after the first.
@@ -131,5 +70,129 @@ func (o *Offer) parseKeyword(line string) {
 	case "SIZE":
 		o.SizeOffered = true
 		o.Size, _ = strconv.ParseInt(arg, 10, 64) // "SIZE" alone names no limit
+	case "CHUNKING":
+		o.Chunking = true
+	case "SMTPUTF8":
+		o.UTF8 = true
+	case "DSN":
+		o.DSN = true
+	case "PRDR":
+		o.PRDR = true
+	case "REQUIRETLS":
+		o.RequireTLS = true
+	case "LIMITS":
+		o.parseLimits(arg)
 	}
+}
+
+func (o *Offer) parseLimits(arg string) {
+	for limit := range strings.FieldsSeq(arg) {
+		key, value, _ := strings.Cut(limit, "=")
+		if n, err := strconv.Atoi(value); err == nil && n > 0 && strings.EqualFold(key, "RCPTMAX") {
+			o.RcptMax = n
+		}
+	}
+}
+
+// MailParams understands the parameters of MAIL. One that was not offered is
+// refused with 555, one that comes twice or makes no sense with 501 (RFC 5321,
+// section 4.1.1.11), and a size above the limit with 552 (RFC 1870, section 6.1).
+func (o Offer) MailParams(params []Param) (mail.Params, error) {
+	var p mail.Params
+	if hasTwins(params) {
+		return p, mail.BadArgument
+	}
+	for _, param := range params {
+		if err := o.mailParam(&p, param); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+func (o Offer) mailParam(p *mail.Params, param Param) (err error) {
+	switch {
+	case param.Key == "SIZE" && o.SizeOffered:
+		p.Size, err = o.parseSize(param.Value)
+	case param.Key == "BODY" && o.EightBit:
+		p.Body, err = oneOf(param.Value, mail.Body7Bit, mail.Body8Bit)
+	case param.Key == "SMTPUTF8" && o.UTF8:
+		p.UTF8, err = flag(param)
+	case param.Key == "RET" && o.DSN:
+		p.Ret, err = oneOf(param.Value, mail.RetFull, mail.RetHeaders)
+	case param.Key == "ENVID" && o.DSN:
+		p.EnvelopeID, err = parseEnvelopeID(param.Value)
+	case param.Key == "REQUIRETLS" && o.RequireTLS:
+		p.RequireTLS, err = flag(param)
+	case param.Key == "PRDR" && o.PRDR:
+		p.PRDR, err = flag(param)
+	default:
+		err = mail.BadParameter
+	}
+	return err
+}
+
+// RcptParams understands the parameters of RCPT, as MailParams does those of
+// MAIL, and stores them in r.
+func (o Offer) RcptParams(params []Param, r *mail.Recipient) (err error) {
+	if hasTwins(params) {
+		return mail.BadArgument
+	}
+	for _, param := range params {
+		switch {
+		case param.Key == "NOTIFY" && o.DSN:
+			r.Notify, err = parseNotify(param.Value)
+		case param.Key == "ORCPT" && o.DSN:
+			r.OriginalType, r.Original, err = parseOriginal(param.Value)
+		default:
+			err = mail.BadParameter
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hasTwins reports whether a parameter comes twice.
+func hasTwins(params []Param) bool {
+	for i := range params {
+		for j := range i {
+			if params[i].Key == params[j].Key {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// parseSize parses 1*20DIGIT (RFC 1870, section 6). A number that does not fit
+// is a size all the same, and too big.
+func (o Offer) parseSize(s string) (int64, error) {
+	if len(s) == 0 || len(s) > 20 || strings.Trim(s, "0123456789") != "" {
+		return 0, mail.BadArgument
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || o.Size > 0 && n > o.Size {
+		return 0, mail.TooBig
+	}
+	return n, nil
+}
+
+// oneOf returns the value that s is, whatever its case.
+func oneOf[T ~string](s string, values ...T) (T, error) {
+	for _, v := range values {
+		if strings.EqualFold(s, string(v)) {
+			return v, nil
+		}
+	}
+	return "", mail.BadArgument
+}
+
+// flag reads a parameter that has no value.
+func flag(p Param) (bool, error) {
+	if p.HasValue {
+		return false, mail.BadArgument
+	}
+	return true, nil
 }

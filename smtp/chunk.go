@@ -1,0 +1,99 @@
+package smtp
+
+import (
+	"bytes"
+	"io"
+	"strings"
+
+	"postern/mail"
+)
+
+// ParseChunk parses the argument of BDAT: chunk-size [ SP "LAST" ] (RFC 3030,
+// section 2). The size is right also where the error only says that it is above
+// every limit; a size that cannot be read at all is negative, and then nobody
+// knows where the next command begins.
+func ParseChunk(arg string) (size int64, last bool, err error) {
+	words := strings.Fields(arg)
+	if len(words) == 0 {
+		return -1, false, mail.BadArgument
+	}
+	size, err = Offer{}.parseSize(words[0])
+	switch {
+	case err != nil:
+		return -1, false, err
+	case len(words) == 1:
+		return size, false, nil
+	case len(words) > 2 || !strings.EqualFold(words[1], "LAST"):
+		return size, false, mail.BadArgument
+	}
+	return size, true, nil
+}
+
+// ReadChunk reads the n octets that follow a BDAT command and writes them to w,
+// but no more than limit. If there are more, or if w fails, it reads them all the
+// same, since they must not be taken for commands, and then returns ErrTooBig or
+// the error of w. After any other error, of which ConnLost tells, the dialogue is
+// over.
+func (c *Conn) ReadChunk(w io.Writer, n, limit int64) error {
+	sink := limitedSink{w: w, limit: limit}
+	for n > 0 {
+		if c.Buffered() == 0 {
+			if err := c.fill(false); err != nil {
+				return &connError{err}
+			}
+		}
+		octets := c.peek()
+		octets = octets[:min(int64(len(octets)), n)]
+		sink.write(octets)
+		c.r += len(octets)
+		n -= int64(len(octets))
+	}
+	return sink.err
+}
+
+// A LineEnder makes a CRLF of every LF without a CR before it, as ReadData does,
+// in what is written through it.
+type LineEnder struct {
+	W    io.Writer
+	Bare bool // there was one
+	last byte
+}
+
+// Write implements io.Writer. It returns len(p) unless W fails.
+func (l *LineEnder) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		n := l.span(rest)
+		if n > 0 {
+			if _, err := l.W.Write(rest[:n]); err != nil {
+				return 0, err
+			}
+			l.last = rest[n-1]
+		}
+		if rest = rest[n:]; len(rest) > 0 { // a bare LF
+			if _, err := l.W.Write(crlf); err != nil {
+				return 0, err
+			}
+			l.Bare, l.last = true, '\n'
+			rest = rest[1:]
+		}
+	}
+	return len(p), nil
+}
+
+// span returns how many octets of p come before the first bare LF.
+func (l *LineEnder) span(p []byte) int {
+	for n := 0; ; {
+		i := bytes.IndexByte(p[n:], '\n')
+		if i < 0 {
+			return len(p)
+		}
+		before := l.last
+		if n+i > 0 {
+			before = p[n+i-1]
+		}
+		if before != '\r' {
+			return n + i
+		}
+		n += i + 1
+	}
+}

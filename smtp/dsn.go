@@ -1,0 +1,126 @@
+package smtp
+
+import (
+	"fmt"
+	"strings"
+
+	"postern/mail"
+)
+
+const (
+	maxEnvelopeID = 100 // octets, encoded (RFC 3461, section 4.4)
+	maxOriginal   = 500 // octets, encoded (RFC 3461, section 4.2)
+)
+
+// notifyWords are the values of NOTIFY (RFC 3461, section 4.1).
+var notifyWords = []struct {
+	word  string
+	value mail.Notify
+}{
+	{"NEVER", mail.NotifyNever},
+	{"SUCCESS", mail.NotifySuccess},
+	{"FAILURE", mail.NotifyFailure},
+	{"DELAY", mail.NotifyDelay},
+}
+
+func parseNotify(s string) (mail.Notify, error) {
+	var n mail.Notify
+	for word := range strings.SplitSeq(s, ",") {
+		value := mail.Notify(0)
+		for _, known := range notifyWords {
+			if strings.EqualFold(word, known.word) {
+				value = known.value
+			}
+		}
+		if value == 0 || n&value != 0 {
+			return 0, mail.BadArgument
+		}
+		n |= value
+	}
+	if n&mail.NotifyNever != 0 && n != mail.NotifyNever {
+		return 0, mail.BadArgument
+	}
+	return n, nil
+}
+
+// formatNotify returns n as it is written behind "NOTIFY=".
+func formatNotify(n mail.Notify) string {
+	var words []string
+	for _, known := range notifyWords {
+		if n&known.value != 0 {
+			words = append(words, known.word)
+		}
+	}
+	return strings.Join(words, ",")
+}
+
+func parseEnvelopeID(s string) (string, error) {
+	id, ok := decodeXtext(s)
+	if !ok || id == "" || len(s) > maxEnvelopeID || strings.Trim(id, printableASCII) != "" {
+		return "", mail.BadArgument
+	}
+	return id, nil
+}
+
+// parseOriginal parses addr-type ";" xtext. An address of type utf-8 may also
+// come as it is (RFC 6533, section 3).
+func parseOriginal(s string) (kind, addr string, err error) {
+	kind, encoded, ok := strings.Cut(s, ";")
+	if !ok || !isParamKey(kind) || len(s) > maxOriginal {
+		return "", "", mail.BadArgument
+	}
+	if strings.EqualFold(kind, "utf-8") {
+		return kind, encoded, nil
+	}
+	addr, ok = decodeXtext(encoded)
+	if !ok || addr == "" {
+		return "", "", mail.BadArgument
+	}
+	return kind, addr, nil
+}
+
+// printableASCII is what an ENVID may consist of once it is decoded.
+const printableASCII = ` !"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_` + "`abcdefghijklmnopqrstuvwxyz{|}~"
+
+// decodeXtext decodes xtext (RFC 3461, section 4): "+" and two upper-case
+// hexadecimal digits stand for an octet.
+func decodeXtext(s string) (string, bool) {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '+':
+			if i+2 >= len(s) || !isUpperHex(s[i+1]) || !isUpperHex(s[i+2]) {
+				return "", false
+			}
+			b.WriteByte(unhex(s[i+1])<<4 | unhex(s[i+2]))
+			i += 2
+		case c < '!' || c > '~' || c == '=':
+			return "", false
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String(), true
+}
+
+// encodeXtext encodes s as xtext.
+func encodeXtext(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c < '!' || c > '~' || c == '+' || c == '=' {
+			fmt.Fprintf(&b, "+%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+func isUpperHex(c byte) bool { return '0' <= c && c <= '9' || 'A' <= c && c <= 'F' }
+
+func unhex(c byte) byte {
+	if c <= '9' {
+		return c - '0'
+	}
+	return c - 'A' + 10
+}
