@@ -37,6 +37,7 @@ var (
 	SenderOK     = Reply{Code: 250, Status: Status{2, 1, 0}, Text: "sender OK"}
 	RecipientOK  = Reply{Code: 250, Status: Status{2, 1, 5}, Text: "recipient OK"}
 	CannotVerify = Reply{Code: 252, Status: Status{2, 5, 0}, Text: "cannot VRFY a user, but will take messages and attempt delivery"}
+	StartReplies = Reply{Code: 353, Text: "a reply for each recipient follows"}
 	StartData    = Reply{Code: 354, Text: "start mail input, end with <CRLF>.<CRLF>"}
 
 	ShuttingDown       = Reply{Code: 421, Status: Status{4, 3, 2}, Text: "shutting down, try again later"}

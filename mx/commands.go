@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"postern/mail"
@@ -20,12 +19,12 @@ func (s *session) mail(arg string) mail.Reply {
 	if err != nil {
 		return mail.ReplyTo(err)
 	}
-	if !from.IsASCII() {
-		return mail.NonASCIIAddress
-	}
 	env := mail.Envelope{From: from, Client: s.client}
 	if env.Params, err = s.offer().MailParams(params); err != nil {
 		return s.refused(env, mail.ReplyTo(err))
+	}
+	if !from.IsASCII() && !env.UTF8 {
+		return s.refused(env, mail.NonASCIIAddress)
 	}
 	if s.srv.Space != nil {
 		if err := s.srv.Space(); err != nil {
@@ -41,28 +40,29 @@ func (s *session) mail(arg string) mail.Reply {
 // rcpt adds a recipient (RFC 5321, section 4.1.1.3), if the next hop takes mail
 // for a mailbox that it stands for.
 func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
-	if s.tx == nil {
+	if s.tx == nil || s.tx.body != nil {
 		return mail.BadSequence
 	}
-	to, params, err := smtp.ParseRcpt(arg)
+	addr, params, err := smtp.ParseRcpt(arg)
 	if err != nil {
 		return mail.ReplyTo(err)
 	}
-	if !to.IsASCII() {
-		return mail.NonASCIIAddress
-	}
-	if err := s.offer().RcptParams(params); err != nil {
+	to := mail.Recipient{Address: addr}
+	if err := s.offer().RcptParams(params, &to); err != nil {
 		return mail.ReplyTo(err)
 	}
-	if len(s.tx.rcpts) >= s.srv.MaxRecipients {
+	switch {
+	case !addr.IsASCII() && !s.tx.env.UTF8:
+		return s.refused(s.tx.env, mail.NonASCIIAddress, addr)
+	case len(s.tx.rcpts) >= s.srv.MaxRecipients:
 		return mail.TooManyRecipients
 	}
-	mailboxes, err := s.tx.directory.Expand(to)
+	mailboxes, err := s.tx.directory.Expand(addr)
 	if err == nil {
 		mailboxes, err = s.verifyAny(ctx, mailboxes)
 	}
 	if err != nil {
-		return s.refused(s.tx.env, mail.ReplyTo(err), to)
+		return s.refused(s.tx.env, mail.ReplyTo(err), addr)
 	}
 	s.tx.add(to, mailboxes)
 	return mail.RecipientOK
@@ -96,20 +96,6 @@ func (s *session) verifyAny(ctx context.Context, mailboxes []mail.Address) ([]ma
 		return nil, mail.Worst(errs)
 	}
 	return left, nil
-}
-
-// add accepts a recipient, whose mailboxes join those of the envelope.
-func (tx *transaction) add(to mail.Address, mailboxes []mail.Address) {
-	r := recipient{addr: to}
-	for _, m := range mailboxes {
-		i := slices.IndexFunc(tx.env.To, func(known mail.Recipient) bool { return known.Address == m })
-		if i < 0 {
-			i = len(tx.env.To)
-			tx.env.To = append(tx.env.To, mail.Recipient{Address: m})
-		}
-		r.members = append(r.members, i)
-	}
-	tx.rcpts = append(tx.rcpts, r)
 }
 
 // refused records that MAIL or RCPT was refused, and returns the reply.

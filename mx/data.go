@@ -3,6 +3,7 @@ package mx
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"time"
 
@@ -21,41 +22,92 @@ const maxHops = 100
 // hop has answered. Whatever comes of it, the transaction is over.
 func (s *session) data(ctx context.Context, arg string) mail.Reply {
 	switch {
-	case s.tx == nil:
+	case s.tx == nil || s.tx.body != nil:
 		return mail.BadSequence
 	case arg != "":
 		return mail.BadArgument
 	case len(s.tx.rcpts) == 0:
 		return mail.NoRecipients
 	}
-	tx := s.tx
-	s.tx = nil
-	body := s.srv.Spool.New()
-	defer body.Close()
 	if err := s.conn.WriteReply(mail.StartData); err != nil {
 		return hungUp.Because(err)
 	}
-	reply, note := s.receive(body), ""
-	if reply.OK() {
-		reply, note = s.srv.process(ctx, tx, body)
-	}
-	s.record(mail.Outcome{
-		Event: mail.Accept, ID: tx.env.ID, From: tx.env.From, To: tx.addresses(), Size: body.Size(),
-		Reply: reply, Took: time.Since(tx.began), Note: note,
+	s.tx.body = s.srv.Spool.New()
+	var data smtp.Data
+	reply := s.receive(func() (err error) {
+		data, err = s.conn.ReadData(s.tx.body, s.srv.MaxSize)
+		return err
 	})
-	return reply
+	return s.finish(ctx, reply, data.BareNewlines)
 }
 
-// receive reads the message into body. Its reply is 250 if the message is there
-// in whole; any other is for the client.
-func (s *session) receive(body *spool.Buffer) mail.Reply {
+// bdat takes a part of the message (RFC 3030, section 2). The octets that follow
+// the command are read whatever is answered to it: they are no commands. After a
+// chunk that was refused the transaction is over, and so are the chunks that
+// the client may have sent already.
+func (s *session) bdat(ctx context.Context, arg string) mail.Reply {
+	size, last, err := smtp.ParseChunk(arg)
+	if size < 0 || size > 2*s.srv.MaxSize {
+		return s.outOfStep(mail.ReplyTo(err))
+	}
+	refusal := s.refuseChunk(err)
+	tx := s.tx
+	if refusal != nil {
+		tx = &transaction{lines: &smtp.LineEnder{W: io.Discard}}
+	} else if tx.body == nil {
+		tx.body = s.srv.Spool.New()
+		tx.lines = &smtp.LineEnder{W: tx.body}
+	}
+	reply := s.receive(func() error {
+		return s.conn.ReadChunk(tx.lines, size, s.srv.MaxSize-tx.received)
+	})
+	tx.received += size
+	switch {
+	case refusal != nil && reply.Closes():
+		return reply
+	case refusal != nil:
+		return mail.ReplyTo(refusal)
+	case reply.OK() && !last:
+		return mail.Accepted.Saying("%d octets received", size)
+	}
+	return s.finish(ctx, reply, tx.lines.Bare)
+}
+
+// refuseChunk returns why a chunk cannot be taken, or nil.
+func (s *session) refuseChunk(syntax error) error {
+	switch {
+	case s.tx == nil || !s.client.ESMTP:
+		return mail.BadSequence
+	case syntax != nil:
+		return syntax
+	case len(s.tx.rcpts) == 0:
+		return mail.NoRecipients
+	}
+	return nil
+}
+
+// outOfStep ends a session in which nobody knows where the next command begins.
+func (s *session) outOfStep(reply mail.Reply) mail.Reply {
+	if reply.OK() {
+		reply = mail.TooBig
+	}
+	s.record(mail.Outcome{Event: mail.Connection, Reply: reply})
+	_ = s.conn.WriteReply(reply)
+	return hungUp.Because(s.conn.Flush())
+}
+
+// receive lets read take octets of a message, within the time for them. The
+// reply is 250 if they are there in whole; any other is for the client.
+func (s *session) receive(read func() error) mail.Reply {
 	timeouts := s.srv.Timeouts.orDefault()
 	s.conn.ReadTimeout = timeouts.Data
 	s.conn.Limit(time.Now().Add(timeouts.Message))
-	data, err := s.conn.ReadData(body, s.srv.MaxSize)
+	err := read()
 	s.conn.ReadTimeout = timeouts.Command
 	s.conn.Limit(time.Time{})
 	switch {
+	case err == nil:
+		return mail.Accepted
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return mail.IdleTooLong
 	case smtp.ConnLost(err):
@@ -64,36 +116,80 @@ func (s *session) receive(body *spool.Buffer) mail.Reply {
 		return mail.TooBig
 	case errors.Is(err, spool.ErrFull):
 		return mail.NoSpace.Because(err)
-	case err != nil:
-		return mail.ReplyTo(err)
-	case data.BareNewlines && s.srv.RejectBareNewline:
-		return mail.BareNewline
 	}
-	return mail.Accepted
+	return mail.ReplyTo(err)
+}
+
+// finish ends the transaction, whose message came as received says, and returns
+// the reply to it.
+func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) mail.Reply {
+	tx := s.tx
+	defer s.end()
+	if received.OK() && bare && s.srv.RejectBareNewline {
+		received = mail.BareNewline
+	}
+	replies, note := []mail.Reply{received}, ""
+	if received.OK() {
+		replies, note = s.srv.process(ctx, tx)
+	}
+	reply := mail.Merge(replies)
+	if reply.OK() {
+		reply = mail.Accepted.Saying("OK %s", tx.env.ID)
+	}
+	s.record(mail.Outcome{
+		Event: mail.Accept, ID: tx.env.ID, From: tx.env.From, To: tx.addresses(), Size: tx.body.Size(),
+		Reply: reply, Took: time.Since(tx.began), Note: note,
+	})
+	if tx.env.PRDR && !unanimous(replies) {
+		return s.sayEach(replies)
+	}
+	return reply
+}
+
+// sayEach tells a client that speaks PRDR what became of each recipient, in the
+// order of their RCPT, and returns the reply that ends it: the message is out of
+// the client's hands but for those that it heard of otherwise.
+func (s *session) sayEach(replies []mail.Reply) mail.Reply {
+	for _, reply := range append([]mail.Reply{mail.StartReplies}, replies...) {
+		if err := s.conn.WriteReply(reply); err != nil {
+			return hungUp.Because(err)
+		}
+	}
+	return mail.Accepted.Saying("each recipient was answered")
+}
+
+// unanimous reports whether one reply can stand for all.
+func unanimous(replies []mail.Reply) bool {
+	for _, r := range replies {
+		if r.Code/100 != replies[0].Code/100 {
+			return false
+		}
+	}
+	return true
 }
 
 // process has the message judged, puts the trace fields on top and passes it
-// on. The reply is the one for the client; the note is for the log.
-func (srv *Server) process(ctx context.Context, tx *transaction, body mail.Source) (reply mail.Reply, note string) {
-	h, err := header.Read(body, header.Limits{})
+// on. There is a reply for each recipient, or one for all; the note is for the
+// log.
+func (srv *Server) process(ctx context.Context, tx *transaction) (replies []mail.Reply, note string) {
+	h, err := header.Read(tx.body, header.Limits{})
 	switch {
 	case err != nil:
-		return mail.ReplyTo(err), ""
+		return []mail.Reply{mail.ReplyTo(err)}, ""
 	case h.Exceeded():
-		return mail.HeaderTooBig, ""
+		return []mail.Reply{mail.HeaderTooBig}, ""
 	case h.Count("Received") >= maxHops:
-		return mail.MailLoop, ""
+		return []mail.Reply{mail.MailLoop}, ""
 	}
 	var verdict policy.Verdict
 	if srv.Judge != nil {
-		verdict = srv.Judge(ctx, &tx.env, body, h)
+		verdict = srv.Judge(ctx, &tx.env, tx.body, h)
 	}
 	if verdict.Refusal != nil {
-		return mail.ReplyTo(verdict.Refusal), verdict.Note
+		return []mail.Reply{mail.ReplyTo(verdict.Refusal)}, verdict.Note
 	}
-	msg := srv.stamp(tx, h, verdict, mail.NewMessage(body))
-	replies := mail.Deliver(ctx, srv.Next, &tx.env, msg)
-	return tx.merge(replies), verdict.Note
+	msg := srv.stamp(tx, h, verdict, mail.NewMessage(tx.body))
+	return tx.each(mail.Deliver(ctx, srv.Next, &tx.env, msg)), verdict.Note
 }
 
 // stamp returns msg with our trace fields, and without those that only we, or
@@ -128,31 +224,4 @@ func separator(h header.Header) string {
 		return "\r\n"
 	}
 	return ""
-}
-
-// addresses returns the recipients as the client named them.
-func (tx *transaction) addresses() []mail.Address {
-	addrs := make([]mail.Address, len(tx.rcpts))
-	for i, r := range tx.rcpts {
-		addrs[i] = r.addr
-	}
-	return addrs
-}
-
-// merge makes of the replies for the mailboxes the one reply that the client
-// can hear: first the worst for each recipient, then one for all of them.
-func (tx *transaction) merge(replies []mail.Reply) mail.Reply {
-	each := make([]mail.Reply, len(tx.rcpts))
-	for i, r := range tx.rcpts {
-		members := make([]mail.Reply, len(r.members))
-		for j, m := range r.members {
-			members[j] = replies[m]
-		}
-		each[i] = mail.Worst(members)
-	}
-	reply := mail.Merge(each)
-	if reply.OK() {
-		return mail.Accepted.Saying("OK %s", tx.env.ID)
-	}
-	return reply
 }

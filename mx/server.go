@@ -32,6 +32,9 @@ type Server struct {
 	Spool    *spool.Spool
 	TLS      *tls.Config // nil: STARTTLS is not offered
 
+	// NextOffer returns what the next hop takes, as far as it is known; nil:
+	// it is one of ours, and takes everything.
+	NextOffer func() smtp.Offer
 	// Directory returns the recipients as they are now. A transaction asks once
 	// and keeps to the answer.
 	Directory func() Directory
@@ -179,6 +182,18 @@ func (srv *Server) each(f func(*smtp.Conn)) {
 	for c := range srv.conns {
 		f(c)
 	}
+}
+
+// nextOffer returns what the next hop takes, with the size limit of both.
+func (srv *Server) nextOffer() smtp.Offer {
+	if srv.NextOffer == nil {
+		return smtp.Offer{EightBit: true, UTF8: true, DSN: true, RequireTLS: true, Size: srv.MaxSize}
+	}
+	offer := srv.NextOffer()
+	if offer.Size == 0 || offer.Size > srv.MaxSize {
+		offer.Size = srv.MaxSize
+	}
+	return offer
 }
 
 // serveConn serves one connection and closes it.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"strings"
-	"time"
 
 	"postern/mail"
 	"postern/smtp"
@@ -18,23 +17,9 @@ type session struct {
 	client mail.Client
 	errors int // commands out of order or not understood
 
-	// tx is the transaction: begun by MAIL, ended by setting it to nil. All
-	// that belongs to one message hangs on it, and nothing else does.
+	// tx is the transaction: begun by MAIL, ended by end. All that belongs to
+	// one message hangs on it, and nothing else does.
 	tx *transaction
-}
-
-// A transaction is what MAIL and RCPT said, and whom it is for.
-type transaction struct {
-	env       mail.Envelope // To: the mailboxes, as the next hop is to hear them, each once
-	began     time.Time
-	directory Directory
-	rcpts     []recipient // in the order of their RCPT
-}
-
-// A recipient is one that the client was told is fine.
-type recipient struct {
-	addr    mail.Address
-	members []int // the mailboxes that it stands for, as indexes of env.To
 }
 
 // Two replies are none: all was said already, and nothing can be said any more.
@@ -46,6 +31,7 @@ var (
 // serve speaks with the client until one of the two has enough: write a reply,
 // read a command, handle it.
 func (s *session) serve(ctx context.Context) error {
+	defer s.end()
 	reply := s.greet()
 	for {
 		switch reply.Code {
@@ -124,6 +110,8 @@ func (s *session) handle(ctx context.Context, cmd smtp.Command) mail.Reply {
 		return s.rcpt(ctx, cmd.Arg)
 	case "DATA":
 		return s.data(ctx, cmd.Arg)
+	case "BDAT":
+		return s.bdat(ctx, cmd.Arg)
 	case "RSET":
 		return s.reset(cmd.Arg)
 	case "NOOP":
@@ -148,18 +136,27 @@ func (s *session) greet() mail.Reply {
 	return mail.Reply{Code: 220, Text: s.srv.Hostname + " ESMTP Postern"}
 }
 
-// offer returns what this session may use.
+// offer returns what this session may use. What a message needs on its way to
+// the mailbox is offered only as far as the next hop offers it: a message that
+// was taken and cannot be passed on is lost, or bounces.
 func (s *session) offer() smtp.Offer {
 	if !s.client.ESMTP {
 		return smtp.Offer{}
 	}
+	next := s.srv.nextOffer()
 	return smtp.Offer{
 		Pipelining:  true,
-		EightBit:    true,
 		Status:      true,
 		StartTLS:    s.srv.TLS != nil && s.client.TLS == "",
+		RequireTLS:  s.client.TLS != "" && next.RequireTLS,
 		SizeOffered: true,
-		Size:        s.srv.MaxSize,
+		Size:        next.Size,
+		EightBit:    next.EightBit,
+		UTF8:        next.UTF8,
+		DSN:         next.DSN,
+		Chunking:    true,
+		PRDR:        true,
+		RcptMax:     s.srv.MaxRecipients,
 	}
 }
 
@@ -170,7 +167,7 @@ func (s *session) hello(cmd smtp.Command) mail.Reply {
 	if cmd.Arg == "" {
 		return mail.BadArgument
 	}
-	s.tx = nil
+	s.end()
 	s.client.Hello = cmd.Arg
 	s.client.ESMTP = cmd.Verb == "EHLO"
 	lines := append([]string{s.srv.Hostname}, s.offer().Keywords()...)
@@ -195,7 +192,7 @@ func (s *session) startTLS(ctx context.Context, arg string) mail.Reply {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.srv.Timeouts.orDefault().Handshake)
 	defer cancel()
-	s.tx = nil
+	s.end()
 	s.client = mail.Client{IP: s.client.IP}
 	if err := s.conn.StartTLS(ctx, s.srv.TLS); err != nil {
 		s.record(mail.Outcome{Event: mail.Connection, Reply: mail.TLSUnavailable.Because(err)})
@@ -217,7 +214,7 @@ func (s *session) reset(arg string) mail.Reply {
 	if arg != "" {
 		return mail.BadArgument
 	}
-	s.tx = nil
+	s.end()
 	return mail.Accepted
 }
 

@@ -1,0 +1,76 @@
+package mx
+
+import (
+	"slices"
+	"time"
+
+	"postern/internal/spool"
+	"postern/mail"
+	"postern/smtp"
+)
+
+// A transaction is what MAIL and RCPT said, whom it is for, and what came of
+// the message so far.
+type transaction struct {
+	env       mail.Envelope // To: the mailboxes, as the next hop is to hear them, each once
+	began     time.Time
+	directory Directory
+	rcpts     []recipient // in the order of their RCPT
+
+	body     *spool.Buffer   // nil before DATA or the first BDAT
+	lines    *smtp.LineEnder // what chunks are written through
+	received int64           // octets of chunks
+}
+
+// A recipient is one that the client was told is fine.
+type recipient struct {
+	addr    mail.Address
+	members []int // the mailboxes that it stands for, as indexes of env.To
+}
+
+// end ends the transaction, if there is one, and gives back what it holds.
+func (s *session) end() {
+	if s.tx != nil && s.tx.body != nil {
+		_ = s.tx.body.Close() // it has no name, and nobody reads it any more
+	}
+	s.tx = nil
+}
+
+// add accepts a recipient, whose mailboxes join those of the envelope.
+func (tx *transaction) add(to mail.Recipient, mailboxes []mail.Address) {
+	r := recipient{addr: to.Address}
+	for _, m := range mailboxes {
+		i := slices.IndexFunc(tx.env.To, func(known mail.Recipient) bool { return known.Address == m })
+		if i < 0 {
+			i = len(tx.env.To)
+			member := to
+			member.Address = m
+			tx.env.To = append(tx.env.To, member)
+		}
+		r.members = append(r.members, i)
+	}
+	tx.rcpts = append(tx.rcpts, r)
+}
+
+// addresses returns the recipients as the client named them.
+func (tx *transaction) addresses() []mail.Address {
+	addrs := make([]mail.Address, len(tx.rcpts))
+	for i, r := range tx.rcpts {
+		addrs[i] = r.addr
+	}
+	return addrs
+}
+
+// each returns the reply for each recipient: the worst of those for the
+// mailboxes that it stands for.
+func (tx *transaction) each(replies []mail.Reply) []mail.Reply {
+	each := make([]mail.Reply, len(tx.rcpts))
+	for i, r := range tx.rcpts {
+		members := make([]mail.Reply, len(r.members))
+		for j, m := range r.members {
+			members[j] = replies[m]
+		}
+		each[i] = mail.Worst(members)
+	}
+	return each
+}
