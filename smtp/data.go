@@ -12,7 +12,7 @@ var ErrTooBig = errors.New("smtp: more data than allowed")
 
 // Data tells what ReadData read.
 type Data struct {
-	Size         int64 // octets written, after dot-unstuffing
+	Size         int64 // octets after dot-unstuffing, also those not written
 	BareNewlines bool  // there were LF without CR
 }
 
@@ -35,7 +35,7 @@ func (c *Conn) ReadData(w io.Writer, limit int64) (Data, error) {
 			return d.data(), &connError{err}
 		case end:
 			return d.data(), d.sink.err
-		case d.sink.n > 2*limit+maxDiscard:
+		case (d.sink.n-maxDiscard)/2 > limit:
 			return d.data(), &connError{ErrEndless}
 		}
 		if err := c.fill(false); err != nil {

@@ -186,6 +186,16 @@ func TestReadDataLimit(t *testing.T) {
 	}
 }
 
+// A limit that is none is not taken for a small one.
+func TestReadDataWithoutLimit(t *testing.T) {
+	body := strings.Repeat(strings.Repeat("x", 78)+"\r\n", 8*maxDiscard/80)
+	for _, limit := range []int64{math.MaxInt64, math.MaxInt64 - 1, math.MaxInt64/2 + 1} {
+		if _, _, d, err := readData(body+".\r\n", limit); err != nil || d.Size != int64(len(body)) {
+			t.Errorf("limit %d: %+v, %v", limit, d, err)
+		}
+	}
+}
+
 // The data of a client that never ends is not read for ever.
 func TestReadDataEndless(t *testing.T) {
 	for _, limit := range []int64{0, 1000, 1 << 20} {
