@@ -48,7 +48,8 @@ var (
 )
 
 // A Conn is one end of an SMTP or LMTP connection. It is used by one goroutine,
-// but for Interrupt and Close. The zero timeouts wait for ever.
+// but for Interrupt and Close. A zero timeout leaves the deadline of the
+// connection below as it is.
 type Conn struct {
 	// ReadTimeout bounds the wait for the next octets, WriteTimeout the
 	// sending of what was gathered (RFC 5321, section 4.5.3.2).
@@ -268,6 +269,9 @@ func (c *Conn) endWait() (interrupted bool) {
 	c.waiting = false
 	interrupted = c.interrupted
 	c.interrupted = false
+	if interrupted && c.ReadTimeout <= 0 {
+		_ = c.nc.SetReadDeadline(time.Time{})
+	}
 	return interrupted
 }
 
@@ -276,6 +280,9 @@ func (c *Conn) endWait() (interrupted bool) {
 func (c *Conn) Limit(end time.Time) { c.end = end }
 
 func (c *Conn) setReadDeadline() error {
+	if c.ReadTimeout <= 0 && c.end.IsZero() {
+		return nil
+	}
 	var deadline time.Time
 	if c.ReadTimeout > 0 {
 		deadline = time.Now().Add(c.ReadTimeout)

@@ -75,9 +75,14 @@ func (c *Conn) ReadReply() (mail.Reply, error) {
 		if status != (mail.Status{}) {
 			reply.Status = status
 		}
-		texts = append(texts, text)
-		if !more {
-			reply.Text = strings.Join(texts, "\n")
+		switch {
+		case more:
+			texts = append(texts, text)
+		case texts == nil:
+			reply.Text = text
+			return reply, nil
+		default:
+			reply.Text = strings.Join(append(texts, text), "\n")
 			return reply, nil
 		}
 	}
@@ -85,22 +90,16 @@ func (c *Conn) ReadReply() (mail.Reply, error) {
 }
 
 func parseReplyLine(line string) (code int, text string, more bool, err error) {
-	bad := fmt.Errorf("smtp: bad reply line %q", line)
-	if len(line) < 3 {
-		return 0, "", false, bad
-	}
-	code, err = strconv.Atoi(line[:3])
-	if err != nil || code < 200 || code > 599 {
-		return 0, "", false, bad
-	}
-	if len(line) == 3 {
+	digits := line[:min(3, len(line))]
+	code, err = strconv.Atoi(digits)
+	switch {
+	case err != nil, code < 200, code > 599:
+	case len(line) == 3:
 		return code, "", false, nil
-	}
-	switch line[3] {
-	case '-', ' ':
+	case line[3] == '-', line[3] == ' ':
 		return code, line[4:], line[3] == '-', nil
 	}
-	return 0, "", false, bad
+	return 0, "", false, fmt.Errorf("smtp: bad reply line %q", line)
 }
 
 // cutStatus takes an enhanced status code off the start of text, if there is one
