@@ -85,6 +85,15 @@ func (c *Conn) Release() {
 	c.out = nil
 }
 
+// Rest gives back what a connection does not need while nothing is said on it.
+// Nothing may be buffered, and nothing gathered.
+func (c *Conn) Rest() {
+	c.releaseBuffer()
+	if cap(c.out) > idleSize {
+		c.out = nil
+	}
+}
+
 // Interrupt makes ReadCommand return ErrInterrupted once, at once if it waits
 // now, else the next time that it would wait. It may be called by any goroutine.
 func (c *Conn) Interrupt() {
@@ -232,10 +241,7 @@ func (c *Conn) fill(command bool) error {
 // fillIdle waits for a command with as little memory as can be: most
 // connections do nothing else for most of their lives.
 func (c *Conn) fillIdle() error {
-	c.releaseBuffer()
-	if cap(c.out) > idleSize {
-		c.out = nil
-	}
+	c.Rest()
 	if err := c.beginWait(); err != nil {
 		return err
 	}
