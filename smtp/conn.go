@@ -36,6 +36,9 @@ const (
 	maxDiscard = 256 << 10
 	// flushSize is how many octets of replies are gathered at most.
 	flushSize = 16 << 10
+	// sendSize is how many octets of a message are sent within WriteTimeout: the
+	// data block of RFC 5321, section 4.5.3.2.5.
+	sendSize = 64 << 10
 )
 
 // What can be wrong with a line. The connection is in step after each of them,
@@ -52,7 +55,8 @@ var (
 // connection below as it is.
 type Conn struct {
 	// ReadTimeout bounds the wait for the next octets, WriteTimeout the
-	// sending of what was gathered (RFC 5321, section 4.5.3.2).
+	// sending of what was gathered, and of each 64 KiB of a message (RFC 5321,
+	// section 4.5.3.2).
 	ReadTimeout, WriteTimeout time.Duration
 
 	nc   net.Conn
@@ -61,6 +65,8 @@ type Conn struct {
 	r, w int               // buf[r:w] was received and not yet used
 	out  []byte            // written and not yet sent
 	idle [idleSize]byte
+
+	sendErr error // what ended the sending
 
 	mu          sync.Mutex
 	waiting     bool // for a command
@@ -111,26 +117,42 @@ func (c *Conn) Buffered() int { return c.w - c.r }
 // Flush sends what was gathered.
 func (c *Conn) Flush() error {
 	if len(c.out) == 0 {
-		return nil
+		return c.sendErr
 	}
 	return c.send(nil)
 }
 
-// send sends what was gathered, and p behind it.
+// send sends what was gathered, and p behind it. After an error nothing is sent
+// any more: whatever came behind a gap would be taken for something else, and a
+// dot for the end of a whole message.
 func (c *Conn) send(p []byte) error {
-	if c.WriteTimeout > 0 {
-		if err := c.nc.SetWriteDeadline(time.Now().Add(c.WriteTimeout)); err != nil {
-			return err
+	for c.sendErr == nil {
+		n := min(len(p), sendSize)
+		c.sendErr = c.write(p[:n])
+		c.out = c.out[:0]
+		if p = p[n:]; len(p) == 0 {
+			break
 		}
 	}
-	err := c.write(p)
 	c.out = c.out[:0]
-	return err
+	return c.sendErr
 }
 
+// write writes what was gathered, and p behind it.
 func (c *Conn) write(p []byte) error {
+	var deadline time.Time
+	if c.WriteTimeout > 0 {
+		deadline = time.Now().Add(c.WriteTimeout)
+	}
+	if err := c.nc.SetWriteDeadline(deadline); err != nil {
+		return err
+	}
 	if len(p) == 0 {
 		_, err := c.nc.Write(c.out)
+		return err
+	}
+	if len(c.out) == 0 {
+		_, err := c.nc.Write(p)
 		return err
 	}
 	both := net.Buffers{c.out, p}

@@ -7,6 +7,8 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"postern/mail"
 )
 
 // plainData is what ReadData does, said as plainly as can be: lines end in CRLF
@@ -362,6 +364,39 @@ func FuzzDataRoundTrip(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A write that failed must never be followed by the dot: the peer would take
+// half a message for a whole one.
+func TestDataWriterNoEndAfterError(t *testing.T) {
+	w := &flaky{failAt: 1}
+	c := NewConn(w)
+	d := c.DataWriter()
+	if _, err := d.Write(make([]byte, 100<<10)); err == nil {
+		t.Fatal("the first write did not fail")
+	}
+	_ = d.End()
+	if err := c.Flush(); err == nil {
+		t.Error("sending goes on after a write that failed")
+	}
+	_ = c.WriteReply(mail.Accepted)
+	_, _ = c.ReadReply()
+	if got := w.sent(); strings.Contains(got, ".\r\n") || strings.Contains(got, "250") {
+		t.Errorf("sent after the failure: %q", got)
+	}
+}
+
+// A flaky wire fails one Write.
+type flaky struct {
+	wire
+	failAt int
+}
+
+func (f *flaky) Write(p []byte) (int, error) {
+	if f.failAt--; f.failAt == 0 {
+		return 0, errors.New("write timed out")
+	}
+	return f.wire.Write(p)
 }
 
 func benchmarkBodies() map[string]string {
