@@ -1,0 +1,181 @@
+// Package lmtp speaks LMTP (RFC 2033): SMTP for the last hop, where no queue
+// stands behind the server, and so every recipient gets a reply of its own after
+// the data.
+//
+// Client is a mail.Deliverer that hands messages to an LMTP server. Server
+// stands in front of any mail.Deliverer. They know each other by the protocol
+// alone.
+package lmtp
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"postern/mail"
+	"postern/smtp"
+)
+
+// A Client hands messages to one LMTP server, the next hop, over connections
+// that it keeps. It is a mail.Deliverer. The fields are set before the first use
+// and not changed after it; a zero number or duration is replaced by its
+// default.
+//
+// A refusal of the next hop is handed on, as far as it speaks of the sender, the
+// recipient or the message. Whatever else goes wrong, between it and us or in
+// it, is for us to repair, and a 4xx reply until then; see verdict. No reply is
+// 421, which would end the session of somebody who has not seen the next hop.
+type Client struct {
+	// Dial connects to the next hop; see Dialer.
+	Dial func(ctx context.Context) (net.Conn, error)
+	// Hostname is what LHLO says.
+	Hostname string
+	// MaxConnections bounds the connections to the next hop, idle ones
+	// included; 200. Who comes when all are in use waits.
+	MaxConnections int
+
+	// DialTimeout is the time to connect; 5 seconds.
+	DialTimeout time.Duration
+	// VerifyTimeout is the time for Verify, waiting for a connection included;
+	// 30 seconds. A client waits 5 minutes for the reply to its RCPT (RFC 5321,
+	// section 4.5.3.2.3), and may have sent a hundred of them at once.
+	VerifyTimeout time.Duration
+	// DeliverTimeout is the time for Deliver; 5 minutes. A client waits 10
+	// minutes for the reply to the end of its data (section 4.5.3.2.6), and one
+	// that has given up sends again what was delivered meanwhile (RFC 1047). It
+	// is longer than what the next hop takes at most, or the same happens here.
+	DeliverTimeout time.Duration
+	// IdleTimeout is how long a connection is kept that nobody uses; 1 minute.
+	// Servers wait 5 minutes for a command (section 4.5.3.2.7), many less.
+	IdleTimeout time.Duration
+
+	pool  pool
+	offer atomic.Pointer[smtp.Offer] // of the newest connection
+}
+
+var _ mail.Deliverer = (*Client)(nil)
+
+// Dialer returns a function for Client.Dial that connects to address, as
+// net.Dialer understands it: "unix" and a path, or "tcp" and host:port.
+func Dialer(network, address string) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, address)
+	}
+}
+
+// Verify implements mail.Deliverer: it asks the next hop itself, and ends the
+// transaction that this takes.
+func (c *Client) Verify(ctx context.Context, env *mail.Envelope, rcpt mail.Recipient) error {
+	var answer error
+	err := c.with(ctx, cmp.Or(c.VerifyTimeout, 30*time.Second), func(cn *conn) (err error) {
+		answer, err = cn.verify(env, rcpt)
+		return err
+	})
+	return cmp.Or(err, answer)
+}
+
+// Deliver implements mail.Deliverer.
+func (c *Client) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Message) []mail.Reply {
+	t := &transaction{env: env, msg: msg, replies: make([]mail.Reply, len(env.To))}
+	err := c.with(ctx, cmp.Or(c.DeliverTimeout, 5*time.Minute), t.run)
+	if err == nil {
+		err = errors.New("lmtp: recipient without a reply") // a mistake of ours, and no success
+	}
+	for i := range t.replies {
+		if t.replies[i].Code == 0 {
+			t.replies[i] = mail.ReplyTo(err)
+		}
+	}
+	return t.replies
+}
+
+// Offer returns what the next hop offered when it was last connected to. Its
+// error is a mail.Reply.
+func (c *Client) Offer(ctx context.Context) (smtp.Offer, error) {
+	if offer := c.offer.Load(); offer != nil {
+		return *offer, nil
+	}
+	var offer smtp.Offer
+	err := c.with(ctx, cmp.Or(c.VerifyTimeout, 30*time.Second), func(cn *conn) error {
+		offer = cn.offer
+		return nil
+	})
+	return offer, err
+}
+
+// Close ends the connections that nobody uses. The others end when they are not
+// used any more, as do those that are made after it.
+func (c *Client) Close() { c.pool.close() }
+
+// with has f use a connection, within timeout. Its error is a mail.Reply, for
+// all that f left unanswered.
+func (c *Client) with(ctx context.Context, timeout time.Duration, f func(*conn) error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	err := c.try(ctx, f)
+	var reply mail.Reply
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &reply):
+		return reply
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return mail.NextHopSlow.Because(err)
+	}
+	return mail.NextHopDown.Because(err)
+}
+
+// try has f use a kept connection. If that turns out to have died meanwhile, as
+// all do when the next hop restarts, f is called again with a new one: nothing
+// was answered, so nothing can have been delivered.
+func (c *Client) try(ctx context.Context, f func(*conn) error) error {
+	if err := c.pool.acquire(ctx, cmp.Or(c.MaxConnections, 200)); err != nil {
+		return fmt.Errorf("lmtp: wait for a connection: %w", err)
+	}
+	defer c.pool.release()
+	if cn := c.pool.take(); cn != nil {
+		err := cn.use(ctx, f)
+		c.keep(cn)
+		if err == nil || cn.heard || ctx.Err() != nil {
+			return err
+		}
+	}
+	cn, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	err = cn.use(ctx, f)
+	c.keep(cn)
+	return err
+}
+
+// connect returns a new connection on which LHLO was said.
+func (c *Client) connect(ctx context.Context) (*conn, error) {
+	dialCtx, cancel := context.WithTimeout(ctx, cmp.Or(c.DialTimeout, 5*time.Second))
+	defer cancel()
+	nc, err := c.Dial(dialCtx)
+	if err != nil {
+		return nil, fmt.Errorf("lmtp: connect to the next hop: %w", err)
+	}
+	cn := &conn{Conn: smtp.NewConn(nc)}
+	err = cn.use(ctx, func(cn *conn) error { return cn.hello(c.Hostname) })
+	if err != nil || cn.broken {
+		cn.close()
+		return nil, cmp.Or(err, ctx.Err(), errors.New("lmtp: next hop speaks before it is asked"))
+	}
+	c.offer.Store(&cn.offer)
+	return cn, nil
+}
+
+func (c *Client) keep(cn *conn) {
+	if cn.broken {
+		cn.close()
+		return
+	}
+	c.pool.put(cn, cmp.Or(c.IdleTimeout, time.Minute))
+}

@@ -1,0 +1,200 @@
+package lmtp
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"postern/mail"
+	"postern/smtp"
+)
+
+// A session is one connection of a client, and belongs to one goroutine.
+type session struct {
+	srv    *Server
+	conn   *smtp.Conn
+	client mail.Client
+	errors int // commands out of order or not understood
+
+	// env is the transaction: begun by MAIL, ended by setting it to nil.
+	env *mail.Envelope
+}
+
+// serve speaks with the client until one of the two has enough: write a reply,
+// read a command, handle it.
+func (s *session) serve(leaving, work context.Context) error {
+	reply := mail.Reply{Code: 220, Text: s.srv.Hostname + " LMTP Postern"}
+	for {
+		if err := s.conn.WriteReply(reply); err != nil {
+			return err
+		}
+		if reply.Closes() {
+			return s.conn.Flush()
+		}
+		cmd, err := s.readCommand(leaving, work)
+		switch {
+		case err == nil:
+			if reply, err = s.handle(work, cmd); err != nil {
+				return err
+			}
+		case errors.Is(err, smtp.ErrInterrupted):
+			reply = mail.ShuttingDown
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			reply = mail.IdleTooLong
+		case errors.Is(err, smtp.ErrLineTooLong):
+			reply = mail.LineTooLong
+		case errors.Is(err, smtp.ErrBareNewline):
+			reply = mail.BadLine
+		default:
+			return err
+		}
+		reply = s.countErrors(reply)
+	}
+}
+
+// readCommand waits for a command. At shutdown a session with a transaction goes
+// on with it for as long as there is work to do.
+func (s *session) readCommand(leaving, work context.Context) (smtp.Command, error) {
+	for {
+		if leaving.Err() != nil && s.env == nil {
+			s.conn.Interrupt() // the transaction may have outlived an interrupt
+		}
+		cmd, err := s.conn.ReadCommand()
+		if errors.Is(err, smtp.ErrInterrupted) && s.env != nil && work.Err() == nil {
+			continue
+		}
+		return cmd, err
+	}
+}
+
+// countErrors ends the session of a client that does not speak LMTP.
+func (s *session) countErrors(reply mail.Reply) mail.Reply {
+	switch reply.Code {
+	case 500, 501, 502, 503, 555:
+		s.errors++
+	}
+	if s.errors > cmp.Or(s.srv.MaxErrors, 20) {
+		s.record(mail.Outcome{Event: mail.Connection, Reply: mail.TooManyErrors.Because(reply)})
+		return mail.TooManyErrors
+	}
+	return reply
+}
+
+// handle answers one command. The switch is the table of contents: what is not
+// in it is not spoken, HELO and EHLO among it (RFC 2033, section 4.1). An error
+// ends the session.
+func (s *session) handle(ctx context.Context, cmd smtp.Command) (mail.Reply, error) {
+	switch cmd.Verb {
+	case "LHLO":
+		return s.hello(cmd.Arg), nil
+	case "MAIL":
+		return s.mail(cmd.Arg), nil
+	case "RCPT":
+		return s.rcpt(ctx, cmd.Arg), nil
+	case "DATA":
+		return s.data(ctx, cmd.Arg)
+	case "RSET":
+		s.env = nil
+		return mail.Accepted, nil
+	case "NOOP":
+		return mail.Accepted, nil
+	case "VRFY":
+		return mail.CannotVerify, nil
+	case "HELP":
+		return mail.Help, nil
+	case "QUIT":
+		return mail.Bye, nil
+	}
+	return mail.BadCommand, nil
+}
+
+// offer returns what a session may use. PIPELINING and ENHANCEDSTATUSCODES must
+// be among it, and 8BITMIME should (RFC 2033, section 5).
+func (s *session) offer() smtp.Offer {
+	return smtp.Offer{
+		Pipelining:  true,
+		EightBit:    true,
+		Status:      true,
+		SizeOffered: true,
+		Size:        s.srv.MaxSize,
+	}
+}
+
+// hello answers LHLO, which also ends a transaction.
+func (s *session) hello(arg string) mail.Reply {
+	if arg == "" {
+		return mail.BadArgument
+	}
+	s.env = nil
+	s.client.Hello, s.client.ESMTP = arg, true
+	lines := append([]string{s.srv.Hostname}, s.offer().Keywords()...)
+	return mail.Reply{Code: 250, Text: strings.Join(lines, "\n")}
+}
+
+// mail begins a transaction (RFC 5321, section 4.1.1.2).
+func (s *session) mail(arg string) mail.Reply {
+	if s.client.Hello == "" || s.env != nil {
+		return mail.BadSequence
+	}
+	from, params, err := smtp.ParseMail(arg)
+	if err != nil {
+		return mail.ReplyTo(err)
+	}
+	if !from.IsASCII() {
+		return mail.NonASCIIAddress
+	}
+	env := &mail.Envelope{ID: mail.NewID(time.Now()), Client: s.client, From: from}
+	if env.Params, err = s.offer().MailParams(params); err != nil {
+		return s.refused(env, mail.ReplyTo(err))
+	}
+	s.env = env
+	return mail.SenderOK
+}
+
+// rcpt adds a recipient (RFC 5321, section 4.1.1.3). One that comes twice is
+// two: each gets a reply after the data.
+func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
+	if s.env == nil {
+		return mail.BadSequence
+	}
+	to, params, err := smtp.ParseRcpt(arg)
+	if err != nil {
+		return mail.ReplyTo(err)
+	}
+	if !to.IsASCII() {
+		return mail.NonASCIIAddress
+	}
+	if err := s.offer().RcptParams(params); err != nil {
+		return mail.ReplyTo(err)
+	}
+	if len(s.env.To) >= cmp.Or(s.srv.MaxRecipients, 1000) {
+		return mail.TooManyRecipients
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.srv.Timeouts.orDefault().Verify)
+	defer cancel()
+	rcpt := mail.Recipient{Address: to}
+	if err := s.srv.Next.Verify(ctx, s.env, rcpt); err != nil {
+		return s.refused(s.env, final(mail.ReplyTo(err)), to)
+	}
+	s.env.To = append(s.env.To, rcpt)
+	return mail.RecipientOK
+}
+
+// refused records that MAIL or RCPT was refused, and returns the reply.
+func (s *session) refused(env *mail.Envelope, reply mail.Reply, to ...mail.Address) mail.Reply {
+	s.record(mail.Outcome{Event: mail.Refused, ID: env.ID, From: env.From, To: to, Size: env.Size, Reply: reply})
+	return reply
+}
+
+// final returns r, which others chose, if it can be said to a client: 2xx, 4xx
+// or 5xx, but not that we close the connection, for we do not.
+func final(r mail.Reply) mail.Reply {
+	if class := r.Code / 100; (class == 2 || class == 4 || class == 5) && !r.Closes() {
+		return r
+	}
+	return mail.LocalError.Because(fmt.Errorf("lmtp: no reply for a client: %w", r))
+}

@@ -1,0 +1,207 @@
+package lmtp
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+
+	"postern/mail"
+	"postern/smtp"
+)
+
+// A transaction hands one message over.
+type transaction struct {
+	env *mail.Envelope
+	msg *mail.Message
+	// replies are for the recipients, by their index in env.To: an address may
+	// come twice. The zero Reply is none yet.
+	replies []mail.Reply
+}
+
+// run says MAIL, RCPT and DATA and sends the message. Recipients without a reply
+// after it share the fate that its error tells.
+func (t *transaction) run(cn *conn) error {
+	clear(t.replies)
+	if err := unfit(cn.offer, t.env, t.msg.Size()); err != nil {
+		t.answer(mail.ReplyTo(err))
+		return nil
+	}
+	for i, rcpt := range t.env.To {
+		if !sendable(rcpt.Address) {
+			t.replies[i] = mail.NonASCIIAddress
+		}
+	}
+	asked := t.open()
+	if len(asked) == 0 {
+		return nil
+	}
+	if err := t.envelope(cn, asked); err != nil {
+		return err
+	}
+	accepted := t.open()
+	if len(accepted) == 0 {
+		return nil
+	}
+	return t.data(cn, accepted)
+}
+
+// open returns the recipients that have no reply yet.
+func (t *transaction) open() []int {
+	open := make([]int, 0, len(t.replies))
+	for i, r := range t.replies {
+		if r.Code == 0 {
+			open = append(open, i)
+		}
+	}
+	return open
+}
+
+// answer gives r to the recipients that have no reply yet.
+func (t *transaction) answer(r mail.Reply) {
+	for i := range t.replies {
+		if t.replies[i].Code == 0 {
+			t.replies[i] = r
+		}
+	}
+}
+
+// envelope says MAIL, RCPT for those asked, and DATA. After it, and if there is
+// no error, the server waits for the message for whoever has no reply yet.
+func (t *transaction) envelope(cn *conn, asked []int) error {
+	commands := make([]string, 0, len(asked)+3)
+	commands = append(commands, mailCommand(cn.offer, t.env, t.msg.Size()))
+	for _, i := range asked {
+		commands = append(commands, rcptCommand(t.env.To[i]))
+	}
+	if cn.offer.Pipelining {
+		commands = append(commands, "DATA")
+	}
+	replies, err := cn.begin(commands)
+	t.heed(replies, asked)
+	if err != nil {
+		return err
+	}
+	if !cn.offer.Pipelining {
+		if len(t.open()) == 0 {
+			return nil
+		}
+		if replies, err = cn.ask([]string{"DATA"}); err != nil {
+			return err
+		}
+	}
+	return t.start(cn, replies[len(replies)-1])
+}
+
+// heed takes in the replies to MAIL and RCPT, as far as they came.
+func (t *transaction) heed(replies []mail.Reply, asked []int) {
+	if len(replies) == 0 {
+		return
+	}
+	if v := verdict(replies[0]); !v.OK() {
+		t.answer(v)
+		return
+	}
+	for k, i := range asked[:min(len(asked), len(replies)-1)] {
+		if v := verdict(replies[k+1]); !v.OK() {
+			t.replies[i] = v
+		}
+	}
+}
+
+// start takes in the reply to DATA.
+func (t *transaction) start(cn *conn, r mail.Reply) error {
+	accepted := len(t.open())
+	switch {
+	case r.Code/100 != 3:
+		// Where all were refused it says just that.
+		t.answer(verdict(r))
+		cn.broken = accepted > 0 && aboutUs(r)
+	case accepted == 0:
+		// A server that takes a message for nobody gets an empty one (RFC 2920,
+		// section 3.1). How many replies it thinks that it owes us nobody knows.
+		cn.broken = true
+		if err := cn.WriteLine("."); err == nil {
+			_ = cn.Flush()
+		}
+	case r.Code != mail.StartData.Code:
+		return mail.TryAgain.Because(fmt.Errorf("lmtp: DATA: unexpected reply: %w", r))
+	}
+	return nil
+}
+
+// data sends the message and takes in one reply for each accepted recipient, in
+// their order (RFC 2033, section 4.2).
+func (t *transaction) data(cn *conn, accepted []int) error {
+	w := watched{w: cn.DataWriter()}
+	_, err := t.msg.WriteTo(&w)
+	if err != nil && w.err == nil {
+		// The end of the data must not be sent: what is there is not the message.
+		return mail.LocalError.Because(fmt.Errorf("lmtp: read the message: %w", err))
+	}
+	if err == nil {
+		err = w.w.End()
+	}
+	if err == nil {
+		err = cn.Flush()
+	}
+	if err != nil {
+		// The server closed the connection, and may have said why.
+		_ = t.finals(cn, accepted, false)
+		return fmt.Errorf("lmtp: send the message: %w", err)
+	}
+	return t.finals(cn, accepted, true)
+}
+
+// finals takes in the replies after the data. Those that came before the
+// connection broke are final; of the others nobody knows whether the message was
+// delivered, and to try again is the lesser evil. If the message was not sent to
+// its end, no reply can mean that it was delivered.
+func (t *transaction) finals(cn *conn, accepted []int, sent bool) error {
+	for _, i := range accepted {
+		r, err := cn.ReadReply()
+		switch {
+		case err != nil:
+			return fmt.Errorf("lmtp: reply for %v: %w", t.env.To[i], err)
+		case r.Code/100 == 3, aboutUs(r), r.OK() && !sent:
+			return mail.TryAgain.Because(fmt.Errorf("lmtp: reply for %v unexpected: %w", t.env.To[i], r))
+		case r.Code == mail.ShuttingDown.Code:
+			cn.broken = true // but what is still said is read
+		}
+		t.replies[i] = verdict(r)
+	}
+	cn.open = false
+	return nil
+}
+
+// A watched writer remembers what went wrong in it, as opposed to what went
+// wrong where the octets come from.
+type watched struct {
+	w   *smtp.DataWriter
+	err error
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	n, err := w.w.Write(p)
+	if err != nil {
+		w.err = err
+	}
+	return n, err
+}
+
+var _ io.Writer = (*watched)(nil)
+
+// mailCommand returns the MAIL command for a message of size octets; 0 is
+// unknown. Parameters that were not offered are left out (RFC 5321, section
+// 4.1.1.11).
+func mailCommand(offer smtp.Offer, env *mail.Envelope, size int64) string {
+	command := "MAIL FROM:" + env.From.Path()
+	if offer.SizeOffered && size > 0 {
+		command += " SIZE=" + strconv.FormatInt(size, 10)
+	}
+	if offer.EightBit && env.Body != "" {
+		command += " BODY=" + string(env.Body)
+	}
+	return command
+}
+
+func rcptCommand(rcpt mail.Recipient) string { return "RCPT TO:" + rcpt.Path() }

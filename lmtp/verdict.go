@@ -1,0 +1,115 @@
+package lmtp
+
+import (
+	"errors"
+	"strings"
+
+	"postern/mail"
+	"postern/smtp"
+)
+
+// verdict returns what a reply of the next hop, 2xx, 4xx or 5xx, means for the
+// recipient.
+//
+// A 5xx is handed on, and becomes a bounce, if it speaks of the sender, the
+// recipient or the message: nobody knows better than the next hop. But one that
+// speaks of our commands, or of us, says that the two servers do not fit
+// together. That is a mistake in a program or a configuration, for which no
+// sender can do anything; it is 4xx until somebody has repaired it. (Postfix
+// hands on every 5xx to MAIL, RCPT and DATA. With a queue behind it, its
+// administrator sees the bounces; here they would be made elsewhere.)
+//
+// 421 becomes 451: it is the next hop that leaves, not we.
+func verdict(r mail.Reply) mail.Reply {
+	if r.Status == (mail.Status{}) || r.Status[0] != r.Code/100 {
+		r.Status = mail.Status{r.Code / 100}
+	}
+	r.Text = tidy(r.Text)
+	switch {
+	case r.Code == mail.ShuttingDown.Code:
+		return mail.NextHopDown.Because(r)
+	case r.Code == 552 && r.Status == (mail.Status{5, 5, 3}):
+		// RFC 5321, section 4.5.3.1.10: too many recipients, in the words of RFC
+		// 821, which knew no 452 for it.
+		return mail.TooManyRecipients.Because(r)
+	case aboutUs(r):
+		return mail.TryAgain.Because(r)
+	}
+	return r
+}
+
+// aboutUs reports whether r is a 5xx that speaks of us or of our command.
+func aboutUs(r mail.Reply) bool {
+	switch r.Code {
+	case 500, 501, 502, 503, 504, 555:
+		// Syntax, sequence, parameters. But "501 5.1.3" says that it is the
+		// recipient's address which cannot be understood: the subjects 1, 2, 6
+		// and 7 are address, mailbox, content and policy (RFC 3463, section 3).
+		switch r.Status[1] {
+		case 1, 2, 6, 7:
+			return false
+		}
+		return true
+	case 521, 556: // a host, or domain, that takes no mail at all (RFC 7504)
+		return true
+	case 530, 534, 535, 538: // it wants us to authenticate, or to use TLS (RFC 4954, RFC 3207)
+		return true
+	}
+	return false
+}
+
+const (
+	maxLines = 4   // of the text of a reply
+	maxText  = 256 // octets of a line
+)
+
+// tidy cuts the text of a stranger's reply to a size that can be handed on, and
+// makes it printable.
+func tidy(text string) string {
+	line, rest, more := strings.Cut(text, "\n")
+	if !more {
+		return mail.Printable(line, maxText)
+	}
+	lines := []string{mail.Printable(line, maxText)}
+	for more && len(lines) < maxLines {
+		line, rest, more = strings.Cut(rest, "\n")
+		lines = append(lines, mail.Printable(line, maxText))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// unfit returns the reply for a message of size octets that need not be sent,
+// because the next hop offers no way to take it; 0 is unknown.
+//
+// A message above the limit of the next hop will not shrink: 552 (RFC 1870,
+// section 6.1). But 8BITMIME that the next hop does not offer was offered to the
+// client, or the message would not be declared so, and that was a mistake of
+// ours: when the client comes again it finds the offer corrected, and can convert
+// the message, which nobody on the way can do without breaking its signatures.
+// A message that is not declared goes as it came.
+func unfit(offer smtp.Offer, env *mail.Envelope, size int64) error {
+	switch {
+	case offer.SizeOffered && offer.Size > 0 && size > offer.Size:
+		return mail.TooBig
+	case env.Body == mail.Body8Bit && !offer.EightBit:
+		return mail.TryAgain.Because(errors.New("lmtp: next hop does not offer 8BITMIME"))
+	case env.Body == mail.BodyBinary:
+		return mail.TryAgain.Because(errors.New("lmtp: next hop does not offer BINARYMIME"))
+	case env.UTF8 || !sendable(env.From):
+		return mail.NonASCIIAddress
+	}
+	return nil
+}
+
+// sendable reports whether addr can stand in a command: without SMTPUTF8, which
+// we do not speak to the next hop yet, it is printable ASCII.
+func sendable(addr mail.Address) bool {
+	for _, s := range [...]string{addr.Local, addr.Domain} {
+		for i := range len(s) {
+			if s[i] < ' ' || s[i] > '~' {
+				return false
+			}
+		}
+	}
+	return true
+}
