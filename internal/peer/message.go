@@ -100,7 +100,13 @@ func (w *writer) text(n int, f func(byte) byte) {
 	}
 }
 
-func printable(b byte) byte { return ' ' + 1 + b%94 }
+// printable returns a visible ASCII character that is not a dot.
+func printable(b byte) byte {
+	if c := '!' + b%94; c != '.' {
+		return c
+	}
+	return '~'
+}
 
 // Identify tells which of the generator's messages was stored. It fails unless
 // the message is there to the last octet, its line ends LF or CRLF, with
