@@ -5,7 +5,10 @@
 // and nobody could say (SERVFAIL, REFUSED, silence). The last one is never a
 // reason to refuse mail for good.
 //
-// Names are absolute, with or without the final dot; no search list is applied.
+// Names are absolute, with or without the final dot: no search list is applied,
+// and /etc/hosts is not read. An octet of a name stands for itself; there are
+// no escapes. Client asks real servers, Zone is a world made up for a test,
+// Recorder keeps what was asked, and Replay answers from what was kept.
 package dns
 
 import (
@@ -18,7 +21,10 @@ import (
 
 // A Resolver answers the questions that the policies ask. Its methods are those
 // of net.Resolver, so that one can stand in for it; every error from this
-// package's own resolvers is an *Error.
+// package's own resolvers is an *Error, and every name they return is without
+// the final dot, except for the root of a null MX (RFC 7505), which is ".".
+//
+// What is returned belongs to the caller.
 type Resolver interface {
 	// LookupTXT returns the TXT records of name, the strings of each
 	// concatenated without a space.
@@ -26,7 +32,8 @@ type Resolver interface {
 	// LookupMX returns the MX records of name, lowest preference first.
 	LookupMX(ctx context.Context, name string) ([]*net.MX, error)
 	// LookupNetIP returns the addresses of host. The network is "ip4", "ip6",
-	// or "ip" for both.
+	// or "ip" for both; when only one of the two kinds could be had, then that
+	// one is returned together with the temporary error of the other.
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 	// LookupAddr returns the names of an IP address (PTR), unverified.
 	LookupAddr(ctx context.Context, addr string) ([]string, error)
@@ -34,6 +41,9 @@ type Resolver interface {
 
 var (
 	_ Resolver = (*net.Resolver)(nil)
+	_ Resolver = (*Client)(nil)
+	_ Resolver = (*Recorder)(nil)
+	_ Resolver = (*Replay)(nil)
 	_ Resolver = Zone(nil)
 )
 
