@@ -1,6 +1,7 @@
 package lmtp
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -135,13 +136,10 @@ func verb(command string) string {
 // verify asks whether rcpt would be accepted. The first error is the answer; the
 // second one says that there is none.
 func (cn *conn) verify(env *mail.Envelope, rcpt mail.Recipient) (answer, err error) {
-	if err := unfit(cn.offer, env, env.Size); err != nil {
+	if err := cmp.Or(unfit(cn.offer, env, env.Size), unspeakable(env, rcpt.Address)); err != nil {
 		return err, nil
 	}
-	if !sendable(rcpt.Address) {
-		return mail.NonASCIIAddress, nil
-	}
-	replies, err := cn.begin([]string{mailCommand(cn.offer, env, env.Size), rcptCommand(rcpt), "RSET"})
+	replies, err := cn.begin([]string{cn.offer.MailCommand(env, env.Size), cn.offer.RcptCommand(rcpt), "RSET"})
 	cn.open = len(replies) < 3 || !replies[2].OK()
 	for i, r := range replies {
 		if v := verdict(r); !v.OK() || i == 1 { // the answer stands, whatever comes after it

@@ -81,6 +81,8 @@ func (t Timeouts) orDefault() Timeouts {
 // mail must not bounce while it is configured wrongly.
 var accessDenied = mail.Reply{Code: 421, Status: mail.Status{4, 7, 1}, Text: "access denied"}
 
+func (srv *Server) maxRecipients() int { return cmp.Or(srv.MaxRecipients, 1000) }
+
 // Serve accepts connections until ctx ends, and then waits for those under way:
 // sessions without a transaction hear 421 at once, the others when theirs is
 // over, or when the time of grace is. It returns nil after ctx ended, and

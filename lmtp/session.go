@@ -113,14 +113,20 @@ func (s *session) handle(ctx context.Context, cmd smtp.Command) (mail.Reply, err
 }
 
 // offer returns what a session may use. PIPELINING and ENHANCEDSTATUSCODES must
-// be among it, and 8BITMIME should (RFC 2033, section 5).
+// be among it, and 8BITMIME should (RFC 2033, section 5). DSN is not: whoever
+// offers it promises to send notices of success, and we send no mail; so the
+// client sends them. Over a UNIX socket a message stays on this host, which is
+// all that REQUIRETLS (RFC 8689) can ask for.
 func (s *session) offer() smtp.Offer {
 	return smtp.Offer{
 		Pipelining:  true,
 		EightBit:    true,
+		UTF8:        true,
+		RequireTLS:  !s.client.IP.IsValid(),
 		Status:      true,
 		SizeOffered: true,
 		Size:        s.srv.MaxSize,
+		RcptMax:     s.srv.maxRecipients(),
 	}
 }
 
@@ -144,12 +150,12 @@ func (s *session) mail(arg string) mail.Reply {
 	if err != nil {
 		return mail.ReplyTo(err)
 	}
-	if !from.IsASCII() {
-		return mail.NonASCIIAddress
-	}
 	env := &mail.Envelope{ID: mail.NewID(time.Now()), Client: s.client, From: from}
 	if env.Params, err = s.offer().MailParams(params); err != nil {
 		return s.refused(env, mail.ReplyTo(err))
+	}
+	if !from.IsASCII() && !env.UTF8 {
+		return s.refused(env, mail.NonASCIIAddress)
 	}
 	s.env = env
 	return mail.SenderOK
@@ -161,24 +167,24 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 	if s.env == nil {
 		return mail.BadSequence
 	}
-	to, params, err := smtp.ParseRcpt(arg)
+	addr, params, err := smtp.ParseRcpt(arg)
 	if err != nil {
 		return mail.ReplyTo(err)
 	}
-	if !to.IsASCII() {
-		return mail.NonASCIIAddress
-	}
-	if err := s.offer().RcptParams(params); err != nil {
+	rcpt := mail.Recipient{Address: addr}
+	if err := s.offer().RcptParams(params, &rcpt); err != nil {
 		return mail.ReplyTo(err)
 	}
-	if len(s.env.To) >= cmp.Or(s.srv.MaxRecipients, 1000) {
+	switch {
+	case !addr.IsASCII() && !s.env.UTF8:
+		return s.refused(s.env, mail.NonASCIIAddress, addr)
+	case len(s.env.To) >= s.srv.maxRecipients():
 		return mail.TooManyRecipients
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.srv.Timeouts.orDefault().Verify)
 	defer cancel()
-	rcpt := mail.Recipient{Address: to}
 	if err := s.srv.Next.Verify(ctx, s.env, rcpt); err != nil {
-		return s.refused(s.env, final(mail.ReplyTo(err)), to)
+		return s.refused(s.env, final(mail.ReplyTo(err)), addr)
 	}
 	s.env.To = append(s.env.To, rcpt)
 	return mail.RecipientOK

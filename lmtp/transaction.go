@@ -3,7 +3,6 @@ package lmtp
 import (
 	"fmt"
 	"io"
-	"strconv"
 
 	"postern/mail"
 	"postern/smtp"
@@ -27,8 +26,8 @@ func (t *transaction) run(cn *conn) error {
 		return nil
 	}
 	for i, rcpt := range t.env.To {
-		if !sendable(rcpt.Address) {
-			t.replies[i] = mail.NonASCIIAddress
+		if err := unspeakable(t.env, rcpt.Address); err != nil {
+			t.replies[i] = mail.ReplyTo(err)
 		}
 	}
 	asked := t.open()
@@ -69,9 +68,9 @@ func (t *transaction) answer(r mail.Reply) {
 // no error, the server waits for the message for whoever has no reply yet.
 func (t *transaction) envelope(cn *conn, asked []int) error {
 	commands := make([]string, 0, len(asked)+3)
-	commands = append(commands, mailCommand(cn.offer, t.env, t.msg.Size()))
+	commands = append(commands, cn.offer.MailCommand(t.env, t.msg.Size()))
 	for _, i := range asked {
-		commands = append(commands, rcptCommand(t.env.To[i]))
+		commands = append(commands, cn.offer.RcptCommand(t.env.To[i]))
 	}
 	if cn.offer.Pipelining {
 		commands = append(commands, "DATA")
@@ -189,19 +188,3 @@ func (w *watched) Write(p []byte) (int, error) {
 }
 
 var _ io.Writer = (*watched)(nil)
-
-// mailCommand returns the MAIL command for a message of size octets; 0 is
-// unknown. Parameters that were not offered are left out (RFC 5321, section
-// 4.1.1.11).
-func mailCommand(offer smtp.Offer, env *mail.Envelope, size int64) string {
-	command := "MAIL FROM:" + env.From.Path()
-	if offer.SizeOffered && size > 0 {
-		command += " SIZE=" + strconv.FormatInt(size, 10)
-	}
-	if offer.EightBit && env.Body != "" {
-		command += " BODY=" + string(env.Body)
-	}
-	return command
-}
-
-func rcptCommand(rcpt mail.Recipient) string { return "RCPT TO:" + rcpt.Path() }

@@ -1,7 +1,7 @@
 package lmtp
 
 import (
-	"errors"
+	"fmt"
 	"strings"
 
 	"postern/mail"
@@ -82,34 +82,40 @@ func tidy(text string) string {
 // because the next hop offers no way to take it; 0 is unknown.
 //
 // A message above the limit of the next hop will not shrink: 552 (RFC 1870,
-// section 6.1). But 8BITMIME that the next hop does not offer was offered to the
-// client, or the message would not be declared so, and that was a mistake of
-// ours: when the client comes again it finds the offer corrected, and can convert
-// the message, which nobody on the way can do without breaking its signatures.
-// A message that is not declared goes as it came.
+// section 6.1). But an extension that the next hop does not offer was offered to
+// the client, or the message would not make use of it, and that was a mistake of
+// ours, or the next hop has changed. When the client comes again it finds the
+// offer corrected; it can then convert the message, or tell its author. Nobody on
+// the way can convert a message without breaking its signatures. One with 8-bit
+// octets that is not declared so goes as it came.
 func unfit(offer smtp.Offer, env *mail.Envelope, size int64) error {
+	missing := ""
 	switch {
 	case offer.SizeOffered && offer.Size > 0 && size > offer.Size:
 		return mail.TooBig
 	case env.Body == mail.Body8Bit && !offer.EightBit:
-		return mail.TryAgain.Because(errors.New("lmtp: next hop does not offer 8BITMIME"))
+		missing = "8BITMIME"
 	case env.Body == mail.BodyBinary:
-		return mail.TryAgain.Because(errors.New("lmtp: next hop does not offer BINARYMIME"))
-	case env.UTF8 || !sendable(env.From):
-		return mail.NonASCIIAddress
+		missing = "BINARYMIME"
+	case env.UTF8 && !offer.UTF8:
+		missing = "SMTPUTF8"
+	case env.RequireTLS && !offer.RequireTLS:
+		missing = "REQUIRETLS"
+	default:
+		return unspeakable(env, env.From)
 	}
-	return nil
+	return mail.TryAgain.Because(fmt.Errorf("lmtp: next hop does not offer %s", missing))
 }
 
-// sendable reports whether addr can stand in a command: without SMTPUTF8, which
-// we do not speak to the next hop yet, it is printable ASCII.
-func sendable(addr mail.Address) bool {
+// unspeakable returns the reply for an address that cannot stand in a command:
+// without SMTPUTF8 (RFC 6531) it is ASCII, and control characters are in none.
+func unspeakable(env *mail.Envelope, addr mail.Address) error {
 	for _, s := range [...]string{addr.Local, addr.Domain} {
 		for i := range len(s) {
-			if s[i] < ' ' || s[i] > '~' {
-				return false
+			if c := s[i]; c < ' ' || c == 0x7f || c >= 0x80 && !env.UTF8 {
+				return mail.NonASCIIAddress
 			}
 		}
 	}
-	return true
+	return nil
 }
