@@ -20,14 +20,14 @@ func (s *session) mail(arg string) mail.Reply {
 		return mail.ReplyTo(err)
 	}
 	env := mail.Envelope{From: from, Client: s.client}
-	if env.Params, err = s.offer().MailParams(params); err != nil {
+	if env.Params, err = s.offer.MailParams(params); err != nil {
 		return s.refused(env, mail.ReplyTo(err))
 	}
 	if !from.IsASCII() && !env.UTF8 {
 		return s.refused(env, mail.NonASCIIAddress)
 	}
 	if s.srv.Space != nil {
-		if err := s.srv.Space(); err != nil {
+		if err := s.srv.Space(env.Size); err != nil {
 			return s.refused(env, mail.ReplyTo(err))
 		}
 	}
@@ -48,7 +48,7 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 		return mail.ReplyTo(err)
 	}
 	to := mail.Recipient{Address: addr}
-	if err := s.offer().RcptParams(params, &to); err != nil {
+	if err := s.offer.RcptParams(params, &to); err != nil {
 		return mail.ReplyTo(err)
 	}
 	switch {

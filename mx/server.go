@@ -32,17 +32,18 @@ type Server struct {
 	Spool    *spool.Spool
 	TLS      *tls.Config // nil: STARTTLS is not offered
 
-	// NextOffer returns what the next hop takes, as far as it is known; nil:
-	// it is one of ours, and takes everything.
-	NextOffer func() smtp.Offer
+	// NextOffer returns what the next hop takes; nil: everything. Where it fails
+	// the next hop is taken to take everything too: it will be asked again for
+	// each recipient, and a client that hears of less may give up for good.
+	NextOffer func(ctx context.Context) (smtp.Offer, error)
 	// Directory returns the recipients as they are now. A transaction asks once
 	// and keeps to the answer.
 	Directory func() Directory
 	// Judge looks at a whole message; nil: nothing is judged.
 	Judge func(ctx context.Context, env *mail.Envelope, src mail.Source, h header.Header) policy.Verdict
-	// Space reports whether there is room for messages at all; nil: there is.
-	// Its error is the reply to MAIL.
-	Space func() error
+	// Space reports whether there is room for a message of size octets; 0: the
+	// client did not say. Its error is the reply to MAIL. Nil: there is.
+	Space func(size int64) error
 	// Record is told what ended, once each; nil: nobody wants to know.
 	Record func(mail.Outcome)
 	Log    *slog.Logger
@@ -185,11 +186,15 @@ func (srv *Server) each(f func(*smtp.Conn)) {
 }
 
 // nextOffer returns what the next hop takes, with the size limit of both.
-func (srv *Server) nextOffer() smtp.Offer {
+func (srv *Server) nextOffer(ctx context.Context) smtp.Offer {
+	everything := smtp.Offer{EightBit: true, UTF8: true, DSN: true, RequireTLS: true, Size: srv.MaxSize}
 	if srv.NextOffer == nil {
-		return smtp.Offer{EightBit: true, UTF8: true, DSN: true, RequireTLS: true, Size: srv.MaxSize}
+		return everything
 	}
-	offer := srv.NextOffer()
+	offer, err := srv.NextOffer(ctx)
+	if err != nil {
+		return everything
+	}
 	if offer.Size == 0 || offer.Size > srv.MaxSize {
 		offer.Size = srv.MaxSize
 	}

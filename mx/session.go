@@ -15,7 +15,8 @@ type session struct {
 	srv    *Server
 	conn   *smtp.Conn
 	client mail.Client
-	errors int // commands out of order or not understood
+	offer  smtp.Offer // what EHLO announced; zero after HELO
+	errors int        // commands out of order or not understood
 
 	// tx is the transaction: begun by MAIL, ended by end. All that belongs to
 	// one message hangs on it, and nothing else does.
@@ -101,7 +102,7 @@ func (s *session) countErrors(reply mail.Reply) mail.Reply {
 func (s *session) handle(ctx context.Context, cmd smtp.Command) mail.Reply {
 	switch cmd.Verb {
 	case "EHLO", "HELO":
-		return s.hello(cmd)
+		return s.hello(ctx, cmd)
 	case "STARTTLS":
 		return s.startTLS(ctx, cmd.Arg)
 	case "MAIL":
@@ -136,14 +137,11 @@ func (s *session) greet() mail.Reply {
 	return mail.Reply{Code: 220, Text: s.srv.Hostname + " ESMTP Postern"}
 }
 
-// offer returns what this session may use. What a message needs on its way to
-// the mailbox is offered only as far as the next hop offers it: a message that
-// was taken and cannot be passed on is lost, or bounces.
-func (s *session) offer() smtp.Offer {
-	if !s.client.ESMTP {
-		return smtp.Offer{}
-	}
-	next := s.srv.nextOffer()
+// offers returns what a session may use. What a message needs on its way to the
+// mailbox is offered only as far as the next hop offers it: a message that was
+// taken and cannot be passed on is lost, or bounces.
+func (s *session) offers(ctx context.Context) smtp.Offer {
+	next := s.srv.nextOffer(ctx)
 	return smtp.Offer{
 		Pipelining:  true,
 		Status:      true,
@@ -163,14 +161,18 @@ func (s *session) offer() smtp.Offer {
 // hello answers EHLO and HELO, which also end a transaction (RFC 5321, section
 // 4.1.4). What the client calls itself is written down and never a reason to
 // refuse it.
-func (s *session) hello(cmd smtp.Command) mail.Reply {
+func (s *session) hello(ctx context.Context, cmd smtp.Command) mail.Reply {
 	if cmd.Arg == "" {
 		return mail.BadArgument
 	}
 	s.end()
 	s.client.Hello = cmd.Arg
 	s.client.ESMTP = cmd.Verb == "EHLO"
-	lines := append([]string{s.srv.Hostname}, s.offer().Keywords()...)
+	s.offer = smtp.Offer{}
+	if s.client.ESMTP {
+		s.offer = s.offers(ctx)
+	}
+	lines := append([]string{s.srv.Hostname}, s.offer.Keywords()...)
 	return mail.Reply{Code: 250, Text: strings.Join(lines, "\n")}
 }
 
@@ -193,7 +195,7 @@ func (s *session) startTLS(ctx context.Context, arg string) mail.Reply {
 	ctx, cancel := context.WithTimeout(ctx, s.srv.Timeouts.orDefault().Handshake)
 	defer cancel()
 	s.end()
-	s.client = mail.Client{IP: s.client.IP}
+	s.client, s.offer = mail.Client{IP: s.client.IP}, smtp.Offer{}
 	if err := s.conn.StartTLS(ctx, s.srv.TLS); err != nil {
 		s.record(mail.Outcome{Event: mail.Connection, Reply: mail.TLSUnavailable.Because(err)})
 		return hungUp.Because(err)
