@@ -1,0 +1,308 @@
+// Package config reads what an administrator wrote: postern.toml, and the
+// recipient maps, one TOML file for each domain.
+//
+// Load and LoadRecipients return values that are checked and complete, or all
+// the Mistakes at once, each with its file, line and column. Nothing is guessed:
+// an unknown key, a name in another case, an alias that leads nowhere and a
+// missing file are mistakes. Generations keeps the newest maps without a mistake
+// in service while their files are edited.
+//
+// It knows neither the network nor a mailbox; who imports it copies the values
+// to where they are used.
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Config is a checked postern.toml. Its paths are absolute, sizes in octets.
+type Config struct {
+	File       string        // where it was read from
+	Hostname   string        // in the greeting, in Received, and as authserv-id
+	Recipients string        // the folder of recipient maps
+	State      string        // the folder of what must survive a restart
+	Grace      time.Duration // how long transactions may take to end at shutdown
+	MX         MX
+	MDA        MDA
+	DNS        DNS
+	Policy     Policy
+	Limits     Limits
+	Log        Log
+}
+
+// MX is the SMTP server that faces the world.
+type MX struct {
+	Listen         []Endpoint
+	ListenProxy    []Endpoint     // each connection begins with a PROXY header, v1 or v2
+	TrustedProxies []netip.Prefix // who may connect to those
+	MaxConnections int            // at the same time
+	MaxMessageSize int64          // RFC 1870
+	MaxRecipients  int            // of one transaction
+	BareNewline    string         // Normalize or Reject
+	ReturnPath     bool           // whether to add the field, or leave it to the next hop
+	Memory         int64          // what all messages in flight may hold; beyond it they go to the spool
+	Spool          string         // the folder of larger messages while they are judged
+	SpoolSize      int64          // what all of them may hold
+	DeliverTo      Endpoint       // the next hop, which speaks LMTP
+	TLS            *TLS           // nil: no STARTTLS
+	Control        string         // the path of the control socket
+}
+
+// What becomes of a line that does not end in CRLF.
+const (
+	Normalize = "normalize"
+	Reject    = "reject"
+)
+
+// TLS names the files of a certificate chain and its key, in PEM.
+type TLS struct{ Cert, Key string }
+
+// MDA is the delivery agent.
+type MDA struct {
+	Listen         Endpoint
+	Allow          []netip.Prefix // who may connect, if Listen is TCP
+	MaxConnections int            // at the same time
+	Store          string         // mailboxes are <store>/<domain>/<user>
+	Durability     string         // Full or Ordered
+	Received       bool           // whether to add the trace field (RFC 5321, section 4.4)
+	Control        string         // the path of the control socket
+}
+
+// How durable a message is when it is acknowledged.
+const (
+	Full    = "full"
+	Ordered = "ordered"
+)
+
+// DNS says whom to ask.
+type DNS struct {
+	Servers []netip.AddrPort // empty: those of the system
+}
+
+// Policy says what judgements lead to.
+type Policy struct {
+	Enforce     bool   // false: annotate only
+	OnTemperror string // Accept or Defer
+}
+
+// What becomes of a message that cannot be judged for now.
+const (
+	Accept = "accept"
+	Defer  = "defer"
+)
+
+// Limits bound what one client may take.
+type Limits struct {
+	Exempt               []netip.Prefix // these have no bounds of their own
+	ConnectionsPerClient int            // at the same time, from one network
+}
+
+// Log says what is logged, and how.
+type Log struct {
+	Format string // Text or JSON
+	Level  slog.Level
+}
+
+// The formats of the log.
+const (
+	Text = "text"
+	JSON = "json"
+)
+
+// defaults is what holds where the file says nothing.
+func defaults() *Config {
+	return &Config{
+		Recipients: "recipients.d",
+		State:      "/var/lib/postern",
+		Grace:      30 * time.Second,
+		MX: MX{
+			Listen:         []Endpoint{{"tcp", "[::]:25"}},
+			MaxConnections: 1000,
+			MaxMessageSize: 50 << 20,
+			MaxRecipients:  100,
+			BareNewline:    Normalize,
+			ReturnPath:     true,
+			Memory:         256 << 20,
+			Spool:          "/var/spool/postern",
+			SpoolSize:      8 << 30,
+			Control:        "/run/postern/mx-control.sock",
+		},
+		MDA: MDA{
+			Listen:         Endpoint{"unix", "/run/postern/lmtp.sock"},
+			MaxConnections: 1000,
+			Store:          "/var/mail/postern",
+			Durability:     Full,
+			Received:       true,
+			Control:        "/run/postern/mda-control.sock",
+		},
+		Policy: Policy{Enforce: true, OnTemperror: Accept},
+		Limits: Limits{
+			Exempt: []netip.Prefix{
+				netip.MustParsePrefix("127.0.0.0/8"),
+				netip.MustParsePrefix("::1/128"),
+			},
+			ConnectionsPerClient: 50,
+		},
+		Log: Log{Format: Text, Level: slog.LevelInfo},
+	}
+}
+
+// Load reads and checks the file at name. Relative paths in it count from the
+// folder that it is in. The error is Mistakes, or of reading the file.
+func Load(name string) (*Config, error) {
+	name, err := filepath.Abs(name)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	doc, top := parse(name, string(text))
+	c := defaults()
+	if !doc.broken {
+		r := reader{dir: filepath.Dir(name)}
+		c.File = name
+		r.top(top, c)
+		doc.unknown()
+	}
+	if err := locate([]*document{doc}).sorted(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// A reader copies tables to a Config.
+type reader struct {
+	dir string // where relative paths count from
+}
+
+func (r reader) top(t *table, c *Config) {
+	r.hostname(t, &c.Hostname)
+	r.path(t, "recipients", &c.Recipients)
+	r.path(t, "state", &c.State)
+	t.duration("grace", &c.Grace, 0, time.Hour)
+	r.mda(t.sub("mda"), &c.MDA)
+	c.MX.DeliverTo = c.MDA.Listen
+	r.mx(t.sub("mx"), &c.MX)
+	list(t.sub("dns"), "servers", `servers = ["127.0.0.1:53"]`, &c.DNS.Servers, parseServer)
+
+	policy := t.sub("policy")
+	policy.flag("enforce", &c.Policy.Enforce)
+	policy.oneOf("on_temperror", &c.Policy.OnTemperror, Accept, Defer)
+
+	limits := t.sub("limits")
+	list(limits, "exempt", `exempt = ["127.0.0.0/8", "::1"]`, &c.Limits.Exempt, parseNetwork)
+	limits.count("connections_per_client", &c.Limits.ConnectionsPerClient, 1, 1_000_000)
+
+	log := t.sub("log")
+	log.oneOf("format", &c.Log.Format, Text, JSON)
+	log.level("level", &c.Log.Level)
+}
+
+func (r reader) hostname(t *table, into *string) {
+	if !t.has("hostname") {
+		t.doc.flaw(flaw{message: "hostname is missing", hint: `write hostname = "mx1.example.com", the name by which the world knows this host`})
+	}
+	parsed(t, "hostname", `hostname = "mx1.example.com"`, into, checkDomain)
+}
+
+func (r reader) mx(t *table, mx *MX) {
+	r.endpoints(t, "listen", &mx.Listen)
+	r.endpoints(t, "listen_proxy", &mx.ListenProxy)
+	list(t, "trusted_proxies", `trusted_proxies = ["192.0.2.0/24"]`, &mx.TrustedProxies, parseNetwork)
+	t.count("max_connections", &mx.MaxConnections, 1, 1_000_000)
+	t.size("max_message_size", &mx.MaxMessageSize, 64<<10, 16<<30) // RFC 5321, section 4.5.3.1.7
+	t.count("max_recipients", &mx.MaxRecipients, 1, 100_000)
+	t.oneOf("bare_newline", &mx.BareNewline, Normalize, Reject)
+	t.flag("return_path", &mx.ReturnPath)
+	t.size("memory", &mx.Memory, 1<<20, 1<<50)
+	r.path(t, "spool", &mx.Spool)
+	t.size("spool_size", &mx.SpoolSize, 1<<20, 1<<50)
+	r.endpoint(t, "deliver_to", &mx.DeliverTo)
+	r.tls(t, &mx.TLS)
+	r.path(t, "control", &mx.Control)
+	t.checkMX(mx)
+}
+
+// checkMX notes what is wrong with values that are right each for itself.
+func (t *table) checkMX(mx *MX) {
+	if len(mx.Listen)+len(mx.ListenProxy) == 0 {
+		t.complain("listen", hinted{"the MX listens nowhere", `write listen = ["[::]:25"]`})
+	}
+	for i, e := range mx.ListenProxy {
+		if slices.Contains(mx.Listen, e) {
+			t.complainAt(t.element("listen_proxy", i), "mx.listen_proxy: ", hinted{fmt.Sprintf("%v is in listen too", e), "a listener either requires the PROXY header or does not know it"})
+		}
+	}
+	switch {
+	case len(mx.ListenProxy) > 0 && len(mx.TrustedProxies) == 0:
+		t.complain("listen_proxy", hinted{"nobody may connect to it", "name the networks of your proxies in trusted_proxies"})
+	case len(mx.ListenProxy) == 0 && len(mx.TrustedProxies) > 0:
+		t.complain("trusted_proxies", hinted{"no listener requires the PROXY header", "move an address from listen to listen_proxy"})
+	}
+	if mx.SpoolSize < mx.MaxMessageSize {
+		key := "spool_size"
+		if !t.has(key) {
+			key = "max_message_size"
+		}
+		t.complain(key, fmt.Errorf("a spool_size of %s does not hold one message of max_message_size, %s", formatSize(mx.SpoolSize), formatSize(mx.MaxMessageSize)))
+	}
+	if e := mx.DeliverTo; e.Network == "tcp" && (strings.HasPrefix(e.Address, ":") || strings.HasSuffix(e.Address, ":0")) {
+		t.complain("deliver_to", hinted{fmt.Sprintf("%v cannot be connected to", e), `write it as "tcp:127.0.0.1:24"`})
+	}
+}
+
+func (r reader) tls(t *table, into **TLS) {
+	tls := t.sub("tls")
+	if tls.values == nil {
+		return
+	}
+	*into = new(TLS)
+	r.path(tls, "cert", &(*into).Cert)
+	r.path(tls, "key", &(*into).Key)
+	for _, key := range []string{"cert", "key"} {
+		if !tls.has(key) {
+			t.doc.flaw(flaw{where: t.at("tls"), message: fmt.Sprintf("mx.tls has no %s", key), hint: `write tls = { cert = "fullchain.pem", key = "privkey.pem" }`})
+		}
+	}
+}
+
+func (r reader) mda(t *table, mda *MDA) {
+	r.endpoint(t, "listen", &mda.Listen)
+	list(t, "allow", `allow = ["127.0.0.1"]`, &mda.Allow, parseNetwork)
+	t.count("max_connections", &mda.MaxConnections, 1, 1_000_000)
+	r.path(t, "store", &mda.Store)
+	t.oneOf("durability", &mda.Durability, Full, Ordered)
+	t.flag("received", &mda.Received)
+	r.path(t, "control", &mda.Control)
+	if mda.Listen.Network == "tcp" && len(mda.Allow) == 0 {
+		t.complain("listen", hinted{"nobody may connect over TCP", `name the networks of those who deliver, as allow = ["127.0.0.1"]`})
+	}
+}
+
+func (r reader) path(t *table, key string, into *string) {
+	*into, _ = parsePath(*into, r.dir)
+	parsed(t, key, fmt.Sprintf("%s = %q", key, *into), into, func(s string) (string, error) { return parsePath(s, r.dir) })
+}
+
+func (r reader) endpoint(t *table, key string, into *Endpoint) {
+	parsed(t, key, fmt.Sprintf("%s = %q", key, *into), into, func(s string) (Endpoint, error) { return parseEndpoint(s, r.dir) })
+}
+
+func (r reader) endpoints(t *table, key string, into *[]Endpoint) {
+	list(t, key, key+` = ["[::]:25"]`, into, func(s string) (Endpoint, error) { return parseEndpoint(s, r.dir) })
+}
+
+func (t *table) level(key string, into *slog.Level) {
+	name := "info"
+	t.oneOf(key, &name, "debug", "info", "warn", "error")
+	_ = into.UnmarshalText([]byte(name)) // knows these four
+}

@@ -1,0 +1,317 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/BurntSushi/toml"
+)
+
+// maxMistakes bounds the mistakes that are reported of one file.
+const maxMistakes = 100
+
+// A document is a decoded TOML file, and collects what is wrong with it.
+type document struct {
+	file   string
+	text   string // without a byte order mark
+	broken bool   // it does not decode
+	tables []*table
+	found  []flaw
+	more   int // flaws beyond maxMistakes
+}
+
+// A flaw is a mistake before one has looked where it stands.
+type flaw struct {
+	where   place
+	message string
+	hint    string
+	other   place // what it is at odds with; its line is told too
+	err     error // of the file system
+}
+
+// A place is a key of a document, or the value that belongs to it. Without a
+// path it is an octet of the text, counted from one, or else the whole document.
+type place struct {
+	doc     *document
+	path    path
+	atValue bool
+	octet   int
+}
+
+func (p place) value() place { p.atValue = true; return p }
+
+// parse decodes text. A document that does not decode is one with a mistake,
+// and has no keys.
+func parse(file, text string) (*document, *table) {
+	d := &document{file: file, text: strings.TrimPrefix(text, "\ufeff")}
+	tree, err := decode(d.text)
+	var at syntaxError
+	if d.broken = errors.As(err, &at); d.broken {
+		d.flaw(flaw{where: place{octet: at.octet + 1}, message: at.message})
+	}
+	return d, d.table("", "", tree)
+}
+
+// A syntaxError says at which octet a text ceases to be TOML.
+type syntaxError struct {
+	octet   int
+	message string
+}
+
+func (e syntaxError) Error() string { return e.message }
+
+func decode(text string) (tree map[string]any, err error) {
+	if i := invalidUTF8(text); i >= 0 {
+		return nil, syntaxError{i, "not UTF-8, which TOML must be"}
+	}
+	_, err = toml.Decode(text, &tree)
+	var perr toml.ParseError
+	if errors.As(err, &perr) {
+		return nil, syntaxError{perr.Position.Start, perr.Message}
+	}
+	if err != nil {
+		return nil, syntaxError{0, err.Error()}
+	}
+	return tree, nil
+}
+
+func invalidUTF8(text string) int {
+	if utf8.ValidString(text) {
+		return -1
+	}
+	for i, r := range text {
+		if _, size := utf8.DecodeRuneInString(text[i:]); r == utf8.RuneError && size == 1 {
+			return i
+		}
+	}
+	return -1
+}
+
+// full reports whether further flaws are only counted.
+func (d *document) full() bool { return len(d.found) == maxMistakes }
+
+// flaw notes something wrong.
+func (d *document) flaw(f flaw) {
+	f.where.doc = d
+	if d.full() {
+		d.more++
+		return
+	}
+	d.found = append(d.found, f)
+}
+
+// A table is one of a document, while it is read. Who reads asks for each key
+// that he knows; what nobody asked for is a mistake.
+type table struct {
+	doc    *document
+	path   path
+	name   string // as it is told: "mx", and "" for the top
+	values map[string]any
+	known  map[string]bool
+	open   bool // its keys are names that the administrator chose
+}
+
+func (d *document) table(p path, name string, values map[string]any) *table {
+	t := &table{doc: d, path: p, name: name, values: values, known: make(map[string]bool)}
+	d.tables = append(d.tables, t)
+	return t
+}
+
+// keys returns the keys of a table that may have any.
+func (t *table) keys() []string {
+	t.open = true
+	return slices.Sorted(maps.Keys(t.values))
+}
+
+func (t *table) at(key string) place { return place{doc: t.doc, path: t.path.key(key)} }
+
+// element returns the place of one element of the array called key.
+func (t *table) element(key string, i int) place {
+	return place{doc: t.doc, path: t.path.key(key).index(i), atValue: true}
+}
+
+// full returns key with the name of its table.
+func (t *table) full(key string) string {
+	if t.name == "" {
+		return key
+	}
+	return t.name + "." + key
+}
+
+// complain notes that the value of key is wrong.
+func (t *table) complain(key string, err error) {
+	t.complainAt(t.at(key).value(), fmt.Sprintf("%s: ", t.full(key)), err)
+}
+
+func (t *table) complainAt(where place, prefix string, err error) {
+	f := flaw{where: where, message: prefix + err.Error()}
+	var h hinted
+	if errors.As(err, &h) {
+		f.message, f.hint = prefix+h.message, h.hint
+	}
+	t.doc.flaw(f)
+}
+
+// get returns the value of key if it is there and of type T, and complains if
+// it is of another. For example, example is how a right one looks.
+func get[T any](t *table, key, example string) (v T, ok bool) {
+	t.known[key] = true
+	raw, there := t.values[key]
+	if !there {
+		return v, false
+	}
+	v, ok = raw.(T)
+	if !ok {
+		t.wrongType(key, raw, example)
+	}
+	return v, ok
+}
+
+func (t *table) wrongType(key string, raw any, example string) {
+	where := t.at(key)
+	if !isTable(raw) {
+		where = where.value() // else it may have no value, but a header
+	}
+	t.doc.flaw(flaw{where: where,
+		message: fmt.Sprintf("%s must not be %s", t.full(key), kind(raw)),
+		hint:    "write it as " + example})
+}
+
+func isTable(v any) bool {
+	switch v.(type) {
+	case map[string]any, []map[string]any:
+		return true
+	}
+	return false
+}
+
+// kind says what a value of TOML is.
+func kind(v any) string {
+	switch v.(type) {
+	case string:
+		return "a string"
+	case int64:
+		return "a whole number"
+	case float64:
+		return "a number with a fraction"
+	case bool:
+		return "true or false"
+	case time.Time:
+		return "a date"
+	case []any:
+		return "an array"
+	case map[string]any:
+		return "a table"
+	case []map[string]any:
+		return "an array of tables"
+	}
+	return fmt.Sprintf("a %T", v)
+}
+
+// sub returns the table called key. An absent one is empty.
+func (t *table) sub(key string) *table {
+	values, _ := get[map[string]any](t, key, fmt.Sprintf("[%s]", t.full(key)))
+	return t.doc.table(t.path.key(key), t.full(key), values)
+}
+
+// has reports whether key is there, whatever its value.
+func (t *table) has(key string) bool {
+	_, ok := t.values[key]
+	return ok
+}
+
+// each calls do for the elements of the array of strings called key, and
+// reports whether key is there at all. What do returns is noted at the element.
+func (t *table) each(key, example string, do func(i int, s string) error) bool {
+	array, ok := get[[]any](t, key, example)
+	for i, v := range array {
+		var err error
+		if s, isString := v.(string); isString {
+			err = do(i, s)
+		} else {
+			err = hinted{"must not be " + kind(v), fmt.Sprintf(`write a string in quotes, "%v"`, v)}
+		}
+		if err != nil {
+			t.complainAt(t.element(key, i), t.full(key)+": ", err)
+		}
+	}
+	return ok
+}
+
+// unknown notes the keys that nobody asked for.
+func (d *document) unknown() {
+	for _, t := range d.tables {
+		for _, key := range slices.Sorted(maps.Keys(t.values)) {
+			if t.open || t.known[key] {
+				continue
+			}
+			message := fmt.Sprintf("unknown key %q", key)
+			if t.name != "" {
+				message += fmt.Sprintf(" in [%s]", t.name)
+			}
+			d.flaw(flaw{where: t.at(key), message: message, hint: d.suggest(t, key)})
+		}
+	}
+}
+
+// suggest returns what may have been meant by a key that t does not know.
+func (d *document) suggest(t *table, key string) string {
+	known := slices.Sorted(maps.Keys(t.known))
+	for _, k := range known {
+		if strings.EqualFold(k, key) {
+			return fmt.Sprintf("it is written %q", k)
+		}
+	}
+	for _, other := range d.tables {
+		switch {
+		case other == t || !other.known[key]:
+		case other.name == "":
+			return "it belongs at the top, before the first [table]"
+		default:
+			return fmt.Sprintf("it belongs in [%s]", other.name)
+		}
+	}
+	if k := nearest(key, known); k != "" {
+		return fmt.Sprintf("did you mean %q?", k)
+	}
+	return "known here: " + strings.Join(known, ", ")
+}
+
+// nearest returns the one of known that differs from key by the fewest letters,
+// if those are few.
+func nearest(key string, known []string) string {
+	best, least := "", 1+max(1, len(key)/3)
+	for _, k := range known {
+		if d := distance(key, k); d < least {
+			best, least = k, d
+		}
+	}
+	return best
+}
+
+// distance returns how many octets must be put in, taken out or replaced to
+// turn a into b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replace := diagonal
+			if a[i] != b[j] {
+				replace++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replace, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,163 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Mistake is something in the configuration that an administrator must
+// change: where it is, what is wrong, and the way out.
+type Mistake struct {
+	File    string // as it was named to this package, or below the folder that was
+	Line    int    // counted from one; 0: the mistake is the whole file's
+	Column  int    // counted from one, in characters
+	Message string // what is wrong
+	Hint    string // the way out; may be empty
+	Text    string // the line that is meant, without its end
+
+	err error
+}
+
+// Error implements error: all that is known, on one line.
+func (m Mistake) Error() string {
+	var b strings.Builder
+	b.WriteString(m.File)
+	if m.Line > 0 {
+		fmt.Fprintf(&b, ":%d:%d", m.Line, m.Column)
+	}
+	b.WriteString(": " + m.Message)
+	if m.Hint != "" {
+		b.WriteString("; " + m.Hint)
+	}
+	return b.String()
+}
+
+// Unwrap returns the error of the file system that made the mistake known, if
+// one did.
+func (m Mistake) Unwrap() error { return m.err }
+
+// Excerpt returns the line that is meant, and below it a caret under the spot;
+// or nothing if no line is.
+func (m Mistake) Excerpt() string {
+	if m.Line == 0 {
+		return ""
+	}
+	indent := strings.Map(func(r rune) rune {
+		if r == '\t' {
+			return r
+		}
+		return ' '
+	}, firstRunes(m.Text, m.Column-1))
+	return m.Text + "\n" + indent + "^\n"
+}
+
+func firstRunes(s string, n int) string {
+	for i := range s {
+		if n == 0 {
+			return s[:i]
+		}
+		n--
+	}
+	return s + strings.Repeat(" ", n)
+}
+
+// Mistakes are all that were found at once, in the order of the files and
+// lines.
+type Mistakes []Mistake
+
+// Error implements error, a line for each.
+func (ms Mistakes) Error() string {
+	lines := make([]string, len(ms))
+	for i, m := range ms {
+		lines[i] = m.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap returns each Mistake as an error.
+func (ms Mistakes) Unwrap() []error {
+	errs := make([]error, len(ms))
+	for i, m := range ms {
+		errs[i] = m
+	}
+	return errs
+}
+
+// sorted returns ms in order as an error, nil if there are none.
+func (ms Mistakes) sorted() error {
+	if len(ms) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(ms, func(a, b Mistake) int {
+		last := func(line int) uint { return uint(line) - 1 } // 0, the whole file, comes last
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(last(a.Line), last(b.Line)), cmp.Compare(a.Column, b.Column))
+	})
+	return slices.Compact(ms)
+}
+
+// locate looks up where the flaws of all documents are. Only now, for most
+// documents have none.
+func locate(docs []*document) Mistakes {
+	spots := make(map[*document]map[path]*spot)
+	for _, d := range docs {
+		for _, f := range d.found {
+			f.where.want(spots)
+			f.other.want(spots)
+		}
+	}
+	for d, wanted := range spots {
+		scan(d.text, func(p []byte, s spot) {
+			if first, ok := wanted[path(p)]; ok && first == nil {
+				wanted[path(p)] = &s
+			}
+		})
+	}
+	var all Mistakes
+	for _, d := range docs {
+		for _, f := range d.found {
+			all = append(all, f.mistake(spots))
+		}
+		if d.more > 0 {
+			all = append(all, Mistake{File: d.file, Message: fmt.Sprintf("and %d more mistakes", d.more)})
+		}
+	}
+	return all
+}
+
+func (p place) want(spots map[*document]map[path]*spot) {
+	if p.path == "" {
+		return
+	}
+	if spots[p.doc] == nil {
+		spots[p.doc] = make(map[path]*spot)
+	}
+	spots[p.doc][p.path] = nil
+}
+
+// position returns where p is, and false if it is no particular line.
+func (p place) position(spots map[*document]map[path]*spot) (octet int, ok bool) {
+	s := spots[p.doc][p.path]
+	switch {
+	case p.octet > 0:
+		return p.octet - 1, true
+	case s == nil:
+		return 0, false
+	case p.atValue:
+		return s.value, true
+	}
+	return s.key, true
+}
+
+func (f flaw) mistake(spots map[*document]map[path]*spot) Mistake {
+	m := Mistake{File: f.where.doc.file, Message: f.message, Hint: f.hint, err: f.err}
+	if octet, ok := f.where.position(spots); ok {
+		m.Line, m.Column, m.Text = lineAndColumn(f.where.doc.text, octet)
+	}
+	if octet, ok := f.other.position(spots); ok {
+		line, _, _ := lineAndColumn(f.other.doc.text, octet)
+		m.Message += fmt.Sprintf(" (%s:%d)", f.other.doc.file, line)
+	}
+	return m
+}
