@@ -22,6 +22,7 @@ type flights struct {
 	mu     sync.Mutex
 	byKey  map[question]*flight
 	shared atomic.Uint64 // callers who found their question already asked
+	left   atomic.Uint64 // callers whose context ended first
 }
 
 type flight struct {
@@ -40,6 +41,7 @@ func (f *flights) do(ctx context.Context, q question) outcome {
 	case <-fl.done:
 		return fl.outcome
 	case <-ctx.Done():
+		f.left.Add(1)
 		return outcome{err: fmt.Errorf("%w: %w", ErrTemporary, context.Cause(ctx))}
 	}
 }
@@ -47,6 +49,9 @@ func (f *flights) do(ctx context.Context, q question) outcome {
 // join returns the flight of q, which it starts if there is none. It waits for
 // a slot only in that case.
 func (f *flights) join(ctx context.Context, q question) (*flight, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx) // nobody would hear the answer
+	}
 	f.mu.Lock()
 	fl := f.byKey[q]
 	f.mu.Unlock()
@@ -57,6 +62,7 @@ func (f *flights) join(ctx context.Context, q question) (*flight, error) {
 	select {
 	case f.slots <- struct{}{}:
 	case <-ctx.Done():
+		f.left.Add(1)
 		return nil, fmt.Errorf("too many questions in flight: %w", context.Cause(ctx))
 	}
 	fl, mine, err := f.start(q)

@@ -91,6 +91,19 @@ func (s *servers) report(addr netip.AddrPort, answered bool, now time.Time) {
 	}
 }
 
+// sick returns the servers that are asked last.
+func (s *servers) sick(now time.Time) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var sick []string
+	for _, one := range s.list {
+		if now.Before(one.sick) {
+			sick = append(sick, one.addr.String())
+		}
+	}
+	return sick
+}
+
 // set makes addrs the list. What is known of those that were on it stays.
 func (s *servers) set(addrs []netip.AddrPort) {
 	list := make([]server, len(addrs))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -202,7 +203,7 @@ func TestEqualQuestionsShareOneFlight(t *testing.T) {
 		if n := f.count("a.example"); n != 1 {
 			t.Errorf("asked %d times", n)
 		}
-		if s := c.Stats(); s.Shared != 9 || s.Questions != 10 || s.Sent != 1 || s.InFlight != 0 {
+		if s := c.Stats(); s.Shared != 9 || s.Questions != 10 || s.Left != 3 || s.Sent != 1 || s.InFlight != 0 {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -395,6 +396,9 @@ func TestSilentServerIsAskedLast(t *testing.T) {
 			if slow := i < sickSilences; slow != (took > 0) {
 				t.Errorf("question %d took %v", i, took)
 			}
+		}
+		if s := c.Stats(); !slices.Equal(s.Sick, []string{"192.0.2.1:53"}) || s.Silent != sickSilences {
+			t.Errorf("%+v", s)
 		}
 		f.set(truth)
 		time.Sleep(sickFor)

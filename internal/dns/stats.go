@@ -1,6 +1,9 @@
 package dns
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // counters are what Stats shows of the past.
 type counters struct {
@@ -14,6 +17,7 @@ type Stats struct {
 	Hits      uint64 // of them, answered from the cache
 	Shared    uint64 // of them, already being asked for somebody else
 	Spared    uint64 // of them, failed at once because the servers were silent
+	Left      uint64 // of them, given up by callers whose contexts ended first
 	Failed    uint64 // questions to which no server gave an answer of use
 
 	Sent     uint64 // datagrams sent to servers
@@ -21,11 +25,12 @@ type Stats struct {
 	ServFail uint64 // of them, answered with SERVFAIL
 	TCP      uint64 // of them, asked again over TCP
 
-	InFlight int    // questions being asked now
-	Entries  int    // in the cache
-	Octets   int    // that they take
-	Open     bool   // the servers are silent, and are not asked
-	Opened   uint64 // how often that happened
+	InFlight int      // questions being asked now
+	Entries  int      // in the cache
+	Octets   int      // that they take
+	Sick     []string // servers that were silent, and are asked last for a while
+	Open     bool     // all servers are silent, and are not asked
+	Opened   uint64   // how often that happened
 }
 
 // Stats returns the figures as they are now.
@@ -40,7 +45,9 @@ func (c *Client) Stats() Stats {
 		Silent:    c.counts.silent.Load(),
 		ServFail:  c.counts.servfail.Load(),
 		TCP:       c.counts.tcp.Load(),
+		Left:      c.flights.left.Load(),
 		InFlight:  c.flights.size(),
+		Sick:      c.servers.sick(time.Now()),
 	}
 	s.Entries, s.Octets = c.cache.size()
 	s.Open, s.Opened = c.breaker.state()
