@@ -1,0 +1,146 @@
+package dkim
+
+import (
+	"fmt"
+
+	"postern/internal/header"
+	"postern/mail"
+)
+
+// A Message is a message under examination: its header, and the hashes of its
+// body, each of which is computed once however many signatures cover it. It is
+// not safe for use by several goroutines.
+type Message struct {
+	src    mail.Source
+	header header.Header
+	byName map[string][]int // indexes of the fields, from the top; built when first needed
+	bodies map[Canon]*body
+}
+
+// A body is what is known of the body in one canonical form.
+type body struct {
+	size  int64 // octets
+	whole sum
+	sums  map[int64]sum // of its beginnings, by their lengths
+}
+
+// NewMessage returns the message in src, whose header is h.
+func NewMessage(src mail.Source, h header.Header) *Message {
+	return &Message{src: src, header: h, bodies: make(map[Canon]*body)}
+}
+
+// Header returns the header of m.
+func (m *Message) Header() header.Header { return m.header }
+
+// A Part is what a signature covers of a body: all of it in canonical form
+// where Length is AllOfIt, or else so many octets from its beginning.
+type Part struct {
+	Canon  Canon
+	Length int64
+}
+
+// AllOfIt is the Length of a whole body.
+const AllOfIt = -1
+
+// HashBody sees to it that the hashes of parts are known. Those that were not
+// known before are computed in one pass over the body. The error is that of the
+// Source.
+func (m *Message) HashBody(parts ...Part) error {
+	marks := make(map[Canon][]int64)
+	for _, p := range parts {
+		if !m.knows(p) {
+			marks[p.Canon] = append(marks[p.Canon], max(0, p.Length))
+		}
+	}
+	if len(marks) == 0 {
+		return nil
+	}
+	var w bodyWriter
+	for canon, marks := range marks {
+		w = append(w, newBodyHash(canon, marks))
+	}
+	if err := m.src.WriteRange(w, mail.Range{Start: int64(m.header.Body), End: m.src.Size()}); err != nil {
+		return fmt.Errorf("read body: %w", err)
+	}
+	for _, h := range w {
+		b := m.bodies[h.canon]
+		if b == nil {
+			b = &body{sums: h.sums}
+			m.bodies[h.canon] = b
+		}
+		b.size, b.whole = h.finish()
+		for length, sum := range h.sums {
+			b.sums[length] = sum
+		}
+	}
+	return nil
+}
+
+// knows reports whether the hash of p is known, or known not to exist.
+func (m *Message) knows(p Part) bool {
+	b := m.bodies[p.Canon]
+	if b == nil {
+		return false
+	}
+	_, ok := b.sums[p.Length]
+	return ok || p.Length == AllOfIt || p.Length > b.size
+}
+
+// bodyHash returns the hash of p, which HashBody computed, and how many octets
+// of the body p leaves out: less than none if p is longer than the body.
+func (m *Message) bodyHash(p Part) (hash sum, left int64) {
+	b := m.bodies[p.Canon]
+	if p.Length == AllOfIt {
+		return b.whole, 0
+	}
+	return b.sums[p.Length], b.size - p.Length
+}
+
+// A bodyWriter hands a body to several hashes, in pieces that stay in the
+// processor's cache from the first to the last of them.
+type bodyWriter []*bodyHash
+
+func (w bodyWriter) Write(p []byte) (int, error) {
+	const piece = 32 << 10
+	for at := 0; at < len(p); at += piece {
+		for _, h := range w {
+			h.write(p[at:min(len(p), at+piece)])
+		}
+	}
+	return len(p), nil
+}
+
+// signed returns the fields that names, the h= of the signature in field self,
+// stand for: of several fields of one name the last for the first mention, the
+// one above it for the next, and so on; none where there are no more (RFC 6376,
+// section 5.4.2). A signature does not cover itself. The names are in lower case.
+func (m *Message) signed(names []string, self header.Field) []header.Field {
+	m.index()
+	used := make(map[string]int, len(names))
+	fields := make([]header.Field, 0, len(names))
+	for _, name := range names {
+		indexes := m.byName[name]
+		for used[name] < len(indexes) {
+			used[name]++
+			f := m.header.Fields[indexes[len(indexes)-used[name]]]
+			if f.Start != self.Start {
+				fields = append(fields, f)
+				break
+			}
+		}
+	}
+	return fields
+}
+
+func (m *Message) index() {
+	if m.byName != nil {
+		return
+	}
+	m.byName = make(map[string][]int, len(m.header.Fields))
+	var name []byte
+	for i, f := range m.header.Fields {
+		name = appendRelaxed(name[:0], f.Name(), nil)
+		key := name[:len(name)-1]
+		m.byName[string(key)] = append(m.byName[string(key)], i)
+	}
+}

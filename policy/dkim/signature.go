@@ -1,0 +1,252 @@
+package dkim
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"mime/quotedprintable"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/idna"
+
+	"postern/internal/header"
+)
+
+// maxNames bounds h=. Signers that name what they do not want to see added name
+// some dozens.
+const maxNames = 500
+
+// A Problem is why a signature does not pass. Every error about a signature or
+// a key is one.
+type Problem struct {
+	Verdict Verdict
+	Reason  string // for people
+}
+
+func (p Problem) Error() string { return p.Reason }
+
+func neutral(reason string) error   { return Problem{Neutral, reason} }
+func permerror(reason string) error { return Problem{PermError, reason} }
+func unacceptable(format string, args ...any) error {
+	return Problem{Policy, fmt.Sprintf(format, args...)}
+}
+
+// A signature is a DKIM-Signature (RFC 6376, section 3.5), or what is like it.
+type signature struct {
+	field header.Field
+	tags  Tags
+
+	value      string // b=, without white space
+	signed     []byte // what it stands for
+	bodyHash   []byte // bh=
+	algorithm  string // a=
+	domain     string // d=, canonical
+	selector   string // s=, canonical
+	identity   string // i=
+	header     Canon
+	body       Part
+	names      []string // h=, in lower case
+	created    time.Time
+	expires    time.Time
+	sameDomain bool // i= is in d= itself, not below it
+}
+
+// parseSignature reads a DKIM-Signature. What could be read is there even if
+// there is an error, which is a Problem.
+func parseSignature(f header.Field) (signature, error) {
+	sig, err := parseCommon(f)
+	if err != nil {
+		return sig, err
+	}
+	if sig.tags.Get("v") != "1" {
+		return sig, neutral("unknown version of signature")
+	}
+	return sig, sig.parseIdentity()
+}
+
+// parseCommon reads the tags that the signatures of DKIM and ARC share.
+func parseCommon(f header.Field) (signature, error) {
+	sig := signature{field: f}
+	tags, err := ParseTags(string(f.Value()))
+	if err != nil {
+		return sig, neutral(err.Error())
+	}
+	sig.tags = tags
+	sig.value = tags.Compact("b")
+	sig.algorithm = strings.ToLower(tags.Compact("a"))
+	sig.identity = tags.Compact("i")
+	var errDomain, errSelector error
+	sig.domain, errDomain = domainName(tags.Compact("d"), 2)
+	sig.selector, errSelector = domainName(tags.Compact("s"), 1)
+	for _, required := range []string{"a", "b", "bh", "d", "h", "s"} {
+		if !tags.Has(required) {
+			return sig, permerror("signature lacks tag " + required + "=")
+		}
+	}
+	switch {
+	case errDomain != nil:
+		return sig, neutral("malformed domain in d=")
+	case errSelector != nil:
+		return sig, neutral("malformed selector in s=")
+	}
+	for _, parse := range []func() error{sig.parseMethods, sig.parseValues, sig.parseTimes, sig.parseNames} {
+		if err := parse(); err != nil {
+			return sig, err
+		}
+	}
+	return sig, nil
+}
+
+func (s *signature) parseMethods() error {
+	switch s.algorithm {
+	case "rsa-sha256", "ed25519-sha256":
+	case "rsa-sha1":
+		return unacceptable("rsa-sha1 is obsolete") // RFC 8301, section 3.1
+	default:
+		return neutral("unknown algorithm in a=")
+	}
+	headerCanon, bodyCanon, _ := strings.Cut(strings.ToLower(s.tags.Compact("c")), "/")
+	s.header = orSimple(headerCanon)
+	s.body.Canon = orSimple(bodyCanon)
+	if !s.header.valid() || !s.body.Canon.valid() {
+		return neutral("unknown canonicalization in c=")
+	}
+	if s.tags.Has("q") && !slices.Contains(list(s.tags.Get("q")), "dns/txt") {
+		return neutral("unknown query method in q=")
+	}
+	return nil
+}
+
+func orSimple(name string) Canon {
+	if name == "" {
+		return Simple
+	}
+	return Canon(name)
+}
+
+func (s *signature) parseValues() error {
+	var err error
+	if s.signed, err = s.tags.Bytes("b"); err != nil || len(s.signed) == 0 {
+		return neutral("malformed signature in b=")
+	}
+	if s.bodyHash, err = s.tags.Bytes("bh"); err != nil {
+		return neutral("malformed body hash in bh=")
+	}
+	s.body.Length = AllOfIt
+	if s.tags.Has("l") {
+		if s.body.Length, err = number(s.tags.Get("l")); err != nil {
+			return neutral("malformed body length in l=")
+		}
+	}
+	return nil
+}
+
+func (s *signature) parseTimes() error {
+	var errT, errX error
+	s.created, errT = instant(s.tags, "t")
+	s.expires, errX = instant(s.tags, "x")
+	if errT != nil || errX != nil {
+		return neutral("malformed time in t= or x=")
+	}
+	if !s.expires.IsZero() && !s.expires.After(s.created) {
+		return neutral("signature expires before it was made")
+	}
+	return nil
+}
+
+func (s *signature) parseNames() error {
+	s.names = list(s.tags.Get("h"))
+	switch {
+	case len(s.names) > maxNames:
+		return unacceptable("more than %d names in h=", maxNames)
+	case !slices.Contains(s.names, "from"):
+		return permerror("From is not signed") // section 5.4
+	}
+	return nil
+}
+
+// parseIdentity reads i=, which is within d=: "ann@news.example.org" may sign
+// for example.org, and only for it. Domain names have no case.
+func (s *signature) parseIdentity() error {
+	if !s.tags.Has("i") {
+		s.identity, s.sameDomain = "@"+s.domain, true
+		return nil
+	}
+	text, err := io.ReadAll(quotedprintable.NewReader(strings.NewReader(s.identity)))
+	at := strings.LastIndexByte(string(text), '@')
+	if err != nil || at < 0 {
+		return neutral("malformed identity in i=")
+	}
+	s.identity = string(text)
+	domain, err := domainName(string(text[at+1:]), 2)
+	s.sameDomain = domain == s.domain
+	switch {
+	case err != nil:
+		return neutral("malformed domain in i=")
+	case !s.sameDomain && !strings.HasSuffix(domain, "."+s.domain):
+		return permerror("the domain of i= is not within d=")
+	}
+	return nil
+}
+
+// instant reads seconds since 1970 (RFC 6376, section 3.5). A time too far away
+// to be told is as far as can be told.
+func instant(tags Tags, name string) (time.Time, error) {
+	if !tags.Has(name) {
+		return time.Time{}, nil
+	}
+	n, err := number(tags.Get(name))
+	return time.Unix(min(n, 1<<40), 0).UTC(), err
+}
+
+var errNumber = errors.New("not a number")
+
+// number reads digits; what is larger than an int64 is its maximum.
+func number(s string) (int64, error) {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, errNumber
+		}
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if errors.Is(err, strconv.ErrRange) {
+		return math.MaxInt64, nil
+	}
+	return n, err
+}
+
+// lookup maps a domain name in U-labels as RFC 5891, section 5, would before it
+// is looked up, and allows the underscores that are in use in selectors.
+var lookup = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false))
+
+var errDomain = errors.New("not a domain name")
+
+// domainName returns name in lower case and A-labels (RFC 8616, section 4). It
+// has at least so many labels, of letters, digits, hyphens and underscores.
+func domainName(name string, labels int) (string, error) {
+	if len(name) > 1024 { // in whatever letters, more than fit in 255 octets
+		return "", errDomain
+	}
+	ascii, err := strings.ToLower(name), error(nil)
+	if strings.IndexFunc(name, func(r rune) bool { return r >= 0x80 }) >= 0 {
+		ascii, err = lookup.ToASCII(name)
+	}
+	if err != nil || len(ascii) > 253 {
+		return "", errDomain
+	}
+	n := 0
+	for label := range strings.SplitSeq(ascii, ".") {
+		n++
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			return "", errDomain
+		}
+	}
+	if n < labels {
+		return "", errDomain
+	}
+	return ascii, nil
+}
