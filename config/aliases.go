@@ -24,8 +24,14 @@ type alias struct {
 	domain  *domain
 	table   *table
 	key     string // as it is written
-	targets []string
+	targets []target
 	state   aliasState
+}
+
+// A target is what an alias leads to, as it is written in element i.
+type target struct {
+	i    int
+	text string
 }
 
 type aliasState int
@@ -48,19 +54,20 @@ func (b *builder) readMailboxTables(m *domainMap) {
 			continue
 		}
 		t := all.doc.table(all.path.key(key), all.full(tomlKey(key)), values)
+		t.chosen = true
 		name, err := checkMailbox(key)
-		switch first, taken := m.entries[name]; {
+		switch first, taken := m.places[name]; {
 		case err != nil:
 			all.complainAt(all.at(key), "mailbox: ", err)
 		case taken:
-			all.doc.flaw(flaw{where: all.at(key), other: all.at(first.name), message: fmt.Sprintf("the mailbox %q is there already", name), hint: "case does not tell names apart"})
+			all.doc.flaw(flaw{where: all.at(key), other: first, message: fmt.Sprintf("the mailbox %q is there already", name), hint: "case does not tell names apart"})
 		case m.nextHop:
 			all.doc.flaw(flaw{where: all.at(key), message: fmt.Sprintf("mailbox %q: the mailboxes of this domain are the next hop's", key), hint: `list them instead of mailboxes = "next-hop"`})
 		}
 		e := &entry{name: name, mailbox: true}
 		parsed(t, "path", `path = "/home/bob/Maildir"`, &e.path, parseMailboxPath)
 		b.claim(t, e.path)
-		m.entries[name] = e
+		m.entries[name], m.places[name] = e, all.at(key)
 		if _, listed := m.names.find([]byte(name)); !listed {
 			m.mailboxes++
 		}
@@ -104,12 +111,12 @@ func (m *domainMap) readAliases() {
 	t := m.top.sub("aliases")
 	for _, key := range t.keys() {
 		if isTable(t.values[key]) {
-			t.doc.flaw(flaw{where: t.at(key), message: fmt.Sprintf("aliases.%s must not be a table", tomlKey(key)), hint: "a name with a dot needs quotes"})
+			t.doc.flaw(flaw{where: t.at(key), message: fmt.Sprintf("aliases.%s must not be a table", tomlKey(key)), hint: dotHint})
 			continue
 		}
 		a := &alias{entry: new(entry), domain: m.domain, table: t, key: key}
-		t.each(key, fmt.Sprintf(`%s = ["alice"]`, tomlKey(key)), func(_ int, s string) error {
-			a.targets = append(a.targets, s)
+		t.each(key, fmt.Sprintf(`%s = ["alice"]`, tomlKey(key)), func(i int, s string) error {
+			a.targets = append(a.targets, target{i, s})
 			return nil
 		})
 		if array, ok := t.values[key].([]any); ok && len(array) == 0 {
@@ -137,7 +144,7 @@ func (m *domainMap) place(a *alias) bool {
 		return false
 	}
 	if other := m.exact([]byte(name)); other.name != "" {
-		f := flaw{where: t.at(a.key), message: fmt.Sprintf("the alias %q is there already", name), hint: "remove one of them; case does not tell names apart"}
+		f := flaw{where: t.at(a.key), other: m.places[name], message: fmt.Sprintf("the alias %q is there already", name), hint: "remove one of them; case does not tell names apart"}
 		if other.entry == nil || other.entry.mailbox {
 			f.message, f.hint = fmt.Sprintf("%q is a mailbox and cannot be an alias too", name), "remove one of them"
 		}
@@ -145,16 +152,16 @@ func (m *domainMap) place(a *alias) bool {
 		return false
 	}
 	a.name = name
-	m.entries[name] = a.entry
+	m.entries[name], m.places[name] = a.entry, t.at(a.key)
 	return true
 }
 
 // readRefusals reads who is refused, and why.
 func (m *domainMap) readRefusals() {
-	t := m.top.sub("refuse")
+	t, refused := m.top.sub("refuse"), make(map[string]place)
 	for _, key := range t.keys() {
 		if isTable(t.values[key]) {
-			t.doc.flaw(flaw{where: t.at(key), message: fmt.Sprintf("refuse.%s must not be a table", tomlKey(key)), hint: "a name with a dot needs quotes"})
+			t.doc.flaw(flaw{where: t.at(key), message: fmt.Sprintf("refuse.%s must not be a table", tomlKey(key)), hint: dotHint})
 			continue
 		}
 		text := "refused"
@@ -176,10 +183,10 @@ func (m *domainMap) readRefusals() {
 			e = &entry{name: name, mailbox: isMailbox}
 			m.entries[name] = e
 		}
-		if e.refusal != "" {
-			t.doc.flaw(flaw{where: t.at(key), message: fmt.Sprintf("%q is refused already", name), hint: "remove one of them; case does not tell names apart"})
+		if first, again := refused[name]; again {
+			t.doc.flaw(flaw{where: t.at(key), other: first, message: fmt.Sprintf("%q is refused already", name), hint: "remove one of them; case does not tell names apart"})
 		}
-		e.refusal = text
+		e.refusal, refused[name] = text, t.at(key)
 	}
 }
 
@@ -237,7 +244,7 @@ func (r *resolver) implied(m *domainMap) {
 		}
 	}
 	if m.exact([]byte("abuse")).name == "" {
-		r.add(m, &alias{table: m.top, targets: []string{"postmaster"}}, "abuse")
+		r.add(m, &alias{table: m.top, targets: []target{{text: "postmaster"}}}, "abuse")
 	}
 }
 
@@ -254,8 +261,8 @@ func (r *resolver) leadsTo(a *alias, d *domain, seen map[*alias]bool) bool {
 		return false
 	}
 	seen[a] = true
-	return slices.ContainsFunc(a.targets, func(target string) bool {
-		at, local, _ := r.target(a, target)
+	return slices.ContainsFunc(a.targets, func(to target) bool {
+		at, local, _ := r.target(a, to.text)
 		if at == nil {
 			return false
 		}
@@ -288,10 +295,10 @@ func (r *resolver) expand(a *alias) {
 	a.state = expanding
 	r.chain = append(r.chain, a)
 	var all []Member
-	for i, target := range a.targets {
-		members, err := r.members(a, target)
+	for _, to := range a.targets {
+		members, err := r.members(a, to.text)
 		if err != nil {
-			a.table.complainAt(a.table.element(a.key, i), fmt.Sprintf("alias %q: ", a.key), err)
+			a.table.complainAt(a.table.element(a.key, to.i), fmt.Sprintf("alias %q: ", a.key), err)
 		}
 		if all = append(all, members...); len(all) > 2*maxMembers {
 			if all = distinct(all); len(all) > maxMembers {

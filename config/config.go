@@ -215,8 +215,14 @@ func (r reader) hostname(t *table, into *string) {
 }
 
 func (r reader) mx(t *table, mx *MX) {
-	r.endpoints(t, "listen", &mx.Listen)
-	r.endpoints(t, "listen_proxy", &mx.ListenProxy)
+	list(t, "listen", `listen = ["[::]:25"]`, &mx.Listen, func(s string) (Endpoint, error) { return parseEndpoint(s, r.dir) })
+	list(t, "listen_proxy", `listen_proxy = ["[::]:2525"]`, &mx.ListenProxy, func(s string) (Endpoint, error) {
+		e, err := parseEndpoint(s, r.dir)
+		if err == nil && slices.Contains(mx.Listen, e) {
+			err = hinted{fmt.Sprintf("%v is in listen too", e), "a listener requires the PROXY header or does not know it; listen = [] for none without"}
+		}
+		return e, err
+	})
 	list(t, "trusted_proxies", `trusted_proxies = ["192.0.2.0/24"]`, &mx.TrustedProxies, parseNetwork)
 	t.count("max_connections", &mx.MaxConnections, 1, 1_000_000)
 	t.size("max_message_size", &mx.MaxMessageSize, 64<<10, 16<<30) // RFC 5321, section 4.5.3.1.7
@@ -234,18 +240,14 @@ func (r reader) mx(t *table, mx *MX) {
 
 // checkMX notes what is wrong with values that are right each for itself.
 func (t *table) checkMX(mx *MX) {
-	if len(mx.Listen)+len(mx.ListenProxy) == 0 {
+	if len(mx.Listen)+len(mx.ListenProxy) == 0 && t.has("listen") {
 		t.complain("listen", hinted{"the MX listens nowhere", `write listen = ["[::]:25"]`})
 	}
-	for i, e := range mx.ListenProxy {
-		if slices.Contains(mx.Listen, e) {
-			t.complainAt(t.element("listen_proxy", i), "mx.listen_proxy: ", hinted{fmt.Sprintf("%v is in listen too", e), "a listener either requires the PROXY header or does not know it"})
-		}
-	}
+	written, _ := t.values["listen_proxy"].([]any) // of which some may be wrong
 	switch {
 	case len(mx.ListenProxy) > 0 && len(mx.TrustedProxies) == 0:
 		t.complain("listen_proxy", hinted{"nobody may connect to it", "name the networks of your proxies in trusted_proxies"})
-	case len(mx.ListenProxy) == 0 && len(mx.TrustedProxies) > 0:
+	case len(written) == 0 && len(mx.TrustedProxies) > 0:
 		t.complain("trusted_proxies", hinted{"no listener requires the PROXY header", "move an address from listen to listen_proxy"})
 	}
 	if mx.SpoolSize < mx.MaxMessageSize {
@@ -295,10 +297,6 @@ func (r reader) path(t *table, key string, into *string) {
 
 func (r reader) endpoint(t *table, key string, into *Endpoint) {
 	parsed(t, key, fmt.Sprintf("%s = %q", key, *into), into, func(s string) (Endpoint, error) { return parseEndpoint(s, r.dir) })
-}
-
-func (r reader) endpoints(t *table, key string, into *[]Endpoint) {
-	list(t, key, key+` = ["[::]:25"]`, into, func(s string) (Endpoint, error) { return parseEndpoint(s, r.dir) })
 }
 
 func (t *table) level(key string, into *slog.Level) {

@@ -66,13 +66,13 @@ type syntaxError struct {
 func (e syntaxError) Error() string { return e.message }
 
 func decode(text string) (tree map[string]any, err error) {
-	if i := invalidUTF8(text); i >= 0 {
-		return nil, syntaxError{i, "not UTF-8, which TOML must be"}
+	if err := plain(text); err != nil {
+		return nil, err
 	}
 	_, err = toml.Decode(text, &tree)
 	var perr toml.ParseError
 	if errors.As(err, &perr) {
-		return nil, syntaxError{perr.Position.Start, perr.Message}
+		return nil, syntaxError{max(0, perr.Position.Start), perr.Message}
 	}
 	if err != nil {
 		return nil, syntaxError{0, err.Error()}
@@ -80,16 +80,19 @@ func decode(text string) (tree map[string]any, err error) {
 	return tree, nil
 }
 
-func invalidUTF8(text string) int {
-	if utf8.ValidString(text) {
-		return -1
-	}
+// plain finds the characters that TOML has nowhere. The library would too, but
+// is one off when it says where.
+func plain(text string) error {
 	for i, r := range text {
-		if _, size := utf8.DecodeRuneInString(text[i:]); r == utf8.RuneError && size == 1 {
-			return i
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(text[i:], string(utf8.RuneError)):
+			return syntaxError{i, "not UTF-8, which TOML must be"}
+		case r == '\t' || r == '\n' || r == '\r' && strings.HasPrefix(text[i:], "\r\n"):
+		case r < ' ' || r == 0x7f:
+			return syntaxError{i, fmt.Sprintf("TOML has no control character %#02x", r)}
 		}
 	}
-	return -1
+	return nil
 }
 
 // full reports whether further flaws are only counted.
@@ -114,6 +117,7 @@ type table struct {
 	values map[string]any
 	known  map[string]bool
 	open   bool // its keys are names that the administrator chose
+	chosen bool // its own key is such a name
 }
 
 func (d *document) table(p path, name string, values map[string]any) *table {
@@ -234,7 +238,7 @@ func (t *table) each(key, example string, do func(i int, s string) error) bool {
 		if s, isString := v.(string); isString {
 			err = do(i, s)
 		} else {
-			err = hinted{"must not be " + kind(v), fmt.Sprintf(`write a string in quotes, "%v"`, v)}
+			err = hinted{"must not be " + kind(v), "write a string in quotes"}
 		}
 		if err != nil {
 			t.complainAt(t.element(key, i), t.full(key)+": ", err)
@@ -279,13 +283,18 @@ func (d *document) suggest(t *table, key string) string {
 	if k := nearest(key, known); k != "" {
 		return fmt.Sprintf("did you mean %q?", k)
 	}
+	if t.chosen && isTable(t.values[key]) {
+		return dotHint
+	}
 	return "known here: " + strings.Join(known, ", ")
 }
 
-// nearest returns the one of known that differs from key by the fewest letters,
-// if those are few.
+// dotHint is for a name such as first.last, which TOML takes for two.
+const dotHint = `a name with a dot needs quotes, as "first.last"`
+
+// nearest returns the one of known that key may be a misspelling of, if any.
 func nearest(key string, known []string) string {
-	best, least := "", 1+max(1, len(key)/3)
+	best, least := "", 1+min(max(1, len(key)/3), len(key)-1)
 	for _, k := range known {
 		if d := distance(key, k); d < least {
 			best, least = k, d
@@ -294,23 +303,25 @@ func nearest(key string, known []string) string {
 	return best
 }
 
-// distance returns how many octets must be put in, taken out or replaced to
-// turn a into b.
+// distance returns how many octets must be put in, taken out, replaced or
+// swapped with the next one to turn a into b.
 func distance(a, b string) int {
-	row := make([]int, len(b)+1)
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
+	for i := 1; i <= len(a); i++ {
+		before, last, row = last, row, before
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			replace := last[j-1]
+			if a[i-1] != b[j-1] {
 				replace++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, diagonal+1)
+			row[j] = min(replace, row[j-1]+1, last[j]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
 		}
 	}
 	return row[len(b)]

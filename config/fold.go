@@ -99,7 +99,10 @@ func checkDomain(domain string) (string, error) {
 	if _, err := netip.ParseAddr(strings.Trim(domain, "[]")); err == nil {
 		return "", hinted{fmt.Sprintf("%q is an IP address, not a domain", domain), hint}
 	}
-	ascii, err := alabels.ToASCII(domain)
+	ascii, err := strings.ToLower(domain), error(nil)
+	if strings.Contains(ascii, "xn--") || strings.ContainsFunc(ascii, isNotASCII) {
+		ascii, err = alabels.ToASCII(domain)
+	}
 	if err != nil {
 		return "", hinted{fmt.Sprintf("%q is not a domain name: %v", domain, err), hint}
 	}
@@ -111,8 +114,10 @@ func checkDomain(domain string) (string, error) {
 			return "", hinted{fmt.Sprintf("%q is not a domain name: %q cannot stand between dots", domain, label), hint}
 		}
 	}
-	return strings.ToLower(ascii), nil
+	return ascii, nil
 }
+
+func isNotASCII(r rune) bool { return r >= utf8.RuneSelf }
 
 // isLabel reports whether s is a sub-domain of RFC 5321, section 4.1.2.
 func isLabel(s string) bool {
@@ -120,7 +125,7 @@ func isLabel(s string) bool {
 		return false
 	}
 	return !strings.ContainsFunc(s, func(r rune) bool {
-		return r != '-' && (r >= utf8.RuneSelf || !isBare(byte(r)) || r == '_')
+		return isNotASCII(r) || !isBare(byte(r)) || r == '_'
 	})
 }
 

@@ -133,7 +133,8 @@ type builder struct {
 type domainMap struct {
 	*domain
 	top       *table
-	aliases   []*alias // in order
+	places    map[string]place // where its entries are
+	aliases   []*alias         // in order
 	mailboxes int
 }
 
@@ -147,7 +148,7 @@ func (b *builder) read(s source) {
 		b.partial = true
 		return
 	}
-	m := &domainMap{domain: &domain{delimiter: '+', entries: make(map[string]*entry)}, top: top}
+	m := &domainMap{domain: &domain{delimiter: '+', entries: make(map[string]*entry)}, places: make(map[string]place), top: top}
 	b.readDomain(m)
 	parsed(top, "delimiter", `delimiter = "+"`, &m.delimiter, parseDelimiter)
 	b.readMailboxes(m)

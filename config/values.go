@@ -217,21 +217,20 @@ func keep[T any](t *table, key string, into *T, v T, err error) {
 	*into = v
 }
 
-// list reads an array of strings and keeps what parse makes of them, each once.
+// list reads an array of strings and keeps what parse makes of them, each once;
+// or nothing if one is wrong, lest one mistake look like two.
 func list[T comparable](t *table, key, example string, into *[]T, parse func(string) (T, error)) {
-	all := []T{}
+	all, wrong := []T{}, false
 	there := t.each(key, example, func(_ int, s string) error {
 		v, err := parse(s)
-		switch {
-		case err != nil:
-			return err
-		case slices.Contains(all, v):
-			return hinted{fmt.Sprintf("%q is there twice", s), "remove one of them"}
+		if err == nil && slices.Contains(all, v) {
+			err = hinted{fmt.Sprintf("%q is there twice", s), "remove one of them"}
 		}
+		wrong = wrong || err != nil
 		all = append(all, v)
-		return nil
+		return err
 	})
-	if there {
+	if there && !wrong {
 		*into = all
 	}
 }

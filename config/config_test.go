@@ -1,0 +1,229 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The sample says all that can be said, and says what holds anyway.
+func TestSample(t *testing.T) {
+	name, err := filepath.Abs("../testdata/config/postern.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Dir(name)
+	want := defaults()
+	want.File = name
+	want.Hostname = "mx1.example.com"
+	want.Recipients = filepath.Join(dir, "recipients.d")
+	want.MX.DeliverTo = want.MDA.Listen
+	want.MX.TLS = &TLS{Cert: filepath.Join(dir, "fullchain.pem"), Key: filepath.Join(dir, "privkey.pem")}
+	want.MX.ListenProxy, want.MX.TrustedProxies = []Endpoint{}, []netip.Prefix{}
+	want.MDA.Allow, want.DNS.Servers = []netip.Prefix{}, []netip.AddrPort{}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got  %+v\nwant %+v", c, want)
+	}
+	r, err := LoadRecipients(c.Recipients, c.Hostname)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ local, domain, want string }{
+		{"Postmaster", "", "alice@example.com=alice"},
+		{"everybody+x", "example.net", "alice+x@example.com=alice detail x, bob+x@example.com=bob detail x path /home/bob/Maildir, carol+x@example.com=carol detail x, dave+all@example.com=dave detail all"},
+		{"sales", "example.com", "sales@example.org=sales"},
+		{"whoever", "example.org", "alice@example.com=alice"},
+		{"whoever", "example.edu", "whoever@example.edu= next hop"},
+	} {
+		if got := r.Lookup(tt.local, tt.domain).describe(); got != tt.want {
+			t.Errorf("%s@%s: got %q, want %q", tt.local, tt.domain, got, tt.want)
+		}
+	}
+}
+
+func load(t *testing.T, text string) (*Config, error) {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "postern.toml")
+	write(t, name, text)
+	return Load(name)
+}
+
+func TestLoad(t *testing.T) {
+	const host = "hostname = 'MX.Example.com'\n"
+	tests := []struct {
+		name, text string
+		got        func(*Config) any
+		want       any
+	}{
+		{"hostname", host, func(c *Config) any { return c.Hostname }, "mx.example.com"},
+		{"relative", host + "state='s'", func(c *Config) any {
+			return filepath.Base(filepath.Dir(c.State)) == filepath.Base(filepath.Dir(c.File))
+		}, true},
+		{"absolute", host + "recipients='/etc/postern//r/'", func(c *Config) any { return c.Recipients }, "/etc/postern/r"},
+		{"no TLS", host, func(c *Config) any { return c.MX.TLS == nil }, true},
+		{"listen", host + "[mx]\nlisten=[':25','tcp:127.0.0.1:0','unix:/run/x']", func(c *Config) any { return fmt.Sprint(c.MX.Listen) }, "[tcp::25 tcp:127.0.0.1:0 unix:/run/x]"},
+		{"proxy alone", host + "[mx]\nlisten=[]\nlisten_proxy=['[::1]:2525']\ntrusted_proxies=['192.0.2.1','2001:db8::/32']", func(c *Config) any { return fmt.Sprint(c.MX.Listen, c.MX.ListenProxy, c.MX.TrustedProxies) },
+			"[] [tcp:[::1]:2525] [192.0.2.1/32 2001:db8::/32]"},
+		{"deliver to", host + "[mx]\ndeliver_to='tcp:lmtp.example.com:24'", func(c *Config) any { return c.MX.DeliverTo }, Endpoint{"tcp", "lmtp.example.com:24"}},
+		{"deliver to our own", host + "[mda]\nlisten='tcp:127.0.0.1:24'\nallow=['127.0.0.0/8']", func(c *Config) any { return c.MX.DeliverTo }, Endpoint{"tcp", "127.0.0.1:24"}},
+		{"size", host + "[mx]\nmax_message_size='1.5 MB'", func(c *Config) any { return c.MX.MaxMessageSize }, int64(1_500_000)},
+		{"size in octets", host + "mx.max_message_size=10_000_000", func(c *Config) any { return c.MX.MaxMessageSize }, int64(10_000_000)},
+		{"grace", host + "grace='1m30s'", func(c *Config) any { return c.Grace }, 90 * time.Second},
+		{"level", host + "log={level='debug',format='json'}", func(c *Config) any { return c.Log }, Log{"json", slog.LevelDebug}},
+		{"servers", host + "[dns]\nservers=['127.0.0.1:5353','::1','[::1]:54']", func(c *Config) any { return fmt.Sprint(c.DNS.Servers) }, "[127.0.0.1:5353 [::1]:53 [::1]:54]"},
+		{"policy", host + "[policy]\nenforce=false\non_temperror='defer'", func(c *Config) any { return c.Policy }, Policy{false, Defer}},
+		{"limits", host + "[limits]\nexempt=[]", func(c *Config) any { return len(c.Limits.Exempt) }, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := load(t, tt.text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := tt.got(c); got != tt.want {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+	if _, err := Load(filepath.Join(t.TempDir(), "absent")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+}
+
+func TestLoadMistakes(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"empty", "", `:hostname is missing; write hostname = "mx1.example.com", the name by which the world knows this host`},
+		{"syntax", "hostname='mx'\n[mx\n", `:2:4: expected '.' or ']' to end table name, but got '\n' instead`},
+		{"unknown", "hostname='mx'\nmax_recipients=5\n[mx]\nhostname='x'\nSpool='/x'\nspol='/y'\n[smtp]\nx=1\n[limits]\nexemptt=[]", `
+			:2:1: unknown key "max_recipients"; it belongs in [mx]
+			:4:1: unknown key "hostname" in [mx]; it belongs at the top, before the first [table]
+			:5:1: unknown key "Spool" in [mx]; it is written "spool"
+			:6:1: unknown key "spol" in [mx]; did you mean "spool"?
+			:7:2: unknown key "smtp"; known here: dns, grace, hostname, limits, log, mda, mx, policy, recipients, state
+			:10:1: unknown key "exemptt" in [limits]; did you mean "exempt"?`},
+		{"types", "hostname=['mx']\ngrace=30\n[mx]\nlisten=':25'\nmax_recipients='100'\nmax_message_size=1.5\nreturn_path='yes'\ntls='cert.pem'\n[[mda]]\n", `
+			:1:10: hostname must not be an array; write it as hostname = "mx1.example.com"
+			:2:7: grace must not be a whole number; write it as grace = "30s"
+			:4:8: mx.listen must not be a string; write it as listen = ["[::]:25"]
+			:5:16: mx.max_recipients must not be a string; write it as max_recipients = 100
+			:6:18: mx.max_message_size must not be a number with a fraction; write it as max_message_size = "50MiB"
+			:7:13: mx.return_path must not be a string; write it as return_path = true
+			:8:5: mx.tls must not be a string; write it as [mx.tls]
+			:9:3: mda must not be an array of tables; write it as [mda]`},
+		{"values", "hostname='mx 1'\nstate=''\ngrace='2h'\n[mx]\nlisten=['25', '[::]:25','[::]:25',\n'/run/x','::1:25',':99999','unix:']\nmax_message_size='5 megs'\nmax_recipients=0\nmemory='1KiB'\nbare_newline='strip'\ndeliver_to='tcp:127.0.0.1:0'\n", `
+			:1:10: hostname: "mx 1" is not a domain name: "mx 1" cannot stand between dots; write it as "example.com"
+			:2:7: state: a path must not be empty
+			:3:7: grace: 2h0m0s is not between 0s and 1h0m0s
+			:5:9: mx.listen: "25" is not an address with a port; write it as "192.0.2.1:25", "[2001:db8::1]:25" or "unix:/run/x.sock"
+			:5:25: mx.listen: "[::]:25" is there twice; remove one of them
+			:6:1: mx.listen: "/run/x" is a path without its network; write "unix:/run/x"
+			:6:10: mx.listen: "::1:25" is not an address with a port; write it as "192.0.2.1:25", "[2001:db8::1]:25" or "unix:/run/x.sock"
+			:6:19: mx.listen: ":99999" is not an address with a port; write it as "192.0.2.1:25", "[2001:db8::1]:25" or "unix:/run/x.sock"
+			:6:28: mx.listen: a path must not be empty
+			:7:18: mx.max_message_size: "5 megs" is not a size; write it as "50MiB", "2GB" or 65536
+			:8:16: mx.max_recipients: 0 is not between 1 and 100000
+			:9:8: mx.memory: 1KiB is not between 1MiB and 1024TiB
+			:10:14: mx.bare_newline: "strip" is not known; write "normalize" or "reject"
+			:11:12: mx.deliver_to: tcp:127.0.0.1:0 cannot be connected to; write it as "tcp:127.0.0.1:24"`},
+		{"more values", "hostname='mx'\ngrace='30'\n[limits]\nexempt=['10.0.0.1/8','nowhere', 'fe80::1%eth0']\n[dns]\nservers=['localhost','127.0.0.1:0']\n[mda]\nlisten='unix:/" + strings.Repeat("x", 107) + "'\ndurability='none'\n[log]\nlevel='trace'", `
+			:2:7: grace: "30" is not a span of time; write it as "30s", "5m" or "1h30m"
+			:4:9: limits.exempt: "10.0.0.1/8" has bits set beyond its length; write "10.0.0.0/8" or "10.0.0.1"
+			:4:22: limits.exempt: "nowhere" is not a network; write it as "192.0.2.0/24", "2001:db8::/32" or "192.0.2.1"
+			:4:33: limits.exempt: "fe80::1%eth0" is not a network; write it as "192.0.2.0/24", "2001:db8::/32" or "192.0.2.1"
+			:6:10: dns.servers: "localhost" is not the address of a server; write it as "127.0.0.1" or "127.0.0.1:5353"
+			:6:22: dns.servers: "127.0.0.1:0" is not the address of a server; write it as "127.0.0.1" or "127.0.0.1:5353"
+			:8:8: mda.listen: "/` + strings.Repeat("x", 107) + `" is longer than the 107 octets that a UNIX socket may have
+			:9:12: mda.durability: "none" is not known; write "full" or "ordered"
+			:11:7: log.level: "trace" is not known; write "debug" or "info" or "warn" or "error"`},
+		{"at odds", "hostname='mx'\n[mx]\nlisten_proxy=['127.0.0.1:25']\nmax_message_size='10GiB'\ntls={cert='x'}\n[mda]\nlisten='127.0.0.1:24'", `
+			:3:14: mx.listen_proxy: nobody may connect to it; name the networks of your proxies in trusted_proxies
+			:4:18: mx.max_message_size: a spool_size of 8GiB does not hold one message of max_message_size, 10GiB
+			:5:1: mx.tls has no key; write tls = { cert = "fullchain.pem", key = "privkey.pem" }
+			:7:8: mda.listen: nobody may connect over TCP; name the networks of those who deliver, as allow = ["127.0.0.1"]`},
+		{"both", "hostname='mx'\n[mx]\nlisten_proxy=['127.0.0.1:25', '[::]:25']\ntrusted_proxies=['192.0.2.1']", `
+			:3:31: mx.listen_proxy: tcp:[::]:25 is in listen too; a listener requires the PROXY header or does not know it; listen = [] for none without`},
+		{"no listener", "hostname='mx'\n[mx]\nlisten=[]\ntrusted_proxies=['192.0.2.0/24']", `
+			:3:8: mx.listen: the MX listens nowhere; write listen = ["[::]:25"]
+			:4:17: mx.trusted_proxies: no listener requires the PROXY header; move an address from listen to listen_proxy`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := load(t, tt.text)
+			got := lines(t, err)
+			for i, line := range got {
+				_, got[i], _ = strings.Cut(line, "postern.toml")
+				got[i] = strings.Replace(got[i], ": hostname is missing", ":hostname is missing", 1)
+			}
+			compare(t, got, tt.want)
+		})
+	}
+}
+
+func TestSizes(t *testing.T) {
+	for text, want := range map[string]int64{
+		"0": 0, "1": 1, "10B": 10, "1KiB": 1024, "1 kB": 1000, "1KB": 1000, "1.5MiB": 1572864, "2GiB": 2 << 30, "1TiB": 1 << 40, "3TB": 3e12,
+	} {
+		if got, err := parseSize(text); err != nil || got != want {
+			t.Errorf("%q is %d, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "MiB", "-1", "+1", "1e3", "0x10", "1_000", "inf", "nan", "1 M", "1mib", "1 MiBB", "9000000TiB"} {
+		if got, err := parseSize(text); err == nil {
+			t.Errorf("%q is %d", text, got)
+		}
+	}
+	for _, n := range []int64{0, 1, 1023, 1024, 50 << 20, 1 << 40, 1<<40 + 1} {
+		if got, err := parseSize(formatSize(n)); err != nil || got != n {
+			t.Errorf("%d is written %q and read %d, %v", n, formatSize(n), got, err)
+		}
+	}
+}
+
+func TestNearest(t *testing.T) {
+	known := []string{"alice", "bob", "max_message_size"}
+	for key, want := range map[string]string{
+		"alcie": "alice", "alic": "alice", "allice": "alice", "alyce": "alice", "bop": "bob", "x": "", "zzz": "", "": "",
+		"message_size": "max_message_size", "size": "", "lia": "",
+	} {
+		if got := nearest(key, known); got != want {
+			t.Errorf("%q is taken for %q, not %q", key, got, want)
+		}
+	}
+}
+
+// FuzzLoad reads any text as a configuration: it is understood, or every
+// mistake says what is wrong and where, in the text that was read.
+func FuzzLoad(f *testing.F) {
+	f.Add("hostname='mx'\n[mx]\nlisten=[':25']\ntls={cert='a',key='b'}\nmax_message_size='1MiB'\n")
+	f.Add("hostname='mx'\n[mx.tls]\ncert=1\n[[log]]\n'x y'.z=[[1]]\n[mda]\nallow=['::/0']\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		doc, top := parse("postern.toml", text)
+		if !doc.broken {
+			reader{dir: "/"}.top(top, defaults())
+			doc.unknown()
+		}
+		rows := strings.Split(strings.TrimPrefix(text, "\ufeff"), "\n")
+		for _, m := range locate([]*document{doc}) {
+			switch {
+			case m.Message == "" || m.Line < 0 || m.Line > len(rows):
+				t.Errorf("%q: %+v", text, m)
+			case m.Line > 0 && (m.Column < 1 || strings.TrimSuffix(rows[m.Line-1], "\r") != m.Text):
+				t.Errorf("%q: %+v", text, m)
+			case m.Line == 0 && !slices.Contains([]string{"hostname is missing"}, m.Message):
+				t.Errorf("%q: %+v is nowhere", text, m)
+			}
+		}
+	})
+}

@@ -1,0 +1,257 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// lines returns the mistakes in err, one each.
+func lines(t *testing.T, err error) []string {
+	t.Helper()
+	var ms Mistakes
+	if !errors.As(err, &ms) {
+		t.Fatalf("%v (%T) is not Mistakes", err, err)
+	}
+	var all []string
+	for _, m := range ms {
+		all = append(all, m.Error())
+	}
+	return all
+}
+
+func compare(t *testing.T, got []string, want string) {
+	t.Helper()
+	wanted := strings.Split(strings.TrimSpace(want), "\n")
+	for i := range wanted {
+		wanted[i] = strings.TrimSpace(wanted[i])
+	}
+	if g, w := strings.Join(got, "\n"), strings.Join(wanted, "\n"); g != w {
+		t.Errorf("got\n%s\nwant\n%s", g, w)
+	}
+}
+
+func TestMapMistakes(t *testing.T) {
+	tests := []struct {
+		name string
+		maps []string
+		want string
+	}{
+		{"syntax", []string{"domain = \"a.example\"\nmailboxes = [\"alice\", bob]\n"}, `1.toml:2:23: expected value but found "bob" instead`},
+		{"unfinished", []string{"domain = \"a.example\"\nmailboxes = [\"alice\","}, `1.toml:2:21: unexpected EOF; expected value`},
+		{"twice", []string{"domain='a.example'\nmailboxes=[]\ndomain='b.example'"}, `1.toml:3:1: Key 'domain' has already been defined.`},
+		{"not UTF-8", []string{"domain='a.example'\n# caf\xe9"}, `1.toml:2:6: not UTF-8, which TOML must be`},
+		{"control characters", []string{"domain='a\x00'", "\x01", "# \r#", "'\ufffd'\x7f"}, `
+			1.toml:1:10: TOML has no control character 0x00
+			2.toml:1:1: TOML has no control character 0x01
+			3.toml:1:3: TOML has no control character 0x0d
+			4.toml:1:4: TOML has no control character 0x7f`},
+		{"UTF-16", []string{"\xff\xfed\x00o\x00"}, `1.toml:1:1: not UTF-8, which TOML must be`},
+		{"nothing", []string{"# to do"}, `
+			1.toml: domain is missing; write domain = "example.com"
+			1.toml: there are no mailboxes and no aliases; list them, as mailboxes = ["alice"]; or write mailboxes = "next-hop" if the LMTP server knows them`},
+		{"unknown keys", []string{"\xef\xbb\xbfdomain='a.example'\nmailboxes=[]\nmailbox_size=5\nMailboxes=[]\nalias_domain=[]\ndelimeter='-'\nx.y=1\n[Aliases]\na=['b']\n[mailbox.bob]\nquota=1\n[mailbox.a.b]\npath='/x'"}, `
+			1.toml:3:1: unknown key "mailbox_size"; did you mean "mailboxes"?
+			1.toml:4:1: unknown key "Mailboxes"; it is written "mailboxes"
+			1.toml:5:1: unknown key "alias_domain"; did you mean "alias_domains"?
+			1.toml:6:1: unknown key "delimeter"; did you mean "delimiter"?
+			1.toml:7:1: unknown key "x"; known here: alias_domains, aliases, delimiter, domain, mailbox, mailboxes, refuse
+			1.toml:8:2: unknown key "Aliases"; it is written "aliases"
+			1.toml:11:1: unknown key "quota" in [mailbox.bob]; known here: path
+			1.toml:12:12: unknown key "b" in [mailbox.a]; a name with a dot needs quotes, as "first.last"`},
+		{"types", []string{"domain=1\nalias_domains='x'\ndelimiter=true\nmailboxes=['a',\n 5, # five\n ['b']]\nmailbox=1\naliases=[]\n[refuse]\nx=1.5\ny=2020-01-01\n"}, `
+			1.toml:1:8: domain must not be a whole number; write it as domain = "example.com"
+			1.toml:2:15: alias_domains must not be a string; write it as alias_domains = ["example.net"]
+			1.toml:3:11: delimiter must not be true or false; write it as delimiter = "+"
+			1.toml:5:2: mailboxes: must not be a whole number; write a string in quotes
+			1.toml:6:2: mailboxes: must not be an array; write a string in quotes
+			1.toml:7:9: mailbox must not be a whole number; write it as [mailbox]
+			1.toml:8:9: aliases must not be an array; write it as [aliases]
+			1.toml:10:3: refuse.x must not be a number with a fraction; write it as x = "moved to new@example.com"
+			1.toml:11:3: refuse.y must not be a date; write it as y = "moved to new@example.com"`},
+		{"more types", []string{"domain='a.example'\nmailboxes=5\n[aliases]\nfirst.last=['x']\nx='y'\n[mailbox]\nbob='/home/bob'\n[refuse.z]\n"}, `
+			1.toml:2:11: mailboxes must not be a whole number; write it as mailboxes = ["alice", "bob"]
+			1.toml:4:1: aliases.first must not be a table; a name with a dot needs quotes, as "first.last"
+			1.toml:5:3: aliases.x must not be a string; write it as x = ["alice"]
+			1.toml:7:5: mailbox.bob must not be a string; write it as [mailbox.bob]
+			1.toml:8:9: refuse.z must not be a table; a name with a dot needs quotes, as "first.last"`},
+		{"domains", []string{"domain='a..example'\nmailboxes=[]", "domain='[192.0.2.1]'\nmailboxes=[]", "domain='b.example'\nalias_domains=['me@a.example','-x.example','a b','" + strings.Repeat("a", 64) + "',\n'../x', '']\nmailboxes=[]"}, `
+			1.toml:1:8: domain: "a..example" is not a domain name: "" cannot stand between dots; write it as "example.com"
+			2.toml:1:8: domain: "[192.0.2.1]" is an IP address, not a domain; write it as "example.com"
+			3.toml:2:16: alias_domains: "me@a.example" is an address, not a domain; leave out the local part and the @
+			3.toml:2:31: alias_domains: "-x.example" is not a domain name: "-x" cannot stand between dots; write it as "example.com"
+			3.toml:2:44: alias_domains: "a b" is not a domain name: "a b" cannot stand between dots; write it as "example.com"
+			3.toml:2:50: alias_domains: "` + strings.Repeat("a", 64) + `" is not a domain name: "` + strings.Repeat("a", 64) + `" cannot stand between dots; write it as "example.com"
+			3.toml:3:1: alias_domains: "../x" is not a domain name: "" cannot stand between dots; write it as "example.com"
+			3.toml:3:9: alias_domains: "" is not a domain name: "" cannot stand between dots; write it as "example.com"`},
+		{"domains twice", []string{"domain='a.example'\nalias_domains=['A.Example','b.example']\nmailboxes=[]", "domain = 'b.example'\nmailboxes=[]", "domain='c.example'\nmailboxes=[]\nalias_domains=['a.example']"}, `
+			1.toml:2:16: the domain "a.example" is there already (1.toml:1); each domain has one map, and is an alias of one
+			2.toml:1:10: the domain "b.example" is there already (1.toml:2); each domain has one map, and is an alias of one
+			3.toml:3:16: the domain "a.example" is there already (1.toml:1); each domain has one map, and is an alias of one`},
+		{"names", []string{"domain='a.example'\nmailboxes=[\n'',\n'a@a.example',\n'a/b',\n'.a',\n'-a',\n'*',\n\"a\\u0000\",\n' a',\n'" + strings.Repeat("é", 33) + "',\n]\n[aliases]\n'x@y'=['z']\n''=['z']\n[refuse]\n'x@y'='no'"}, `
+			1.toml:3:1: mailboxes: a name must not be empty
+			1.toml:4:1: mailboxes: "a@a.example" must be without a domain; write "a"
+			1.toml:5:1: mailboxes: "a/b" has a slash, and cannot be the name of a folder; rename the mailbox, and make an alias of this name
+			1.toml:6:1: mailboxes: ".a" begins with ".", and is no safe name for a folder; rename the mailbox, and make an alias of this name
+			1.toml:7:1: mailboxes: "-a" begins with "-", and is no safe name for a folder; rename the mailbox, and make an alias of this name
+			1.toml:8:1: mailboxes: "*" is not a mailbox; for a catch-all write "*" = ["..."] below [aliases]
+			1.toml:9:1: mailboxes: "a\x00" has control characters or outer spaces; remove them
+			1.toml:10:1: mailboxes: " a" has control characters or outer spaces; remove them
+			1.toml:11:1: mailboxes: "` + strings.Repeat("é", 33) + `" is longer than 64 octets, which no sender can write
+			1.toml:14:1: aliases: "x@y" must be without a domain; write "x"
+			1.toml:15:1: aliases: a name must not be empty
+			1.toml:17:1: refuse: "x@y" must be without a domain; write "x"`},
+		{"names twice", []string{"domain='a.example'\nmailboxes=['a', 'bad/x', 'A',\n'a', 'c']\n[mailbox.B]\n[mailbox.b]\n[aliases]\nB=['c']\nc=['a']\nX=['a']\nx=['a']\n[refuse]\ny='no'\nY='no'"}, `
+			1.toml:2:17: mailboxes: "bad/x" has a slash, and cannot be the name of a folder; rename the mailbox, and make an alias of this name
+			1.toml:2:26: the mailbox "a" is there already (1.toml:2); remove one of them; case does not tell names apart
+			1.toml:3:1: the mailbox "a" is there already (1.toml:2); remove one of them; case does not tell names apart
+			1.toml:5:10: the mailbox "b" is there already (1.toml:4); case does not tell names apart
+			1.toml:7:1: "b" is a mailbox and cannot be an alias too (1.toml:5); remove one of them
+			1.toml:8:1: "c" is a mailbox and cannot be an alias too; remove one of them
+			1.toml:10:1: the alias "x" is there already (1.toml:9); remove one of them; case does not tell names apart
+			1.toml:12:1: "y" is refused already (1.toml:13); remove one of them; case does not tell names apart`},
+		{"paths", []string{"domain='a.example'\n[mailbox.a]\npath='home/a'\n[mailbox.b]\npath=''\n[mailbox.c]\npath='/home/c'\n[mailbox.d]\npath='/'", "domain='b.example'\n[mailbox.'-x']\npath = '/home/./c/'"}, `
+			1.toml:3:6: mailbox.a.path: "home/a" is not an absolute path; write it from the root, as "/home/bob/Maildir"
+			1.toml:5:6: mailbox.b.path: "" is not an absolute path; write it from the root, as "/home/bob/Maildir"
+			1.toml:9:6: mailbox.d.path: the root is no mailbox
+			2.toml:2:10: mailbox: "-x" begins with "-", and is no safe name for a folder; rename the mailbox, and make an alias of this name
+			2.toml:3:8: /home/c is the path of another mailbox (1.toml:7); for one mailbox with two names make one of them an alias`},
+		{"delimiter", []string{"domain='a.example'\nmailboxes=[]\ndelimiter='::'", "domain='b.example'\nmailboxes=[]\ndelimiter='a'"}, `
+			1.toml:3:11: delimiter: "::" cannot part a name from its sub-address; write "+", or "" for none
+			2.toml:3:11: delimiter: "a" cannot part a name from its sub-address; write "+", or "" for none`},
+		{"aliases", []string{"domain='a.example'\nmailboxes=['alice','carol']\n[aliases]\na=[]\nb=['alcie',\n  'bob@elsewhere.example', 'carol@A.example']\nc=[5, '']\nd=['x@b.example', 'gone', '@b.example', '*']\n'*'=['nobody']\n[refuse]\ngone='yes'", "domain='b.example'\nmailboxes=['z']"}, `
+			1.toml:4:3: aliases.a: an alias must lead somewhere; name a mailbox, or remove the alias
+			1.toml:5:4: alias "b": "alcie" is neither a mailbox nor an alias; did you mean "alice"?
+			1.toml:6:3: alias "b": "bob@elsewhere.example" is not in a domain that is served here; forwarding to others comes in a later version
+			1.toml:7:4: aliases.c: must not be a whole number; write a string in quotes
+			1.toml:7:7: alias "c": a name must not be empty
+			1.toml:8:4: alias "d": "x@b.example" is neither a mailbox nor an alias; add the mailbox, or remove the target
+			1.toml:8:19: alias "d": "gone" is refused; remove it here or below [refuse]
+			1.toml:8:27: alias "d": a name must not be empty
+			1.toml:8:41: alias "d": "*" is neither a mailbox nor an alias; add the mailbox, or remove the target
+			1.toml:9:6: alias "*": "nobody" is neither a mailbox nor an alias; add the mailbox, or remove the target`},
+		{"loops", []string{"domain='a.example'\nmailboxes=['x']\n[aliases]\na=['x', 'b']\nb=['C+x@b.example']\nself=['SELF+x']\nin=['a']", "domain='b.example'\n[aliases]\nc=['a@a.example']"}, `
+			1.toml:6:7: alias "self": the alias leads back to itself: self@a.example -> self@a.example; remove one of them
+			2.toml:3:4: alias "c": the alias leads back to itself: a@a.example -> b@a.example -> c@b.example -> a@a.example; remove one of them`},
+		{"one file is broken", []string{"domain='a.example'\nmailboxes=['x', 'bad/y']\n[aliases]\na=['x@b.example', 'z']", "domain='b.example\n"}, `
+			1.toml:2:17: mailboxes: "bad/y" has a slash, and cannot be the name of a folder; rename the mailbox, and make an alias of this name
+			1.toml:4:19: alias "a": "z" is neither a mailbox nor an alias; add the mailbox, or remove the target
+			2.toml:1:18: strings cannot contain newlines`},
+		{"refusals", []string{"domain='a.example'\nmailboxes=[]\n[refuse]\nPostmaster='no'\n'*'='no'\na=''\nb=\"a\\r\\n250 ok\"\nc='für dich'\nd='" + strings.Repeat("x", 401) + "'"}, `
+			1.toml:4:1: refuse: a postmaster must not be refused (RFC 5321, section 4.5.1); make it an alias of somebody
+			1.toml:5:1: refuse: "*" cannot be refused; whoever is not in the map is refused anyway
+			1.toml:6:3: refuse.a: the sender needs a reason
+			1.toml:7:3: refuse.b: must be printable ASCII, for any sender must be able to read it; write it on one line without accents
+			1.toml:8:3: refuse.c: must be printable ASCII, for any sender must be able to read it; write it on one line without accents
+			1.toml:9:3: refuse.d: is longer than 400 characters, and does not fit a reply`},
+		{"next hop", []string{"domain='a.example'\nmailboxes='next-hop'\n[mailbox.bob]\n[aliases]\n'*'=['bob']\nx=['y+z']", "domain='b.example'\nmailboxes='nexthop'"}, `
+			1.toml:3:10: mailbox "bob": the mailboxes of this domain are the next hop's; list them instead of mailboxes = "next-hop"
+			1.toml:5:1: the catch-all "*" has no effect, because the next hop is asked about whoever is not in the map; remove it, or mailboxes = "next-hop"
+			2.toml:2:11: mailboxes: "nexthop" is neither an array of names nor "next-hop"; write mailboxes = ["nexthop"]`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := build(sources(tt.maps...), "mx.example")
+			compare(t, lines(t, err), tt.want)
+		})
+	}
+}
+
+func TestManyMistakes(t *testing.T) {
+	_, err := build(sources("domain='a.example'\nmailboxes=["+strings.Repeat("'a/b',\n", 1000)+"]", "domain='b.example'"), "")
+	got := lines(t, err)
+	if len(got) != maxMistakes+2 || got[maxMistakes] != "1.toml: and 900 more mistakes" {
+		t.Errorf("%d mistakes, ending %q", len(got), got[len(got)-2:])
+	}
+}
+
+func TestManyMembers(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("domain='a.example'\nmailboxes=['a']\n[aliases]\nbig=[")
+	for i := range 5 {
+		b.WriteString(strings.Repeat("'a@n"+string(rune('a'+i))+".example',", 3))
+	}
+	b.WriteString("]\n")
+	for _, to := range []string{"'x0'", "'x1'", "'x2'"} {
+		b.WriteString("to" + to[2:3] + "=[" + to + "]\n")
+	}
+	b.WriteString("x0=['a']\nx1=['x0','x0']\nx2=['x1','x1','x0']")
+	maps := []string{b.String()}
+	for i := range 5 {
+		maps = append(maps, "domain='n"+string(rune('a'+i))+".example'\nmailboxes=['a']")
+	}
+	r := recipients(t, maps...)
+	if got := len(r.Lookup("big", "a.example").Members); got != 5 {
+		t.Errorf("big leads to %d mailboxes", got)
+	}
+	if got := len(r.Lookup("to2", "a.example").Members); got != 1 {
+		t.Errorf("to2 leads to %d mailboxes", got)
+	}
+}
+
+func TestExcerpt(t *testing.T) {
+	_, err := build(sources("domain='a.example'\n\tmailboxes = [ 'ä', 'b/c' ] # x\r\n"), "")
+	var m Mistake
+	if !errors.As(err, &m) {
+		t.Fatal(err)
+	}
+	if got, want := m.Excerpt(), "\tmailboxes = [ 'ä', 'b/c' ] # x\n\t                   ^\n"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := (Mistake{File: "x", Message: "is gone"}).Excerpt(); got != "" {
+		t.Errorf("got %q of a whole file", got)
+	}
+}
+
+func write(t testing.TB, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o666); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLoadRecipients(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := LoadRecipients(filepath.Join(dir, "absent"), ""); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no folder: %v", err)
+	}
+	for _, name := range []string{"a.toml~", ".#a.toml", ".a.toml.swp", "a.toml.orig", "#a.toml#", "a.txt", "4913"} {
+		write(t, filepath.Join(dir, name), "nonsense")
+	}
+	_, err := LoadRecipients(dir, "")
+	compare(t, lines(t, err), dir+": there is no recipient map in this folder; write one file for each domain, as example.com.toml")
+
+	write(t, filepath.Join(dir, "a.toml"), "domain='a.example'\nmailboxes=['x']")
+	r, err := LoadRecipients(dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Lookup("x", "a.example").Status; got != Known {
+		t.Errorf("x is %v", got)
+	}
+
+	write(t, filepath.Join(dir, "b.toml"), "")
+	if err := os.Mkdir(filepath.Join(dir, "c.toml"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("nowhere", filepath.Join(dir, "d.toml")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "e.toml"), "domain='A.example'\nmailboxes=[]")
+	_, err = LoadRecipients(dir, "")
+	got := lines(t, err)
+	for i := range got {
+		got[i] = strings.ReplaceAll(got[i], dir+"/", "")
+	}
+	compare(t, got, `
+		b.toml: is empty, as a file is that is being written, and would leave a domain without recipients
+		c.toml: is not a file
+		d.toml: cannot be read: stat d.toml: no such file or directory
+		e.toml:1:8: the domain "a.example" is there already (a.toml:1); each domain has one map, and is an alias of one`)
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v does not wrap the cause", err)
+	}
+}
