@@ -45,8 +45,8 @@ func readMaps(dir string) ([]source, error) {
 	}
 	var sources []source
 	for _, e := range entries {
-		if name := e.Name(); strings.HasSuffix(name, ".toml") && !strings.HasPrefix(name, ".") {
-			name = filepath.Join(dir, name)
+		if isMap(e.Name()) {
+			name := filepath.Join(dir, e.Name())
 			text, err := readMap(name)
 			sources = append(sources, source{name, text, err})
 		}
@@ -55,6 +55,12 @@ func readMaps(dir string) ([]source, error) {
 		return nil, Mistakes{{File: dir, Message: "there is no recipient map in this folder", Hint: "write one file for each domain, as example.com.toml"}}
 	}
 	return sources, nil
+}
+
+// isMap reports whether a file of this name is a recipient map, and not what an
+// editor left.
+func isMap(name string) bool {
+	return strings.HasSuffix(name, ".toml") && !strings.HasPrefix(name, ".")
 }
 
 // readMap reads a file, and nothing that would make it wait.
@@ -148,7 +154,7 @@ func (b *builder) read(s source) {
 		b.partial = true
 		return
 	}
-	m := &domainMap{domain: &domain{delimiter: '+', entries: make(map[string]*entry)}, places: make(map[string]place), top: top}
+	m := &domainMap{domain: &domain{file: s.name, delimiter: '+', entries: make(map[string]*entry)}, places: make(map[string]place), top: top}
 	b.readDomain(m)
 	parsed(top, "delimiter", `delimiter = "+"`, &m.delimiter, parseDelimiter)
 	b.readMailboxes(m)

@@ -68,8 +68,9 @@ type Member struct {
 // A domain is one of the maps.
 type domain struct {
 	name      string
-	delimiter byte // before the sub-address; 0: there are none
-	nextHop   bool // whoever is not in the map may be known to the next hop
+	file      string // where it was read from
+	delimiter byte   // before the sub-address; 0: there are none
+	nextHop   bool   // whoever is not in the map may be known to the next hop
 	names     *names
 	entries   map[string]*entry // by folded name: all that have more to them than a name
 	catchAll  *entry

@@ -1,0 +1,216 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+const (
+	// settle is how long the folder must be quiet before it is read: an editor
+	// writes a file in several steps.
+	settle = 200 * time.Millisecond
+	// patience is how long one waits for that.
+	patience = 800 * time.Millisecond
+	// pollInterval is how often the folder is read without a reason, for file
+	// systems that tell nothing of what others do, as NFS.
+	pollInterval = 30 * time.Second
+	// blindInterval is the same where nothing at all is told.
+	blindInterval = 5 * time.Second
+	// maxHops bounds the links that lead to a folder or file, as Linux does.
+	maxHops = 40
+)
+
+// Watch reloads the maps when they change, within a second, until ctx ends. It
+// returns nil then. What is read decides and not what was heard: an event says
+// no more than that it is time to look.
+func (g *Generations) Watch(ctx context.Context) error {
+	return g.watch(ctx, pollInterval)
+}
+
+func (g *Generations) watch(ctx context.Context, interval time.Duration) error {
+	var w watcher
+	if err := w.open(); err != nil {
+		interval = min(interval, blindInterval)
+		g.log.Warn("recipient maps are not watched, only read now and then", "every", interval, "cause", err)
+	}
+	defer w.close()
+	poll := time.NewTicker(interval)
+	defer poll.Stop()
+	quiet := time.NewTimer(0) // the first look is at once: something may have changed since Open
+	defer quiet.Stop()
+	var first time.Time // when there was an event that is not followed yet
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-w.events:
+			if !w.concerns(e) {
+				continue
+			}
+			if first.IsZero() {
+				first = time.Now()
+			}
+			quiet.Reset(min(settle, max(0, patience-time.Since(first))))
+			continue
+		case err := <-w.errors:
+			g.log.Warn("watching recipient maps", "cause", err)
+			w.forget() // after an overflow nobody knows what is still watched
+		case <-poll.C:
+		case <-quiet.C:
+		}
+		first = time.Time{}
+		if err := w.follow(g.dir); err != nil { // before reading, so that nothing falls between
+			g.log.Warn("a folder of recipient maps is not watched, only read now and then", "every", interval, "cause", err)
+		}
+		g.check()
+	}
+}
+
+// A watcher hears of changes to a folder of maps, whatever links lead to it or
+// stand in it. It watches folders and no files, for a file that is replaced takes
+// its watch with it.
+type watcher struct {
+	notify  *fsnotify.Watcher
+	events  <-chan fsnotify.Event
+	errors  <-chan error
+	folders map[string]os.FileInfo // those that are watched, by their real path
+	inside  map[string]bool        // of these, where any name concerns us
+	names   map[string]bool        // and the names that do in the others
+}
+
+// open begins to listen. A watcher that is not open hears nothing.
+func (w *watcher) open() error {
+	w.folders = make(map[string]os.FileInfo)
+	notify, err := fsnotify.NewWatcher()
+	if err != nil {
+		return err
+	}
+	w.notify, w.events, w.errors = notify, notify.Events, notify.Errors
+	return nil
+}
+
+func (w *watcher) close() {
+	if w.notify != nil {
+		_ = w.notify.Close() // nobody listens any more
+	}
+}
+
+// concerns reports whether e may change the maps. A folder that it takes away is
+// not watched any more, even if the next one gets the same number.
+func (w *watcher) concerns(e fsnotify.Event) bool {
+	_, isFolder := w.folders[e.Name]
+	if isFolder && e.Op&(fsnotify.Remove|fsnotify.Rename) != 0 {
+		w.drop(e.Name)
+	}
+	return isFolder || w.names[e.Name] || w.inside[filepath.Dir(e.Name)]
+}
+
+// drop ends the watch of a folder, if the system has not done so.
+func (w *watcher) drop(folder string) {
+	_ = w.notify.Remove(folder)
+	delete(w.folders, folder)
+}
+
+// forget ends all watches.
+func (w *watcher) forget() {
+	for folder := range w.folders {
+		w.drop(folder)
+	}
+}
+
+// follow watches the folders that lead to dir and its maps as links are now, and
+// no others.
+func (w *watcher) follow(dir string) error {
+	if w.notify == nil {
+		return nil
+	}
+	w.inside, w.names = make(map[string]bool), make(map[string]bool)
+	if real := w.trace(dir); real != "" {
+		w.inside[real] = true
+		entries, _ := os.ReadDir(real) // who reads the maps tells of an error
+		for _, e := range entries {
+			if e.Type() == fs.ModeSymlink && isMap(e.Name()) {
+				w.trace(filepath.Join(real, e.Name()))
+			}
+		}
+	}
+	wanted := maps.Clone(w.inside)
+	for name := range w.names {
+		wanted[filepath.Dir(name)] = true
+	}
+	for folder, old := range w.folders {
+		if info, err := os.Stat(folder); !wanted[folder] || err != nil || !os.SameFile(info, old) {
+			w.drop(folder)
+		}
+	}
+	var errs []error
+	for folder := range wanted {
+		if w.folders[folder] == nil {
+			errs = append(errs, w.add(folder))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (w *watcher) add(folder string) error {
+	info, err := os.Stat(folder)
+	if err == nil {
+		err = w.notify.Add(folder)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // gone meanwhile, of which its parent tells
+	case err != nil:
+		return fmt.Errorf("watch %s: %w", folder, err)
+	}
+	w.folders[folder] = info
+	return nil
+}
+
+// trace notes the names on which it depends what name is: itself, and each link
+// on the way. It returns where they lead; or nothing, and notes the name that is
+// missing.
+func (w *watcher) trace(name string) string {
+	at, rest := "/", strings.Split(name, "/")
+	for hops := 0; len(rest) > 0 && hops <= maxHops; {
+		part := rest[0]
+		rest = rest[1:]
+		switch part {
+		case "", ".":
+			continue
+		case "..":
+			at = filepath.Dir(at)
+			continue
+		}
+		next := filepath.Join(at, part)
+		to, err := os.Readlink(next)
+		switch {
+		case err == nil:
+			w.names[next] = true
+			hops++
+			if filepath.IsAbs(to) {
+				at = "/"
+			}
+			rest = append(strings.Split(to, "/"), rest...)
+			continue
+		case errors.Is(err, fs.ErrNotExist):
+			w.names[next] = true
+			return ""
+		}
+		at = next
+	}
+	if len(rest) > 0 {
+		return ""
+	}
+	w.names[at] = true
+	return at
+}
