@@ -1,0 +1,253 @@
+package crashfs
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"postern/mailbox"
+)
+
+// unable reports whether err tells that an operation was not even attempted.
+func unable(err error) bool { return errors.Is(err, fs.ErrClosed) || errors.Is(err, ErrPowerLoss) }
+
+// unnamed is the name of an unnamed file in messages.
+const unnamed = "(unnamed file)"
+
+type dir struct {
+	disk   *Disk
+	node   *node
+	name   string
+	closed bool
+}
+
+// op does an operation on name in the folder.
+func (d *dir) op(call, name string, do func() error) error {
+	if d.closed {
+		return &fs.PathError{Op: call, Path: d.name, Err: fs.ErrClosed}
+	}
+	return d.disk.op(call, d.name+"/"+name, do)
+}
+
+// set gives the name to n, or takes it away if n is nil.
+func (d *dir) set(name string, n *node) {
+	delete(d.node.droppedNames, name)
+	if n == nil {
+		delete(d.node.names, name)
+		return
+	}
+	d.node.names[name] = n
+}
+
+// vacant returns an error unless name can be given.
+func (d *dir) vacant(name string) error {
+	if name == "" || name == "." || name == ".." || strings.Contains(name, "/") {
+		return fs.ErrInvalid
+	}
+	if d.node.names[name] != nil {
+		return fs.ErrExist
+	}
+	return nil
+}
+
+func (d *dir) Mkdir(name string) error {
+	return d.op("mkdir", name, func() error {
+		if err := d.vacant(name); err != nil {
+			return err
+		}
+		d.set(name, newFolder())
+		return nil
+	})
+}
+
+func (d *dir) Tmpfile() (mailbox.File, error) {
+	n := &node{time: time.Now()}
+	err := d.op("create", unnamed, func() error {
+		if d.disk.NoTmpfile {
+			return errors.ErrUnsupported
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.disk.opened(1)
+	return &file{disk: d.disk, node: n, name: d.name + "/" + unnamed}, nil
+}
+
+func (d *dir) Create(name string) (mailbox.File, error) {
+	n := &node{time: time.Now()}
+	err := d.op("create", name, func() error {
+		if err := d.vacant(name); err != nil {
+			return err
+		}
+		d.set(name, n)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.disk.opened(1)
+	return &file{disk: d.disk, node: n, name: d.name + "/" + name}, nil
+}
+
+func (d *dir) Publish(f mailbox.File, name string) error {
+	return d.op("link", name, func() error {
+		if d.disk.NoLink {
+			d.disk.NoTmpfile = true
+			return errors.ErrUnsupported
+		}
+		if err := d.vacant(name); err != nil {
+			return err
+		}
+		d.set(name, f.(*file).node)
+		return nil
+	})
+}
+
+func (d *dir) Move(name string, to mailbox.Dir, newname string) error {
+	target := to.(*dir)
+	return d.op("rename", name+" "+target.name+"/"+newname, func() error {
+		n := d.node.names[name]
+		if n == nil {
+			return fs.ErrNotExist
+		}
+		if err := target.vacant(newname); err != nil {
+			return err
+		}
+		target.set(newname, n)
+		d.set(name, nil)
+		return nil
+	})
+}
+
+func (d *dir) Remove(name string) error {
+	return d.op("remove", name, func() error {
+		n := d.node.names[name]
+		if n == nil || n.folder {
+			return fs.ErrNotExist
+		}
+		d.set(name, nil)
+		return nil
+	})
+}
+
+// changed returns the names whose meaning on disk is another, in order.
+func (n *node) changed() []string {
+	var changed []string
+	for name, child := range n.names {
+		if n.syncedNames[name] != child {
+			changed = append(changed, name)
+		}
+	}
+	for name := range n.syncedNames {
+		if n.names[name] == nil {
+			changed = append(changed, name)
+		}
+	}
+	slices.Sort(changed)
+	return changed
+}
+
+func (d *dir) Sync() error {
+	done := false
+	err := d.op("fsync", "", func() error {
+		done = true
+		synced := maps.Clone(d.node.names)
+		for name := range d.node.droppedNames {
+			delete(synced, name)
+			if n := d.node.syncedNames[name]; n != nil {
+				synced[name] = n
+			}
+		}
+		d.node.syncedNames = synced
+		return nil
+	})
+	if err != nil && !done && !unable(err) {
+		d.disk.mu.Lock()
+		defer d.disk.mu.Unlock()
+		for _, name := range d.node.changed() {
+			d.node.droppedNames[name] = true
+		}
+	}
+	return err
+}
+
+func (d *dir) Close() error {
+	if d.closed {
+		return &fs.PathError{Op: "close", Path: d.name, Err: fs.ErrClosed}
+	}
+	d.closed = true
+	d.disk.opened(-1)
+	return nil
+}
+
+type file struct {
+	disk   *Disk
+	node   *node
+	name   string
+	closed bool
+}
+
+func (f *file) op(call string, do func() error) error {
+	if f.closed {
+		return &fs.PathError{Op: call, Path: f.name, Err: fs.ErrClosed}
+	}
+	return f.disk.op(call, f.name, do)
+}
+
+func (f *file) Write(p []byte) (int, error) {
+	done := false
+	err := f.op("write", func() error {
+		done = true
+		f.node.data = append(f.node.data, p...)
+		return nil
+	})
+	switch {
+	case err == nil:
+		return len(p), nil
+	case done || unable(err):
+		return 0, err
+	}
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	half := len(p) / 2
+	f.node.data = append(f.node.data, p[:half]...)
+	return half, err
+}
+
+func (f *file) SetTime(t time.Time) error {
+	return f.op("utimens", func() error {
+		f.node.time = t
+		return nil
+	})
+}
+
+func (f *file) Sync() error {
+	done := false
+	err := f.op("fdatasync", func() error {
+		done = true
+		if !f.node.dropped {
+			f.node.synced = slices.Clone(f.node.data)
+		}
+		return nil
+	})
+	if err != nil && !done && !unable(err) {
+		f.disk.mu.Lock()
+		f.node.dropped = true
+		f.disk.mu.Unlock()
+	}
+	return err
+}
+
+func (f *file) Close() error {
+	err := f.op("close", nil)
+	if !f.closed {
+		f.closed = true
+		f.disk.opened(-1)
+	}
+	return err
+}

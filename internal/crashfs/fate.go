@@ -1,0 +1,150 @@
+package crashfs
+
+import (
+	"bytes"
+	"iter"
+	"maps"
+	"math/rand/v2"
+	"slices"
+)
+
+// maxBits bounds the disks that Fates enumerates: beyond, it samples as many.
+const maxBits = 12
+
+// Fates returns the disks that may be found after a loss of power now. The
+// first has nothing but what was synced, the last has everything. They do not
+// fail any more and do not change d.
+func (d *Disk) Fates() iter.Seq[*Disk] {
+	return func(yield func(*Disk) bool) {
+		d.mu.Lock()
+		bits := undecided(d.root, make(map[*node]bool))
+		d.mu.Unlock()
+		all := uint64(1)<<min(bits, 63) - 1
+		if bits <= maxBits {
+			for choice := range all + 1 {
+				if !yield(d.after(choice)) {
+					return
+				}
+			}
+			return
+		}
+		rnd := rand.New(rand.NewPCG(uint64(bits), 1))
+		for i := range 1 << maxBits {
+			choice := rnd.Uint64() & all
+			switch i {
+			case 0:
+				choice = 0
+			case 1<<maxBits - 1:
+				choice = all
+			}
+			if !yield(d.after(choice)) {
+				return
+			}
+		}
+	}
+}
+
+// Worst returns the first of Fates: what is left if only that is, which was
+// promised to be.
+func (d *Disk) Worst() *Disk {
+	for after := range d.Fates() {
+		return after
+	}
+	return nil
+}
+
+func (d *Disk) after(choice uint64) *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	after := New()
+	after.NoTmpfile, after.NoLink = d.NoTmpfile, d.NoLink
+	after.root = (&fate{choice: choice}).survive(d.root)
+	return after
+}
+
+// A fate decides, bit by bit, what survives of what was not synced.
+type fate struct {
+	choice uint64
+	used   int
+	met    map[*node]*node
+}
+
+// next takes one decision: whether a thing survives.
+func (f *fate) next() bool {
+	survives := f.choice>>min(f.used, 63)&1 == 1
+	f.used++
+	return survives
+}
+
+// undecided returns how many decisions there are about n and all below it, as
+// programs see it and as it is on disk.
+func undecided(n *node, met map[*node]bool) int {
+	if n == nil || met[n] {
+		return 0
+	}
+	met[n] = true
+	if !n.folder {
+		if bytes.Equal(n.data, n.synced) {
+			return 0
+		}
+		return 2
+	}
+	bits := len(n.changed())
+	for _, names := range []map[string]*node{n.names, n.syncedNames} {
+		for _, child := range names {
+			bits += undecided(child, met)
+		}
+	}
+	return bits
+}
+
+// survive returns what becomes of n and all below it.
+func (f *fate) survive(n *node) *node {
+	if f.met == nil {
+		f.met = make(map[*node]*node)
+	}
+	if m := f.met[n]; m != nil {
+		return m
+	}
+	if !n.folder {
+		m := &node{time: n.time, data: f.content(n)}
+		m.synced = m.data
+		f.met[n] = m
+		return m
+	}
+	m := newFolder()
+	f.met[n] = m
+	names := maps.Clone(n.syncedNames)
+	for _, name := range n.changed() {
+		if !f.next() {
+			continue
+		}
+		delete(names, name)
+		if child := n.names[name]; child != nil {
+			names[name] = child
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		child := f.survive(names[name])
+		m.names[name], m.syncedNames[name] = child, child
+	}
+	return m
+}
+
+// content returns what becomes of a file's octets, if they were not synced: the
+// old, zeros in place of the new, half of the new, or all.
+func (f *fate) content(n *node) []byte {
+	if bytes.Equal(n.data, n.synced) {
+		return n.data
+	}
+	first, second := f.next(), f.next()
+	switch {
+	case first && second:
+		return n.data
+	case first:
+		return n.data[:len(n.data)/2]
+	case second:
+		return make([]byte, len(n.data))
+	}
+	return n.synced
+}

@@ -1,0 +1,64 @@
+package mailbox
+
+import (
+	"io"
+	"time"
+)
+
+// An FS is the part of a file system below one folder, in the few calls that a
+// durable delivery is made of. OpenFS gives the real one; tests have one that
+// loses power. Whatever it is asked, it does not follow a symbolic link and
+// does not leave its folder. Errors tell the call and the path, and wrap the
+// errno. All is safe for use by many goroutines, except one File.
+type FS interface {
+	// OpenDir opens the folder name: components separated by slashes, relative
+	// to the FS; "." is the FS itself.
+	OpenDir(name string) (Dir, error)
+	Close() error
+}
+
+// A Dir is an open folder. Names are single components.
+type Dir interface {
+	// Mkdir makes a folder; fs.ErrExist tells that there is something.
+	Mkdir(name string) error
+
+	// Tmpfile makes a file without a name, which is gone unless Publish gives
+	// it one. Where the file system has no such thing, the error is
+	// errors.ErrUnsupported.
+	Tmpfile() (File, error)
+
+	// Create makes a file that must not exist yet.
+	Create(name string) (File, error)
+
+	// Publish gives a name to a file that Tmpfile made in this folder. A name
+	// that is taken is fs.ErrExist. It may still find out that this is not
+	// supported after all, which then holds for the next Tmpfile.
+	Publish(f File, name string) error
+
+	// Move gives the file name of this folder the name newname in to, and
+	// never replaces another: a name that is taken is fs.ErrExist.
+	Move(name string, to Dir, newname string) error
+
+	// Remove takes a file's name away.
+	Remove(name string) error
+
+	// Sync makes the names in this folder durable, and those that were taken
+	// away absent.
+	Sync() error
+	Close() error
+}
+
+// A File is a new file that is being written.
+type File interface {
+	// Write writes all of p, or returns an error.
+	io.Writer
+
+	// SetTime sets the time of modification.
+	SetTime(t time.Time) error
+
+	// Sync makes the content durable, not the name. An error is final: the
+	// system may have dropped what it could not write, and the next Sync would
+	// then succeed for nothing.
+	Sync() error
+	Close() error
+}

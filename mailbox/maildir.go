@@ -1,0 +1,247 @@
+package mailbox
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+)
+
+// A Maildir is a folder with the folders tmp, new and cur, as qmail defined it
+// (maildir(5)). A message is a file in new/, which a reader moves to cur/.
+//
+// It is made durable in the one order that the manual page of fsync justifies
+// on every file system: first the content, then the name, then the folder.
+type Maildir struct {
+	store *Store
+	home  string // the folder that path is relative to; "" is the store's root
+	path  string
+}
+
+// String returns the path, for messages.
+func (m *Maildir) String() string {
+	switch {
+	case m.home != "":
+		return m.home + "/" + m.path
+	case m.store.root != "":
+		return m.store.root + "/" + m.path
+	}
+	return m.path
+}
+
+// Begin implements Mailbox.
+func (m *Maildir) Begin(a Arrival) (Delivery, error) {
+	d, err := m.begin(a)
+	if err != nil {
+		return nil, fmt.Errorf("begin delivery: %w", err)
+	}
+	return d, nil
+}
+
+func (m *Maildir) begin(a Arrival) (*maildirDelivery, error) {
+	fsys := m.store.fs
+	if m.home != "" {
+		var err error
+		if fsys, err = m.store.home(m.home); err != nil {
+			return nil, err
+		}
+		defer fsys.Close()
+	}
+	folder, err := m.openNew(fsys)
+	if err != nil {
+		return nil, err
+	}
+	if a.Time.IsZero() {
+		a.Time = time.Now()
+	}
+	d := &maildirDelivery{store: m.store, received: a.Time, folder: folder}
+	if err := d.create(fsys, m.path); err != nil {
+		d.Abort()
+		return nil, err
+	}
+	d.lines = newLineWriter(d.file)
+	return d, nil
+}
+
+// openNew opens new/, and makes the Maildir if it has to.
+func (m *Maildir) openNew(fsys FS) (Dir, error) {
+	key := m.home + "/" + m.path
+	if m.store.isRooted(key) {
+		folder, err := fsys.OpenDir(m.path + "/new")
+		if !errors.Is(err, fs.ErrNotExist) {
+			return folder, err
+		}
+		// It was removed meanwhile.
+	}
+	if err := m.store.rootMaildir(fsys, m.path); err != nil {
+		return nil, err
+	}
+	m.store.setRooted(key)
+	return fsys.OpenDir(m.path + "/new")
+}
+
+// A maildirDelivery is a Delivery into a Maildir.
+type maildirDelivery struct {
+	store    *Store
+	received time.Time
+	folder   Dir // new/; nil after release
+
+	// Where the file system has unnamed files, file is one of them, made in
+	// new/. Elsewhere it is tmpName in tmp/, and moved.
+	file    File // nil when closed
+	tmp     Dir
+	tmpName string
+
+	lines  lineWriter
+	synced bool
+	err    error // the first; what follows returns it again
+}
+
+var errOutOfOrder = errors.New("mailbox: Write, Sync and Commit out of order")
+
+// create makes the file that the message is written to.
+func (d *maildirDelivery) create(fsys FS, path string) error {
+	file, err := d.folder.Tmpfile()
+	if !errors.Is(err, errors.ErrUnsupported) {
+		d.file = file
+		return err
+	}
+	if d.tmp, err = fsys.OpenDir(path + "/tmp"); err != nil {
+		return err
+	}
+	return d.tryNames(func() (err error) {
+		d.tmpName = d.store.names.next(time.Now())
+		if d.file, err = d.tmp.Create(d.tmpName); errors.Is(err, fs.ErrExist) {
+			d.tmpName = "" // another's
+		}
+		return err
+	})
+}
+
+// tryNames calls f, which makes a name, until the name is not taken.
+func (d *maildirDelivery) tryNames(f func() error) error {
+	var err error
+	for range 8 {
+		if err = f(); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return err
+}
+
+// Write implements Delivery.
+func (d *maildirDelivery) Write(p []byte) (int, error) {
+	if d.err == nil && (d.synced || d.folder == nil) {
+		d.err = errOutOfOrder
+	}
+	if d.err != nil {
+		return 0, d.err
+	}
+	n, err := d.lines.Write(p)
+	d.err = err
+	return n, err
+}
+
+// Sync implements Delivery.
+func (d *maildirDelivery) Sync() error {
+	if d.err == nil && (d.synced || d.folder == nil) {
+		d.err = errOutOfOrder
+	}
+	if d.err == nil {
+		d.err = d.lines.flush()
+	}
+	if d.err == nil {
+		d.err = d.file.SetTime(d.received)
+	}
+	if d.err == nil {
+		d.err = d.store.sync(d.file.Sync)
+	}
+	d.synced = d.err == nil
+	return d.err
+}
+
+// Commit implements Delivery.
+func (d *maildirDelivery) Commit() error {
+	if d.err == nil && (!d.synced || d.folder == nil) {
+		d.err = errOutOfOrder
+	}
+	if d.err != nil {
+		return d.err
+	}
+	var name string
+	err := d.tryNames(func() error {
+		name = sized(d.store.names.next(time.Now()), d.lines.size, d.lines.bare)
+		return d.publish(name)
+	})
+	if err == nil {
+		err = d.store.sync(d.folder.Sync)
+	}
+	if err != nil {
+		d.err = d.takeBack(name, err)
+		return d.err
+	}
+	d.release()
+	return nil
+}
+
+// publish gives the file its name in new/, and closes it: an error that the
+// file system kept until then is still one in time.
+func (d *maildirDelivery) publish(name string) error {
+	if d.tmp == nil {
+		if err := d.folder.Publish(d.file, name); err != nil {
+			return err
+		}
+		return d.closeFile()
+	}
+	if err := d.closeFile(); err != nil {
+		return err
+	}
+	if err := d.tmp.Move(d.tmpName, d.folder, name); err != nil {
+		return err
+	}
+	d.tmpName = ""
+	return nil
+}
+
+// takeBack removes name from new/ after err, whether it came to be there or
+// not: no other file has it, unless err says so.
+func (d *maildirDelivery) takeBack(name string, err error) error {
+	if errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	removed := d.folder.Remove(name)
+	if removed == nil || errors.Is(removed, fs.ErrNotExist) {
+		return err
+	}
+	return fmt.Errorf("%w, and the message stays, for: %w", err, removed)
+}
+
+func (d *maildirDelivery) closeFile() error {
+	if d.file == nil {
+		return nil
+	}
+	err := d.file.Close()
+	d.file = nil
+	return err
+}
+
+// Abort implements Delivery. A file in tmp/ that cannot be removed is left to
+// Clean.
+func (d *maildirDelivery) Abort() { d.release() }
+
+// release closes all that is open, and removes what has no name in new/.
+func (d *maildirDelivery) release() {
+	d.lines.release()
+	_ = d.closeFile() // nothing depends on it any more
+	if d.tmp != nil {
+		if d.tmpName != "" {
+			_ = d.tmp.Remove(d.tmpName)
+		}
+		_ = d.tmp.Close()
+		d.tmp = nil
+	}
+	if d.folder != nil {
+		_ = d.folder.Close()
+		d.folder = nil
+	}
+}

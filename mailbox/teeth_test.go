@@ -1,0 +1,126 @@
+package mailbox_test
+
+import (
+	"io"
+	"testing"
+
+	"postern/internal/crashfs"
+	"postern/mailbox"
+)
+
+// A wrongOrder is a way to deliver that looks as if it worked. Each step may be
+// left out or be in the wrong place; folders are made beforehand.
+type wrongOrder struct {
+	name      string
+	noParent  bool // the folders' names are not synced
+	nameFirst bool // the content is synced after the name
+	noContent bool // the content is not synced
+	noFolder  bool // the folder is not synced
+	inNew     bool // written under its name, in new/
+	again     bool // a sync that failed is tried again
+}
+
+func (o wrongOrder) deliver(fsys mailbox.FS, text string) error {
+	at := "."
+	for _, name := range []string{"example.org", "bob", "new"} {
+		dir, err := fsys.OpenDir(at)
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		_ = dir.Mkdir(name)
+		if !o.noParent {
+			if err := dir.Sync(); err != nil {
+				return err
+			}
+		}
+		at += "/" + name
+		if at[:2] == "./" {
+			at = at[2:]
+		}
+	}
+	dir, err := fsys.OpenDir(at)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return o.file(dir, text)
+}
+
+func (o wrongOrder) file(dir mailbox.Dir, text string) error {
+	f, err := dir.Tmpfile()
+	if o.inNew {
+		f, err = dir.Create("1.x.mx")
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := io.WriteString(f, text); err != nil {
+		return err
+	}
+	if !o.nameFirst && !o.noContent {
+		err := f.Sync()
+		if err != nil && o.again {
+			err = f.Sync()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if !o.inNew {
+		if err := dir.Publish(f, "1.x.mx"); err != nil {
+			return err
+		}
+	}
+	if o.nameFirst {
+		if err := f.Sync(); err != nil {
+			return err
+		}
+	}
+	if o.noFolder {
+		return nil
+	}
+	return dir.Sync()
+}
+
+// caught reports whether the checks of this package find something wrong with o.
+func (o wrongOrder) caught() bool {
+	for fault := -1; fault < 20; fault++ {
+		for op := 0; op < 20; op++ {
+			disk := crashfs.New()
+			disk.PowerLoss, disk.Fault, disk.Err = op, fault, io.ErrUnexpectedEOF
+			promises := 0
+			if o.deliver(disk, onDisk) == nil {
+				promises++
+			}
+			for after := range disk.Fates() {
+				if violations(after, "example.org/bob", onDisk, promises, 1) != nil {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// The checks must find what is wrong with a wrong order, or they prove nothing
+// of the right one.
+func TestChecksHaveTeeth(t *testing.T) {
+	wrong := []wrongOrder{
+		{name: "name first", nameFirst: true},
+		{name: "no sync of the content", noContent: true},
+		{name: "no sync of the folder", noFolder: true},
+		{name: "no sync of the parents", noParent: true},
+		{name: "written in place", inNew: true},
+		{name: "sync tried again", again: true},
+	}
+	for _, o := range wrong {
+		if !o.caught() {
+			t.Errorf("%s: not caught", o.name)
+		}
+	}
+	if (wrongOrder{name: "right"}).caught() {
+		t.Error("the right order was caught")
+	}
+}
