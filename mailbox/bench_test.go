@@ -87,6 +87,7 @@ func benchmark(b *testing.B, s *mailbox.Store, msg []byte, parallel int) {
 		}
 		return
 	}
+	b.ResetTimer()
 	b.SetParallelism(parallel)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
@@ -149,6 +150,7 @@ func bare(b *testing.B, msg []byte, parallel int) {
 		}
 		return
 	}
+	b.ResetTimer()
 	b.SetParallelism(parallel)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
