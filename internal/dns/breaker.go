@@ -58,13 +58,13 @@ func (b *breaker) silence(name string, asked time.Time) bool {
 	return b.probing
 }
 
-// probed says how a probe ended, that was not answered if it was silent. It
-// returns true if the caller shall probe again.
-func (b *breaker) probed(silent bool, now time.Time) bool {
+// probed says that a probe has ended. Had it, or anything else meanwhile, been
+// answered, then the suspicion would be gone. It returns true if the caller
+// shall probe again.
+func (b *breaker) probed(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	suspected := len(b.silent) >= silentNames // nothing was heard in the meantime
-	b.probing = silent && suspected
+	b.probing = len(b.silent) >= silentNames
 	if b.probing && b.refuses.CompareAndSwap(false, true) {
 		b.openedAt = now
 		b.opened++

@@ -33,6 +33,9 @@ func (c *Client) resolve(ctx context.Context, q question) outcome {
 	ctx, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
 	asked := time.Now()
+	if o, ok := c.cache.get(q, asked); ok {
+		return o // a flight has landed since the caller looked
+	}
 	var failures string
 	for range rounds {
 		o, heard, err := c.askAll(ctx, q)
@@ -45,7 +48,7 @@ func (c *Client) resolve(ctx context.Context, q question) outcome {
 		}
 		sleep(ctx, time.Until(asked.Add(restartPause)))
 	}
-	if !errors.Is(ctx.Err(), context.Canceled) && c.breaker.silence(q.name, asked) {
+	if c.breaker.silence(q.name, asked) {
 		_ = c.tasks.start(c.probe) // not if the client is being closed
 	}
 	return c.failed(failures)
@@ -59,8 +62,8 @@ func (c *Client) failed(why string) outcome {
 // probe asks for the root until the servers are above suspicion.
 func (c *Client) probe(ctx context.Context) {
 	for {
-		_, heard, _ := c.askAll(ctx, question{wire.TypeNS, ""})
-		if ctx.Err() != nil || !c.breaker.probed(!heard, time.Now()) {
+		_, _, _ = c.askAll(ctx, question{wire.TypeNS, ""}) // the breaker hears of an answer
+		if ctx.Err() != nil || !c.breaker.probed(time.Now()) {
 			return
 		}
 		sleep(ctx, probePause)
@@ -104,6 +107,7 @@ func (c *Client) askOne(ctx context.Context, server netip.AddrPort, q question) 
 		c.counts.servfail.Add(1)
 	}
 	o, err = interpret(m, q.typ)
+	o.authentic = o.authentic && server.Addr().IsLoopback() // anybody could have set it on a longer way
 	return o, heard, err
 }
 

@@ -209,6 +209,56 @@ func TestEqualQuestionsShareOneFlight(t *testing.T) {
 	})
 }
 
+// TestWaitingForASlot lets callers with equal questions wait for slots, and
+// expects that they ask once, and that no slot is lost.
+func TestWaitingForASlot(t *testing.T) {
+	for slots := 1; slots <= 3; slots++ {
+		synctest.Test(t, func(t *testing.T) {
+			f := &fake{say: always(0, "@ 60 IN TXT a"), after: time.Second}
+			c := fakeClient(t, f, Config{InFlight: slots})
+			defer c.Close()
+			var wg sync.WaitGroup
+			for i := range slots {
+				wg.Go(func() { _, _ = c.LookupTXT(t.Context(), fmt.Sprintf("%d.before", i)) })
+			}
+			synctest.Wait()
+			for range 5 {
+				wg.Go(func() { _, _ = c.LookupTXT(t.Context(), "a.example") })
+			}
+			wg.Wait()
+			if n := f.count("a.example"); n != 1 {
+				t.Errorf("%d slots: asked %d times", slots, n)
+			}
+			synctest.Wait()
+			if n := len(c.flights.slots); n != 0 {
+				t.Errorf("%d of %d slots were lost", n, slots)
+			}
+		})
+	}
+}
+
+// TestTrust expects that DNSSEC's word is taken from this host alone, and that
+// what is left of a TTL is said.
+func TestTrust(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for server, want := range map[string]bool{"127.0.0.1": true, "::1": true, "192.0.2.1": false} {
+			f := &fake{say: func(_ string, _ netip.AddrPort, q question) *wire.Msg {
+				m := answer(q, 0, "a.example. 60 IN TXT a")
+				m.AuthenticatedData = true
+				return m
+			}}
+			c := fakeClient(t, f, Config{Servers: []string{server}})
+			defer c.Close()
+			for left := 60 * time.Second; left > 0; left -= 20 * time.Second {
+				if a, err := c.Lookup(t.Context(), "TXT", "a.example"); err != nil || a.Authentic != want || a.TTL != left {
+					t.Errorf("%s: %+v, %v", server, a, err)
+				}
+				time.Sleep(20 * time.Second)
+			}
+		}
+	})
+}
+
 // TestAllLeave asks with nobody waiting for the answer, which the next caller
 // finds in the cache.
 func TestAllLeave(t *testing.T) {
@@ -222,6 +272,14 @@ func TestAllLeave(t *testing.T) {
 		time.Sleep(time.Second)
 		if _, err := c.LookupTXT(t.Context(), "a.example"); err != nil || f.count("") != 1 {
 			t.Errorf("%v, asked %d times", err, f.count(""))
+		}
+		for i := range 20 {
+			if _, err := c.LookupTXT(ctx, fmt.Sprintf("%d.late", i)); !errors.Is(err, ErrTemporary) {
+				t.Error(err)
+			}
+		}
+		if n := f.count("late"); n > 0 {
+			t.Errorf("asked %d times when nobody wanted to know", n)
 		}
 	})
 }
@@ -314,6 +372,53 @@ func TestBreaker(t *testing.T) {
 			t.Errorf("%d lines were logged:\n%s", n, &log)
 		}
 	})
+}
+
+// TestBreakerCountsSilence tells the breaker what is heard, and what not.
+func TestBreakerCountsSilence(t *testing.T) {
+	now := time.Now()
+	b := &breaker{log: slog.New(slog.DiscardHandler)}
+	silences := func(n int) (probe bool) {
+		for i := range n {
+			now = now.Add(time.Second)
+			probe = b.silence(fmt.Sprintf("%d.example", i), now)
+		}
+		return probe
+	}
+	if silences(silentNames - 1) {
+		t.Error("too few names")
+	}
+	b.heard(now)
+	if silences(silentNames - 1) {
+		t.Error("names from before an answer count")
+	}
+	for range silentNames {
+		if b.silence("0.example", now) {
+			t.Error("a name counts twice")
+		}
+	}
+	b.heard(now.Add(time.Second))
+	for i := range silentNames {
+		if b.silence(fmt.Sprintf("%d.example", i), now) {
+			t.Error("questions count that were asked before an answer came")
+		}
+	}
+	now = now.Add(time.Second)
+	if !silences(silentNames) {
+		t.Error("enough names do not count")
+	}
+	if silences(silentNames) {
+		t.Error("a second probe was asked for")
+	}
+	if b.heard(now); b.probed(now) || b.refuses.Load() {
+		t.Error("opened although something was heard meanwhile")
+	}
+	if !silences(silentNames) || !b.probed(now) || !b.refuses.Load() {
+		t.Error("did not open")
+	}
+	if b.heard(now); b.refuses.Load() || b.probed(now) {
+		t.Error("did not close")
+	}
 }
 
 // TestBreakerStaysClosed shows what is not the resolver's sickness.
