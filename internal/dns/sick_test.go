@@ -278,6 +278,7 @@ func TestAllLeave(t *testing.T) {
 				t.Error(err)
 			}
 		}
+		synctest.Wait()
 		if n := f.count("late"); n > 0 {
 			t.Errorf("asked %d times when nobody wanted to know", n)
 		}
