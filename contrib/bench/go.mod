@@ -1,0 +1,3 @@
+module postern/contrib/bench
+
+go 1.26.0
