@@ -16,6 +16,10 @@ type DovecotConfig struct {
 	// the Dovecot has a new one of its own.
 	Store string
 
+	// Location is Dovecot's mail_location of a mailbox; if empty, it is
+	// "maildir:<Store>/%d/%n". An example is "mbox:/srv/%d/%n:INBOX=/srv/%d/%n/mbox".
+	Location string
+
 	// Owner is the numeric user and group of the mailboxes; 0 means Vmail.
 	// (Dovecot refuses root's mail.)
 	Owner int
@@ -54,6 +58,9 @@ func StartDovecot(t testing.TB, cfg DovecotConfig) *Dovecot {
 	if d.Store == "" {
 		d.Store = mkdir(t, cfg.Owner, d.dir, "mail")
 	}
+	if cfg.Location == "" {
+		cfg.Location = "maildir:" + d.Store + "/%d/%n"
+	}
 	d.Process = Start(t, exec.Command(path, "-F", "-c", write(t, d.dir, "dovecot.conf", d.conf(t, cfg))))
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -78,11 +85,12 @@ func (d *Dovecot) conf(t testing.TB, cfg DovecotConfig) string {
 	} else {
 		conf += everybody
 	}
-	host := func(addr string) string { return addr[:strings.LastIndexByte(addr, ':')] }
-	port := func(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
+	host, imapPort := splitAddr(d.IMAP)
+	_, pop3Port := splitAddr(d.POP3)
+	_, lmtpPort := splitAddr(d.LMTP)
 	return strings.NewReplacer(
-		"$DIR", d.dir, "$STORE", d.Store, "$OWNER", strconv.Itoa(cfg.Owner), "$PASSWORD", Password,
-		"$HOST", host(d.IMAP), "$IMAP", port(d.IMAP), "$POP3", port(d.POP3), "$LMTP", port(d.LMTP),
+		"$DIR", d.dir, "$LOCATION", cfg.Location, "$STORE", d.Store, "$OWNER", strconv.Itoa(cfg.Owner),
+		"$PASSWORD", Password, "$HOST", host, "$IMAP", imapPort, "$POP3", pop3Port, "$LMTP", lmtpPort,
 	).Replace(conf) + cfg.Extra + "\n"
 }
 
@@ -97,7 +105,7 @@ auth_mechanisms = plain
 auth_failure_delay = 0
 default_internal_user = dovecot
 default_login_user = dovenull
-mail_location = maildir:$STORE/%d/%n
+mail_location = $LOCATION
 mail_uid = $OWNER
 mail_gid = $OWNER
 first_valid_uid = 1

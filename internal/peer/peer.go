@@ -1,6 +1,6 @@
 // Package peer starts the programs that Postern meets in the world, on
-// loopback, for end-to-end tests: Postfix as a sender, Dovecot as an LMTP
-// server and as the reader of our mailboxes, swaks, strace, and any program
+// loopback, for end-to-end tests: Postfix and Exim as senders, Dovecot as an
+// LMTP server and as the reader of our mailboxes, swaks, strace, and any program
 // that a test wants to start, wait for and kill. It also makes the mail they
 // carry (Generator), sends it from many connections at once (Load), and finds
 // out what became of it (Census).
@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -105,6 +106,12 @@ func Addr(t testing.TB) string {
 	}
 	t.Fatalf("peer: no free port between %d and %d", low, high)
 	return ""
+}
+
+// splitAddr returns the host and the port of an address that Addr made.
+func splitAddr(addr string) (host, port string) {
+	i := strings.LastIndexByte(addr, ':')
+	return addr[:i], addr[i+1:]
 }
 
 // write makes the file dir/name, for all to read.

@@ -2,6 +2,7 @@ package peer_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -19,11 +20,13 @@ func userOf(i int) string { return fmt.Sprintf("user%d@example.com", i%7) }
 // The peers without Postern: Postfix takes mail by SMTP, sends it to Dovecot
 // by LMTP, and all of it is read back from the files, by IMAP and by POP3.
 func TestPostfixToDovecot(t *testing.T) {
+	t.Parallel()
 	for name, transport := range map[string]func(*peer.Dovecot) string{
 		"unix": func(d *peer.Dovecot) string { return peer.LMTPToUnix(d.LMTPUnix) },
 		"tcp":  func(d *peer.Dovecot) string { return peer.LMTPTo(d.LMTP) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			const count = 50
 			d := peer.StartDovecot(t, peer.DovecotConfig{})
 			p := peer.StartPostfix(t, peer.PostfixConfig{Transport: transport(d)})
@@ -83,6 +86,7 @@ func compare(t *testing.T, identify func([]byte) (peer.Message, error), all []pe
 
 // An unknown user is refused by Dovecot, and Postfix sends a bounce.
 func TestBounceComesBack(t *testing.T) {
+	t.Parallel()
 	d := peer.StartDovecot(t, peer.DovecotConfig{Users: []string{anyone}})
 	p := peer.StartPostfix(t, peer.PostfixConfig{Transport: peer.LMTPToUnix(d.LMTPUnix)})
 	msg := []byte("Subject: hello\n\nhello\n")
@@ -106,6 +110,7 @@ func TestBounceComesBack(t *testing.T) {
 
 // Where there is no server, mail waits in the queue; it goes when one comes.
 func TestPostfixDefers(t *testing.T) {
+	t.Parallel()
 	addr := peer.Addr(t)
 	p := peer.StartPostfix(t, peer.PostfixConfig{Transport: peer.SMTPTo(addr)})
 	p.Sendmail("joe@"+peer.SenderDomain, []string{anyone}, []byte("\nhello\n"))
@@ -128,6 +133,7 @@ func smtpSink(t *testing.T, addr string) *exec.Cmd {
 }
 
 func TestLoadByLMTP(t *testing.T) {
+	t.Parallel()
 	d := peer.StartDovecot(t, peer.DovecotConfig{Users: []string{"user0@example.com", "user1@example.com"}})
 	gen := peer.Generator{Seed: 2}
 	load := peer.Load{
@@ -147,7 +153,37 @@ func TestLoadByLMTP(t *testing.T) {
 	}
 }
 
+// Exim sends in chunks, here to Postfix, which hands over to Dovecot.
+func TestEximToPostfix(t *testing.T) {
+	t.Parallel()
+	const count = 50
+	d := peer.StartDovecot(t, peer.DovecotConfig{})
+	p := peer.StartPostfix(t, peer.PostfixConfig{Transport: peer.LMTPToUnix(d.LMTPUnix)})
+	x := peer.StartExim(t, p.Addr)
+	gen := peer.Generator{Seed: 8, Min: 1 << 10, Max: 1 << 20}
+	load := peer.Load{
+		Protocol: peer.SMTP, Network: "tcp", Addr: x.Addr, Connections: 4, From: "sender@" + peer.SenderDomain,
+		To: func(i int) []string { return []string{userOf(i), userOf(i + 1)} }, Messages: gen, Count: count,
+	}
+	results := load.Run(t.Context())
+	for _, r := range results {
+		if !r.Accepted() {
+			t.Error(r)
+		}
+	}
+	x.WaitEmpty(time.Minute)
+	p.WaitEmpty(time.Minute)
+	census := peer.TakeCensus(t, d.Store, gen)
+	if lost := census.Lost(results); census.Total() != 2*count || lost != nil || census.Doubled() != nil {
+		t.Errorf("%d in the store, lost %q, doubled %q", census.Total(), lost, census.Doubled())
+	}
+	if chunked := strings.Count(x.Log(), " K C="); chunked == 0 {
+		t.Error("Exim sent nothing in chunks")
+	}
+}
+
 func TestSwaks(t *testing.T) {
+	t.Parallel()
 	d := peer.StartDovecot(t, peer.DovecotConfig{Users: []string{anyone}})
 	args := []string{"--protocol", "LMTP", "--socket", d.LMTPUnix, "--from", "joe@sender.example", "--body", "hello"}
 	if transcript, status := peer.Swaks(t, append(args, "--to", anyone)...); status != 0 {
@@ -160,6 +196,7 @@ func TestSwaks(t *testing.T) {
 }
 
 func TestStrace(t *testing.T) {
+	t.Parallel()
 	sink := peer.Addr(t)
 	p := peer.Start(t, smtpSink(t, sink))
 	p.WaitListen("tcp", sink)
@@ -180,7 +217,50 @@ func TestStrace(t *testing.T) {
 	}
 }
 
+// A load goes on over the deaths of the server, and says which messages each
+// death left in doubt.
+func TestLoadOutlivesServer(t *testing.T) {
+	t.Parallel()
+	addr := peer.Addr(t)
+	load := peer.Load{
+		Protocol: peer.SMTP, Network: "tcp", Addr: addr, Connections: 5, Pipeline: true,
+		From: "sender@" + peer.SenderDomain, To: func(int) []string { return []string{anyone} },
+		Messages: peer.Generator{Seed: 9, Plain: true},
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	heard := make(chan []peer.Result)
+	go func() { heard <- load.Run(ctx) }()
+	const lives = 4
+	for i := range lives {
+		p := peer.Start(t, smtpSink(t, addr))
+		p.WaitListen("tcp", addr)
+		time.Sleep(100 * time.Millisecond)
+		if i == lives-1 {
+			stop()
+			break
+		}
+		p.Kill()
+	}
+	var taken, doubtful int
+	for i, r := range <-heard {
+		if r.Index != i {
+			t.Fatalf("result %d is of message %d", i, r.Index)
+		}
+		if r.Accepted() {
+			taken++
+		} else if r.Err != nil && r.Replies[0].Code == 0 {
+			doubtful++
+		} else {
+			t.Error(r)
+		}
+	}
+	if taken == 0 || doubtful == 0 {
+		t.Errorf("%d taken, %d in doubt", taken, doubtful)
+	}
+}
+
 func TestKillIsNoticed(t *testing.T) {
+	t.Parallel()
 	sink := peer.Addr(t)
 	for range 3 { // the same address serves again at once
 		p := peer.Start(t, smtpSink(t, sink))

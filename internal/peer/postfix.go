@@ -53,8 +53,8 @@ func LMTPToUnix(path string) string { return "lmtp:unix:" + path }
 
 // bracketed writes host:port as [host]:port, which means no MX look-up.
 func bracketed(addr string) string {
-	i := strings.LastIndexByte(addr, ':')
-	return "[" + addr[:i] + "]" + addr[i:]
+	host, port := splitAddr(addr)
+	return "[" + host + "]:" + port
 }
 
 // A Postfix is a running mail system that takes mail for any address from the
