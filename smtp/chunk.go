@@ -38,7 +38,7 @@ func (c *Conn) ReadChunk(w io.Writer, n, limit int64) error {
 	sink := limitedSink{w: w, limit: limit}
 	for n > 0 {
 		if c.Buffered() == 0 {
-			if err := c.fill(false); err != nil {
+			if err := c.fill(); err != nil {
 				return &connError{err}
 			}
 		}

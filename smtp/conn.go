@@ -68,8 +68,8 @@ type Conn struct {
 
 	sendErr error // what ended the sending
 
-	mu          sync.Mutex
-	waiting     bool // for a command
+	mu          sync.Mutex // for Interrupt and Close: of nc, and of these
+	waiting     bool       // for a command
 	interrupted bool
 }
 
@@ -83,7 +83,12 @@ func (c *Conn) NetConn() net.Conn { return c.nc }
 
 // Close closes the connection without sending what was gathered. It may be
 // called by any goroutine; only the Conn's own may call Release after it.
-func (c *Conn) Close() error { return c.nc.Close() }
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	nc := c.nc
+	c.mu.Unlock()
+	return nc.Close()
+}
 
 // Release gives the buffers back. The Conn must not be used after it.
 func (c *Conn) Release() {
@@ -171,10 +176,11 @@ func (c *Conn) ReadCommand() (Command, error) {
 }
 
 // readLine returns the next line without its CRLF. The line is valid until the
-// next read. If it is longer than limit it is read to its end and forgotten.
+// next read. If it is longer than limit it is read to its end and forgotten. It
+// has ReadTimeout to arrive in whole: an octet now and then is no line.
 func (c *Conn) readLine(limit int, command bool) ([]byte, error) {
 	seen := 0 // of buf[r:w], octets known to hold no CRLF
-	for {
+	for waited := false; ; waited = true {
 		if c.buf != nil {
 			line := c.buf[c.r:c.w]
 			if i := indexCRLF(line, seen); i >= 0 {
@@ -188,19 +194,19 @@ func (c *Conn) readLine(limit int, command bool) ([]byte, error) {
 				return line, nil
 			}
 			if len(line) > limit {
-				return nil, c.discardLine()
+				return nil, c.discardLine(waited)
 			}
 			seen = max(0, len(line)-1)
 		}
-		if err := c.fill(command && c.Buffered() == 0); err != nil {
+		if err := c.fillLine(command, waited); err != nil {
 			return nil, err
 		}
 	}
 }
 
 // discardLine reads to the end of a line that is too long.
-func (c *Conn) discardLine() error {
-	for discarded := 0; discarded < maxDiscard; {
+func (c *Conn) discardLine(waited bool) error {
+	for discarded := 0; discarded < maxDiscard; waited = true {
 		rest := c.buf[c.r:c.w]
 		if i := indexCRLF(rest, 0); i >= 0 {
 			c.r += i + 2
@@ -212,7 +218,7 @@ func (c *Conn) discardLine() error {
 		}
 		discarded += len(rest) - keep
 		c.r = c.w - keep
-		if err := c.fill(false); err != nil {
+		if err := c.fillLine(false, waited); err != nil {
 			return err
 		}
 	}
@@ -238,19 +244,37 @@ func indexCRLF(b []byte, from int) int {
 // wait for the peer first sends what the peer may be waiting for: so replies
 // are sent just when the input runs dry, a batch of them in one write, and
 // pipelining (RFC 2920) needs no further thought.
-func (c *Conn) fill(command bool) error {
+func (c *Conn) fill() error {
 	if err := c.Flush(); err != nil {
 		return err
 	}
-	if command {
-		return c.fillIdle()
+	if err := c.setReadDeadline(); err != nil {
+		return err
 	}
+	return c.read()
+}
+
+// fillLine is fill for a line. Once waited, the deadline stays that of the first
+// wait for the line. The wait for a command can be interrupted.
+func (c *Conn) fillLine(command, waited bool) error {
+	if err := c.Flush(); err != nil {
+		return err
+	}
+	if err := c.beginWait(command, waited); err != nil {
+		return err
+	}
+	read := c.read
+	if command && c.Buffered() == 0 {
+		read = c.readIdle
+	}
+	return c.endWait(read())
+}
+
+// read reads more octets behind those that are buffered.
+func (c *Conn) read() error {
 	c.makeRoom()
 	if c.w == bufferSize {
 		return ErrLineTooLong // no caller keeps as much in the buffer
-	}
-	if err := c.setReadDeadline(); err != nil {
-		return err
 	}
 	n, err := c.nc.Read(c.buf[c.w:])
 	c.w += n
@@ -260,18 +284,11 @@ func (c *Conn) fill(command bool) error {
 	return noProgress(err)
 }
 
-// fillIdle waits for a command with as little memory as can be: most
-// connections do nothing else for most of their lives.
-func (c *Conn) fillIdle() error {
+// readIdle reads while nothing is buffered, with as little memory as can be:
+// most connections do nothing but wait for a command for most of their lives.
+func (c *Conn) readIdle() error {
 	c.Rest()
-	if err := c.beginWait(); err != nil {
-		return err
-	}
 	n, err := c.nc.Read(c.idle[:])
-	interrupted := c.endWait()
-	if n == 0 && interrupted && errors.Is(err, os.ErrDeadlineExceeded) {
-		return ErrInterrupted
-	}
 	if n == 0 {
 		return noProgress(err)
 	}
@@ -280,27 +297,37 @@ func (c *Conn) fillIdle() error {
 	return nil
 }
 
-func (c *Conn) beginWait() error {
+// beginWait sets the deadline of a wait for a line. From here to endWait
+// Interrupt ends a wait for a command by a deadline in the past.
+func (c *Conn) beginWait(command, waited bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.interrupted {
+	if command && c.interrupted {
 		c.interrupted = false
 		return ErrInterrupted
 	}
-	c.waiting = true
+	c.waiting = command
+	if waited {
+		return nil
+	}
 	return c.setReadDeadline()
 }
 
-func (c *Conn) endWait() (interrupted bool) {
+// endWait returns err, what the wait ended with, or that it was interrupted. An
+// interruption that came together with octets is found by the next wait.
+func (c *Conn) endWait(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	interrupted := c.waiting && c.interrupted && errors.Is(err, os.ErrDeadlineExceeded)
 	c.waiting = false
-	interrupted = c.interrupted
+	if !interrupted {
+		return err
+	}
 	c.interrupted = false
-	if interrupted && c.ReadTimeout <= 0 {
+	if c.ReadTimeout <= 0 {
 		_ = c.nc.SetReadDeadline(time.Time{})
 	}
-	return interrupted
+	return ErrInterrupted
 }
 
 // Limit sets the time at which reading ends, even if the peer sends an octet
@@ -389,7 +416,9 @@ func (c *Conn) StartTLS(ctx context.Context, config *tls.Config) error {
 		return fmt.Errorf("smtp: TLS handshake: %w", err)
 	}
 	c.releaseBuffer()
+	c.mu.Lock()
 	c.nc = conn
+	c.mu.Unlock()
 	return nil
 }
 

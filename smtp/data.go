@@ -38,7 +38,7 @@ func (c *Conn) ReadData(w io.Writer, limit int64) (Data, error) {
 		case (d.sink.n-maxDiscard)/2 > limit:
 			return d.data(), &connError{ErrEndless}
 		}
-		if err := c.fill(false); err != nil {
+		if err := c.fill(); err != nil {
 			return d.data(), &connError{err}
 		}
 	}

@@ -29,7 +29,7 @@ func (c *Conn) ReadProxy() (netip.AddrPort, error) {
 		if !strings.HasPrefix(proxySignature, string(start)) && !bytes.HasPrefix(start, []byte("PROXY")[:min(len(start), 5)]) {
 			return netip.AddrPort{}, ErrNoProxy
 		}
-		if err := c.fill(false); err != nil {
+		if err := c.fill(); err != nil {
 			return netip.AddrPort{}, err
 		}
 	}
@@ -55,7 +55,7 @@ func (c *Conn) peek() []byte {
 func (c *Conn) readFull(p []byte) error {
 	for n := 0; n < len(p); {
 		if c.Buffered() == 0 {
-			if err := c.fill(false); err != nil {
+			if err := c.fill(); err != nil {
 				return err
 			}
 		}
