@@ -22,7 +22,9 @@ func (a Address) IsNull() bool { return a == Address{} }
 
 // IsPostmaster reports whether a is a postmaster, of whatever domain, in
 // whatever case (RFC 5321, section 4.5.1).
-func (a Address) IsPostmaster() bool { return strings.EqualFold(a.Local, "postmaster") }
+func (a Address) IsPostmaster() bool {
+	return isASCII(a.Local) && strings.EqualFold(a.Local, "postmaster")
+}
 
 // IsASCII reports whether a can be sent without SMTPUTF8 (RFC 6531).
 func (a Address) IsASCII() bool { return isASCII(a.Local) && isASCII(a.Domain) }

@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"postern/mail"
 )
@@ -17,7 +18,7 @@ type Command struct {
 func ParseCommand(line []byte) Command {
 	verb, arg, _ := strings.Cut(string(line), " ")
 	return Command{
-		Verb: strings.ToUpper(strings.TrimRight(verb, " \t")),
+		Verb: upper(strings.TrimRight(verb, " \t")),
 		Arg:  strings.Trim(arg, " \t"),
 	}
 }
@@ -82,12 +83,12 @@ func parseParams(rest string) ([]Param, error) {
 		return nil, mail.BadArgument
 	}
 	var params []Param
-	for _, word := range strings.Fields(rest) {
+	for _, word := range strings.FieldsFunc(rest, isWSP) {
 		key, value, hasValue := strings.Cut(word, "=")
 		if !isParamKey(key) || hasValue && !isParamValue(value) {
 			return nil, mail.BadArgument
 		}
-		params = append(params, Param{Key: strings.ToUpper(key), Value: value, HasValue: hasValue})
+		params = append(params, Param{Key: upper(key), Value: value, HasValue: hasValue})
 	}
 	return params, nil
 }
@@ -110,8 +111,26 @@ func isParamValue(s string) bool {
 			return false
 		}
 	}
-	return s != ""
+	return s != "" && utf8.ValidString(s)
 }
+
+// upper returns s with its ASCII letters in upper case. Others stay as they are:
+// some of them would become ASCII.
+func upper(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return 'a' <= r && r <= 'z' }) {
+		return s
+	}
+	b := []byte(s)
+	for i, c := range b {
+		if 'a' <= c && c <= 'z' {
+			b[i] = c - 'a' + 'A'
+		}
+	}
+	return string(b)
+}
+
+// isWSP reports whether r separates words. No other white space does.
+func isWSP(r rune) bool { return r == ' ' || r == '\t' }
 
 func isAlnum(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'

@@ -58,7 +58,7 @@ func ParseOffer(lines []string) Offer {
 
 func (o *Offer) parseKeyword(line string) {
 	word, arg, _ := strings.Cut(line, " ")
-	switch strings.ToUpper(word) {
+	switch upper(word) {
 	case "PIPELINING":
 		o.Pipelining = true
 	case "8BITMIME":
