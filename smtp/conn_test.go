@@ -273,7 +273,7 @@ func TestDeadlineIsNotStale(t *testing.T) {
 	})
 }
 
-// Without a timeout there is none, and one that is taken away is gone.
+// Without a timeout the deadline is that of whoever owns the connection below.
 func TestNoTimeout(t *testing.T) {
 	pipe(t, func(c *Conn) {
 		c.ReadTimeout, c.WriteTimeout = time.Minute, time.Minute
@@ -286,6 +286,7 @@ func TestNoTimeout(t *testing.T) {
 				t.Fatalf("after %v: %v", pause, err)
 			}
 			c.ReadTimeout, c.WriteTimeout = 0, 0
+			_ = c.NetConn().SetDeadline(time.Time{})
 		}
 	}, func(nc net.Conn, _ *Conn) {
 		for range 2 {

@@ -142,3 +142,8 @@ func PeerUID(conn *net.UnixConn) (int, error) {
 	}
 	return int(cred.Uid), nil
 }
+
+// NotRunning reports whether err, of Call, says that no server listens there.
+func NotRunning(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED)
+}

@@ -228,6 +228,7 @@ func TestLoadOutlivesServer(t *testing.T) {
 		Messages: peer.Generator{Seed: 9, Plain: true},
 	}
 	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
 	heard := make(chan []peer.Result)
 	go func() { heard <- load.Run(ctx) }()
 	const lives = 4
