@@ -457,6 +457,29 @@ func TestForget(t *testing.T) {
 	}
 }
 
+// A folder that goes takes its watch with it, and must be added anew even if the
+// next folder of its name gets its number too.
+func TestFolderGoes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "maps")
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	var w watcher
+	if err := w.open(); err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	if err := w.follow(dir); err != nil || w.folders[dir] == nil {
+		t.Fatalf("%v is watched, %v", w.folders, err)
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	for w.folders[dir] != nil {
+		w.concerns(<-w.events)
+	}
+}
+
 // Readers and a writer at once, for the race detector; each reader sees whole
 // generations.
 func TestConcurrentLookups(t *testing.T) {
