@@ -82,11 +82,12 @@ func trimDot(name string) string {
 func (q question) presentation() string { return Escape(q.name) + "." }
 
 // Reverse returns the labels under which reverse zones and DNS lists keep ip:
-// "1.2.0.192" for 192.0.2.1, and 32 nibbles for an IPv6 address (RFC 1035,
-// section 3.5; RFC 3596, section 2.5; RFC 5782, section 2.4).
+// "1.2.0.192" for 192.0.2.1, and 32 nibbles for an IPv6 address, to which an
+// IPv4-mapped one belongs (RFC 1035, section 3.5; RFC 3596, section 2.5; RFC
+// 5782, section 2.4).
 func Reverse(ip netip.Addr) string {
 	var b []byte
-	if ip = ip.Unmap(); ip.Is4() {
+	if ip.Is4() {
 		octets := ip.As4()
 		for i := len(octets) - 1; i >= 0; i-- {
 			b = append(strconv.AppendUint(b, uint64(octets[i]), 10), '.')
@@ -105,10 +106,11 @@ func Reverse(ip netip.Addr) string {
 // it is no address.
 func reverseName(addr string) string {
 	ip, err := netip.ParseAddr(addr)
+	ip = ip.Unmap()
 	switch {
 	case err != nil:
 		return addr
-	case ip.Unmap().Is4():
+	case ip.Is4():
 		return Reverse(ip) + ".in-addr.arpa"
 	}
 	return Reverse(ip) + ".ip6.arpa"

@@ -217,7 +217,7 @@ func FuzzEscape(f *testing.F) {
 func TestReverse(t *testing.T) {
 	for addr, want := range map[string]string{
 		"192.0.2.1":          "1.2.0.192",
-		"::ffff:192.0.2.1":   "1.2.0.192",
+		"::ffff:192.0.2.1":   "1.0.2.0.0.0.0.c.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0",
 		"2001:db8::567:89ab": "b.a.9.8.7.6.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2",
 	} {
 		if got := Reverse(netip.MustParseAddr(addr)); got != want {
