@@ -51,8 +51,7 @@ var (
 )
 
 // A Conn is one end of an SMTP or LMTP connection. It is used by one goroutine,
-// but for Interrupt and Close. A zero timeout leaves the deadline of the
-// connection below as it is.
+// but for Interrupt and Close. The zero timeouts wait for ever.
 type Conn struct {
 	// ReadTimeout bounds the wait for the next octets, WriteTimeout the
 	// sending of what was gathered, and of each 64 KiB of a message (RFC 5321,
@@ -335,9 +334,6 @@ func (c *Conn) endWait(err error) error {
 func (c *Conn) Limit(end time.Time) { c.end = end }
 
 func (c *Conn) setReadDeadline() error {
-	if c.ReadTimeout <= 0 && c.end.IsZero() {
-		return nil
-	}
 	var deadline time.Time
 	if c.ReadTimeout > 0 {
 		deadline = time.Now().Add(c.ReadTimeout)
