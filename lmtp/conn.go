@@ -33,7 +33,7 @@ type conn struct {
 
 // use calls f, cuts it short when ctx ends, and notes what is left of cn.
 func (cn *conn) use(ctx context.Context, f func(*conn) error) error {
-	stop := context.AfterFunc(ctx, func() { _ = cn.NetConn().SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = cn.Close() })
 	err := f(cn)
 	if !stop() || err != nil || cn.Buffered() > 0 {
 		cn.broken = true
@@ -160,7 +160,7 @@ func answerOf(v mail.Reply) error {
 
 // quit ends a connection that is in step (RFC 5321, section 4.1.1.10).
 func (cn *conn) quit() {
-	_ = cn.NetConn().SetDeadline(time.Now().Add(quitTimeout))
+	cn.ReadTimeout, cn.WriteTimeout = quitTimeout, quitTimeout
 	if cn.WriteLine("QUIT") == nil {
 		_, _ = cn.ReadReply()
 	}

@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
-	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
+	"postern/internal/delivertest"
 	"postern/internal/spool"
 	"postern/lmtp"
 	"postern/mail"
@@ -58,6 +59,27 @@ func (a *answers) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Mes
 	return replies
 }
 
+// texts returns what was delivered to rcpt.
+func (a *answers) texts(rcpt mail.Address) []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var texts []string
+	for _, d := range a.delivered {
+		for _, to := range d.env.To {
+			if to.Address == rcpt && a.final[rcpt.Local].Code == 0 {
+				texts = append(texts, d.text)
+			}
+		}
+	}
+	return texts
+}
+
+func (a *answers) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.delivered = nil
+}
+
 // last returns what was delivered last.
 func (a *answers) last() delivered {
 	a.mu.Lock()
@@ -74,43 +96,6 @@ func newServer(next mail.Deliverer) *lmtp.Server {
 		Next:     next,
 		Spool:    &spool.Spool{InMemory: 1 << 20, MaxMemory: 16 << 20, MaxFiles: 1 << 30},
 		Log:      slog.New(slog.DiscardHandler),
-	}
-}
-
-// A pipes is a listener whose connections are pipes in memory.
-type pipes struct {
-	conns chan net.Conn
-	once  sync.Once
-	done  chan struct{}
-}
-
-func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
-
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case nc := <-p.conns:
-		return nc, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error {
-	p.once.Do(func() { close(p.done) })
-	return nil
-}
-
-func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Net: "unix", Name: "pipe"} }
-
-func (p *pipes) Dial(ctx context.Context) (net.Conn, error) {
-	here, there := net.Pipe()
-	select {
-	case p.conns <- there:
-		return here, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
 	}
 }
 
@@ -179,4 +164,67 @@ func TestClientAndServer(t *testing.T) {
 	if err != nil || !offer.Pipelining || !offer.EightBit || !offer.Status || !offer.SizeOffered {
 		t.Errorf("offer %+v, %v", offer, err)
 	}
+}
+
+// The client with the server behind it is a Deliverer like any other, if what is
+// behind the server is one.
+func TestConformance(t *testing.T) {
+	delivertest.Run(t, func(t *testing.T) *delivertest.Subject {
+		next := &answers{
+			rcpt:  map[string]error{"nobody": mail.NoSuchUser},
+			final: map[string]mail.Reply{"flaky": mail.LocalError},
+		}
+		l := serve(t, newServer(next))
+		client := &lmtp.Client{Hostname: "mx.example", Dial: l.Dial}
+		t.Cleanup(client.Close)
+		to := envelope("ann", "bob", "nobody", "flaky").To
+		return &delivertest.Subject{
+			Deliverer: client, Delivered: next.texts,
+			Ann: to[0].Address, Bob: to[1].Address, Nobody: to[2].Address, Flaky: to[3].Address,
+		}
+	})
+}
+
+// Whatever octets go in come out, but for a LF without CR, which gets one, and a
+// last line without an end, which gets that.
+func FuzzOctets(f *testing.F) {
+	for _, seed := range []string{
+		"", ".", "..", ".\r\n", "\r\n.\r\n", "\r", "\n", "a\n.\nb", "\r\r\n.\r\n", "x\r\n.\r", "\x00\xff",
+		"\r\n.\r\nMAIL FROM:<>\r\n", strings.Repeat("x", 70000) + "\r\n.", strings.Repeat(".\r\n", 5000),
+	} {
+		f.Add([]byte(seed), uint8(1))
+	}
+	next := &answers{}
+	l := serve(f, newServer(next))
+	client := &lmtp.Client{Hostname: "mx.example", Dial: l.Dial}
+	f.Cleanup(client.Close)
+	f.Fuzz(func(t *testing.T, octets []byte, recipients uint8) {
+		next.forget()
+		env := envelope(slices.Repeat([]string{"bob"}, int(recipients))...)
+		for i, r := range client.Deliver(t.Context(), env, message(string(octets))) {
+			if !r.OK() {
+				t.Fatalf("recipient %d: %v", i, r)
+			}
+		}
+		if recipients == 0 {
+			return
+		}
+		if got, want := next.last(), toCRLF(string(octets)); got.text != want || len(got.env.To) != int(recipients) {
+			t.Errorf("%q came out as %q", octets, got.text)
+		}
+	})
+}
+
+func toCRLF(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if s[i] == '\n' && (i == 0 || s[i-1] != '\r') {
+			b.WriteByte('\r')
+		}
+		b.WriteByte(s[i])
+	}
+	if s != "" && !strings.HasSuffix(s, "\n") {
+		b.WriteString("\r\n")
+	}
+	return b.String()
 }

@@ -145,7 +145,9 @@ func (t *transaction) data(cn *conn, accepted []int) error {
 	}
 	if err != nil {
 		// The server closed the connection, and may have said why.
-		_ = t.finals(cn, accepted, false)
+		last := &conn{Conn: smtp.NewConn(cn.NetConn())}
+		defer last.Release()
+		_ = t.finals(last, accepted, false)
 		return fmt.Errorf("lmtp: send the message: %w", err)
 	}
 	return t.finals(cn, accepted, true)

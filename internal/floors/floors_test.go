@@ -55,6 +55,7 @@ var tools = map[string]int{
 	"internal/dialogue":    0,
 	"internal/floors":      0,
 	"internal/crashfs":     1,
+	"internal/delivertest": 1,
 	"internal/dns/dnstest": 1,
 	"internal/peer":        6,
 }
