@@ -1,0 +1,164 @@
+// Package mda is the delivery agent: it finds the mailboxes of the recipients
+// and delivers into all of them, or says for each recipient why not.
+//
+// It does not know how mailboxes are stored, nor where messages come from.
+package mda
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+
+	"postern/internal/header"
+	"postern/mail"
+	"postern/mailbox"
+)
+
+// maxHops is how many Received fields make a message a looping one (RFC 5321,
+// section 6.3).
+const maxHops = 100
+
+// An Agent makes final delivery (RFC 5321, section 4.4) into mailboxes. It is a
+// mail.Deliverer. The fields are set before the first use and not changed after.
+//
+// Trouble with the store is never a 5xx: it is for us to repair, and the sender
+// keeps the mail meanwhile.
+type Agent struct {
+	// Lookup returns the mailboxes that take the mail of rcpt: at least one,
+	// and more where rcpt is an alias. Its error is the refusal: mail.NoSuchUser,
+	// mail.NoRelay; one that is no mail.Reply is trouble of ours.
+	Lookup func(rcpt mail.Address) ([]Target, error)
+	// Space reports whether there is room for a message of size octets; 0 is
+	// unknown. Its error is the refusal. Nil: there is always room.
+	Space func(size int64) error
+	// Record is told of each delivery into a mailbox, and of each recipient that
+	// was not found with the message; nil: nobody wants to know.
+	Record func(mail.Outcome)
+}
+
+// A Target is a mailbox that mail is delivered into.
+type Target struct {
+	Address mail.Address // whose it is, for the record
+	// Mailbox identifies it: two targets with the same one are the same mailbox,
+	// and get a message once.
+	Mailbox string
+	// Open returns the mailbox. It may be called by many goroutines.
+	Open func() (mailbox.Mailbox, error)
+}
+
+var _ mail.Deliverer = (*Agent)(nil)
+
+// Verify implements mail.Deliverer.
+func (a *Agent) Verify(_ context.Context, env *mail.Envelope, rcpt mail.Recipient) error {
+	if _, err := a.lookup(rcpt.Address); err != nil {
+		return reply(err)
+	}
+	if a.Space == nil {
+		return nil
+	}
+	if err := a.Space(env.Size); err != nil {
+		return reply(err)
+	}
+	return nil
+}
+
+// Deliver implements mail.Deliverer. All mailboxes are prepared before the
+// message appears in any of them: what goes wrong mostly does so while nobody
+// has it. A recipient with several mailboxes hears the worst reply.
+func (a *Agent) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Message) []mail.Reply {
+	final, err := finalForm(env, msg)
+	if err != nil {
+		return a.refuseAll(env, msg, reply(err))
+	}
+	j := newJob(a, env, final)
+	defer j.abort()
+	j.each((*delivery).prepare)
+	if err := ctx.Err(); err != nil {
+		// Whoever asked has given up and will ask again, and must not find that
+		// the message was delivered meanwhile.
+		j.each(func(*delivery) error { return fmt.Errorf("before commit: %w", err) })
+	}
+	j.each((*delivery).commit)
+	return j.conclude()
+}
+
+// refuseAll gives every recipient the same reply.
+func (a *Agent) refuseAll(env *mail.Envelope, msg *mail.Message, r mail.Reply) []mail.Reply {
+	to := make([]mail.Address, len(env.To))
+	for i, rcpt := range env.To {
+		to[i] = rcpt.Address
+	}
+	a.record(mail.Outcome{Event: mail.Accept, ID: env.ID, Client: env.Client, From: env.From, To: to, Size: msg.Size(), Reply: r})
+	return slices.Repeat([]mail.Reply{r}, len(env.To))
+}
+
+func (a *Agent) record(o mail.Outcome) {
+	if a.Record != nil {
+		a.Record(o)
+	}
+}
+
+// lookup calls Lookup and holds it to its contract.
+func (a *Agent) lookup(rcpt mail.Address) ([]Target, error) {
+	targets, err := a.Lookup(rcpt)
+	if err == nil && len(targets) == 0 {
+		err = errors.New("mda: recipient without a mailbox")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("mda: look up %v: %w", rcpt, err)
+	}
+	return targets, nil
+}
+
+// overQuota is 452 and not 552: EDQUOT is the file system's, and what a user may
+// be told about a mailbox that is full is not for it to decide.
+var overQuota = mail.Reply{Code: 452, Status: mail.Status{4, 2, 2}, Text: "mailbox full, try again later"}
+
+// reply is mail.ReplyTo with a better word for a disk that is full.
+func reply(err error) mail.Reply {
+	r := mail.ReplyTo(err)
+	switch {
+	case !r.Is(mail.LocalError):
+	case errors.Is(err, syscall.EDQUOT):
+		return overQuota.Because(err)
+	case errors.Is(err, syscall.ENOSPC):
+		return mail.NoSpace.Because(err)
+	}
+	return r
+}
+
+// finalForm returns msg as it is stored: with one Return-Path, ours, on top (RFC
+// 5321, section 4.4). A message that loops is refused (section 6.3).
+func finalForm(env *mail.Envelope, msg *mail.Message) (*mail.Message, error) {
+	h, err := header.Read(msg.Source(), header.Limits{})
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("mda: read the header: %w", err)
+	case h.Count("Received") >= maxHops:
+		return nil, mail.MailLoop
+	}
+	var stale []mail.Range
+	for f := range h.All("Return-Path") {
+		stale = append(stale, mail.Range{Start: int64(f.Start), End: int64(f.End)})
+	}
+	if stale != nil {
+		msg = msg.Cut(stale)
+	}
+	return msg.Prepend(mail.ReturnPath(env.From) + separator(h, msg)), nil
+}
+
+// separator returns what must stand between our field and a message that does
+// not begin with one: else its first line would become part of ours, or its text
+// part of the header.
+func separator(h header.Header, msg *mail.Message) string {
+	switch {
+	case msg.Trace() != "":
+	case h.Stop == header.Continuation:
+		return "X-Header-Begins-With-White-Space:\r\n"
+	case h.Stop == header.NotAField && h.End == 0:
+		return "\r\n"
+	}
+	return ""
+}
