@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,7 +57,7 @@ func newClient(t testing.TB, cfg dns.Config) *dns.Client {
 // recorded.
 func TestOutcomes(t *testing.T) {
 	s := dnstest.Start(t, world)
-	client := newClient(t, dns.Config{Servers: []string{s.Addr}, Timeout: 200 * time.Millisecond})
+	client := newClient(t, dns.Config{Servers: []string{s.Addr}})
 	recorder := dns.NewRecorder(client)
 	run := func(name string, r dns.Resolver) {
 		t.Run(name, func(t *testing.T) { testOutcomes(t, r) })
@@ -118,7 +119,11 @@ func testOutcomes(t *testing.T, r dns.Resolver) {
 		{"PTR", "192.0.2.99", []string(nil), dns.ErrNXDomain},
 		{"PTR", "not an address", []string(nil), dns.ErrNXDomain},
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		patience := 10 * time.Second
+		if test.name == "slow.example" {
+			patience = 200 * time.Millisecond // whose end is what is waited for
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		var got any
 		var err error
@@ -162,7 +167,8 @@ func TestMoods(t *testing.T) {
 		{"no soa", dnstest.NoSOA, truth, nil, 0},
 		{"truncating", dnstest.Truncating, truth, nil, 1},
 		{"tcp only", dnstest.TCPOnly, nothing, dns.ErrTemporary, 1},
-		{"malformed", dnstest.Malformed, nothing, dns.ErrTemporary, 0},
+		{"oversized", dnstest.Oversized, truth, nil, 0},
+		{"malformed", dnstest.Malformed, nothing, dns.ErrTemporary, 1},
 		{"wrong id", dnstest.WrongID, truth, nil, 0},
 		{"wrong question", dnstest.WrongQuestion, truth, nil, 0},
 		{"wrong source", dnstest.WrongSource, truth, nil, 0},
@@ -172,7 +178,7 @@ func TestMoods(t *testing.T) {
 			t.Parallel()
 			s := dnstest.Start(t, dns.Zone{"TXT some.example": truth})
 			s.Be(test.mood)
-			c := newClient(t, dns.Config{Servers: []string{s.Addr}, Timeout: 300 * time.Millisecond})
+			c := newClient(t, dns.Config{Servers: []string{s.Addr}, Timeout: time.Second})
 			got, err := c.LookupTXT(t.Context(), "some.example")
 			if !errors.Is(err, test.err) || !slices.Equal(got, test.want) {
 				t.Errorf("got %q, %v; want %q, %v", got, err, test.want, test.err)
@@ -191,7 +197,7 @@ func TestSeveralServers(t *testing.T) {
 		sick := dnstest.Start(t, nil)
 		sick.Be(mood)
 		healthy := dnstest.Start(t, world)
-		c := newClient(t, dns.Config{Servers: []string{sick.Addr, healthy.Addr}, Timeout: 100 * time.Millisecond})
+		c := newClient(t, dns.Config{Servers: []string{sick.Addr, healthy.Addr}, Timeout: 500 * time.Millisecond})
 		if _, err := c.LookupTXT(t.Context(), "good.example"); err != nil {
 			t.Errorf("mood %v: %v", mood, err)
 		}
@@ -228,6 +234,48 @@ func TestWaitIsTheCallers(t *testing.T) {
 		if _, err := c.LookupNetIP(ctx, "ip", "d.example"); !errors.Is(err, dns.ErrTemporary) {
 			t.Errorf("mood %v: ip d.example: %v", mood, err)
 		}
+	}
+}
+
+// TestLongAnswers asks for more than a datagram takes.
+func TestLongAnswers(t *testing.T) {
+	for _, mood := range []dnstest.Mood{dnstest.Honest, dnstest.Oversized} {
+		s := dnstest.Start(t, world)
+		s.Be(mood)
+		c := newClient(t, dns.Config{Servers: []string{s.Addr}})
+		got, err := c.LookupTXT(t.Context(), "huge.example")
+		if err != nil || !slices.Equal(got, world["TXT huge.example"]) || s.OverTCP() != 1 {
+			t.Errorf("mood %v: %d records, %v, %d questions over TCP", mood, len(got), err, s.OverTCP())
+		}
+	}
+}
+
+// TestManyAtOnce asks many questions of a server that loses some and is told of
+// another zone meanwhile, and ends in the middle of it.
+func TestManyAtOnce(t *testing.T) {
+	s := dnstest.Start(t, world)
+	s.TTL(0, 0)
+	c := newClient(t, dns.Config{Servers: []string{s.Addr}, Timeout: 100 * time.Millisecond, InFlight: 20})
+	names := []string{"good.example", "huge.example", "slow.example", "flaky.example", "nowhere.example"}
+	var asking sync.WaitGroup
+	for i := range 100 {
+		asking.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*3*time.Millisecond)
+			defer cancel()
+			for _, name := range names {
+				if txt, err := c.LookupTXT(ctx, name); err == nil && len(txt) == 0 {
+					t.Errorf("%s: neither answer nor error", name)
+				}
+			}
+			if i == 90 {
+				c.Close()
+			}
+		})
+	}
+	s.Serve(dns.Zone{})
+	asking.Wait()
+	if s := c.Stats(); s.InFlight != 0 {
+		t.Errorf("%+v", s)
 	}
 }
 

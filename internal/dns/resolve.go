@@ -85,7 +85,8 @@ func (c *Client) askAll(ctx context.Context, q question) (o outcome, heard bool,
 	return outcome{}, heard, errors.New(strings.Join(failures, "; "))
 }
 
-// askOne asks one server, and over TCP if the answer is too long for a datagram.
+// askOne asks one server, and over TCP if the answer is too long for a datagram:
+// by its own account, or because it was cut off.
 func (c *Client) askOne(ctx context.Context, server netip.AddrPort, q question) (o outcome, heard bool, err error) {
 	c.counts.sent.Add(1)
 	m, err := c.exchange(ctx, "udp", server, q)
@@ -96,7 +97,7 @@ func (c *Client) askOne(ctx context.Context, server netip.AddrPort, q question) 
 	} else {
 		c.counts.silent.Add(1)
 	}
-	if err == nil && m.Truncated {
+	if heard && (err != nil || m.Truncated) {
 		c.counts.tcp.Add(1)
 		m, err = c.exchange(ctx, "tcp", server, q)
 	}
@@ -122,11 +123,11 @@ func (c *Client) exchange(ctx context.Context, network string, server netip.Addr
 	case err == nil:
 		return m, nil
 	case ctx.Err() != nil:
-		return nil, fmt.Errorf("silent over %s", network)
-	case errors.As(err, &errno):
-		return nil, fmt.Errorf("%w over %s", errno, network)
+		err = errors.New("silent")
+	case errors.As(err, &errno): // the rest of it are addresses
+		err = errno
 	}
-	return nil, err
+	return nil, fmt.Errorf("%w over %s", err, network)
 }
 
 // sleep waits for d, or until ctx ends.

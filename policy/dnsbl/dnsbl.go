@@ -30,8 +30,8 @@ type List struct {
 	Name string
 	// Allow says that the addresses on it are good, and exempt from the others.
 	Allow bool
-	// Weight is what a listing adds to the score; 0 stands for 1. Where Allow
-	// is set it means nothing.
+	// Weight is what a listing adds to the score, or takes from it; 0 stands
+	// for 1. Where Allow is set it means nothing.
 	Weight int
 	// Codes are the answers that count; nil: 127.0.0.[2..254], and where Allow
 	// is set 127.0.[0..254].[1..3], all but the lowest of dnswl.org's trust.

@@ -261,3 +261,15 @@ func TestHealthRuns(t *testing.T) {
 }
 
 func logTo(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
+
+// TestNegativeWeight expects that a silent list which might have lowered the
+// score leaves a doubt.
+func TestNegativeWeight(t *testing.T) {
+	two := []List{{Zone: "worse.test", Weight: 3}, {Zone: "bad.test", Weight: -1}}
+	for threshold, want := range map[int]Verdict{2: Listed, 3: Unknown, 4: Clear} {
+		got := Check(t.Context(), lists, Query{IP: netip.MustParseAddr("192.0.2.9"), Lists: two, Threshold: threshold})
+		if got.Verdict != want || got.Score != 3 {
+			t.Errorf("threshold %d: %+v", threshold, got)
+		}
+	}
+}

@@ -83,7 +83,7 @@ func (a answerer) answers(query *wire.Msg, asked question) [][]byte {
 	case Garbage:
 		return [][]byte{[]byte("?"), []byte("this is not what it claims to be"), pack(m)}
 	}
-	if opt := query.IsEdns0(); !a.tcp && opt != nil {
+	if opt := query.IsEdns0(); !a.tcp && opt != nil && a.mood != Oversized {
 		m.Truncate(int(opt.UDPSize()))
 	}
 	return [][]byte{pack(m)}

@@ -35,6 +35,7 @@ const (
 	NoSOA              // true answers, but nothing says how long an absence lasts
 	Truncating         // over UDP, every answer is too long
 	TCPOnly            // the same, and over TCP there is silence
+	Oversized          // over UDP, answers are longer than the client takes
 	Malformed          // the answer ends in the middle of a record
 	WrongID            // lies with another ID
 	WrongQuestion      // lies in answer to another question
