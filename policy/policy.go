@@ -3,10 +3,39 @@
 // message and the administrator can see it.
 //
 // A verdict is a function of what the session knows, of what the DNS answered,
-// and of the configuration. A resolver that is sick never makes a refusal.
+// and of the configuration. A resolver that is sick never makes a refusal for
+// good.
 package policy
 
-import "postern/mail"
+import (
+	"context"
+	"strings"
+	"time"
+
+	"postern/internal/dns"
+	"postern/internal/header"
+	"postern/mail"
+	"postern/policy/authres"
+	"postern/policy/dkim"
+	"postern/policy/spf"
+)
+
+const (
+	// maxWait is how long a message waits for the DNS, all questions together.
+	maxWait = 10 * time.Second
+	// maxSPFWait is what of it SPF may use, so that something is left for the
+	// keys of signatures.
+	maxSPFWait = 6 * time.Second
+)
+
+// A Policy is how an administrator wants mail judged. Its fields do not change
+// while it is used.
+type Policy struct {
+	Resolver dns.Resolver
+	Hostname string // the authserv-id of Authentication-Results (RFC 8601, section 2.5)
+	Enforce  bool   // refuse what the policies refuse; else only write it down
+	Defer    bool   // refuse for now what could not be judged for want of an answer
+}
 
 // A Verdict is what the policies say of one message.
 type Verdict struct {
@@ -14,4 +43,103 @@ type Verdict struct {
 	Field   string       // Authentication-Results, whole, to be put on top; "" for none
 	Cut     []mail.Range // forged fields, to be taken out
 	Note    string       // the results in brief, for the log: "spf=pass dkim=none"
+
+	SPF  spf.Result
+	DKIM []dkim.Result
+}
+
+// Message judges the message src, whose header is h, as it was received.
+func (p *Policy) Message(ctx context.Context, env *mail.Envelope, src mail.Source, h header.Header) Verdict {
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
+	defer cancel()
+	v := Verdict{Cut: authres.Own(h, p.Hostname), SPF: p.spf(ctx, env)}
+	report, err := dkim.NewMessage(src, h).Verify(ctx, p.Resolver, dkim.Options{})
+	if err != nil { // the message cannot be read back: the trouble is ours
+		v.Refusal = err
+		return v
+	}
+	v.DKIM = report.Results
+	field := authres.Field{ID: p.Hostname, Results: append(spfResults(env, v.SPF), dkimResults(v.DKIM)...)}
+	v.Field = field.Format(env.UTF8)
+	v.Note = brief(field.Results)
+	if p.Enforce && !forPostmaster(env) {
+		v.Refusal = p.refuse(v)
+	}
+	return v
+}
+
+func (p *Policy) spf(ctx context.Context, env *mail.Envelope) spf.Result {
+	ctx, cancel := context.WithTimeout(ctx, maxSPFWait)
+	defer cancel()
+	return spf.CheckMailFrom(ctx, p.Resolver, spf.Query{
+		IP: env.Client.IP, Hello: env.Client.Hello, Sender: env.From,
+		Receiver: p.Hostname, Now: time.Now(),
+	})
+}
+
+// refuse returns the reply that v asks for, and nil if it asks for none. SPF
+// alone refuses only for a domain that says no more than that it sends no mail:
+// a forwarder breaks the SPF of others, whose signature may still be good.
+func (p *Policy) refuse(v Verdict) error {
+	signed := false
+	temporary := v.SPF.Verdict == spf.TempError
+	for _, r := range v.DKIM {
+		signed = signed || r.Verdict == dkim.Pass
+		temporary = temporary || r.Verdict == dkim.TempError
+	}
+	switch {
+	case v.SPF.Verdict == spf.Fail && v.SPF.Strict && !signed:
+		return mail.SPFFail
+	case p.Defer && temporary && !signed && v.SPF.Verdict != spf.Pass:
+		return mail.PolicyTempError
+	}
+	return nil
+}
+
+// forPostmaster reports whether the message is for postmasters alone, who must
+// be reachable for those who are refused (RFC 5321, section 4.5.1).
+func forPostmaster(env *mail.Envelope) bool {
+	for _, to := range env.To {
+		if !to.IsPostmaster() {
+			return false
+		}
+	}
+	return true
+}
+
+// brief returns the results as "spf=pass dkim=none".
+func brief(results []authres.Result) string {
+	words := make([]string, len(results))
+	for i, r := range results {
+		words[i] = r.Method + "=" + r.Value
+	}
+	return strings.Join(words, " ")
+}
+
+// spfResults tells what SPF found (RFC 8601, section 2.7.2).
+func spfResults(env *mail.Envelope, r spf.Result) []authres.Result {
+	result := authres.Result{Method: "spf", Value: string(r.Verdict), Reason: r.Problem}
+	if env.From.IsNull() {
+		result.Props = []authres.Property{{Name: "smtp.helo", Value: env.Client.Hello}}
+	} else {
+		result.Props = []authres.Property{{Name: "smtp.mailfrom", Value: env.From.String()}}
+	}
+	return []authres.Result{result}
+}
+
+// dkimResults tells what each signature was worth (RFC 8601, section 2.7.1).
+func dkimResults(found []dkim.Result) []authres.Result {
+	if len(found) == 0 {
+		return []authres.Result{{Method: "dkim", Value: string(dkim.None)}}
+	}
+	results := make([]authres.Result, len(found))
+	for i, r := range found {
+		results[i] = authres.Result{Method: "dkim", Value: string(r.Verdict), Reason: r.Reason, Props: []authres.Property{
+			{Name: "header.d", Value: r.Domain},
+			{Name: "header.s", Value: r.Selector},
+			{Name: "header.a", Value: r.Algorithm},
+			{Name: "header.b", Value: r.Prefix},
+		}}
+	}
+	return results
 }

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"postern/internal/spool"
+	"postern/mail"
+	"postern/smtp"
+)
+
+// The exit codes of sysexits.h that a mail system which calls us understands.
+const (
+	exitUsage    = 64
+	exitDataErr  = 65
+	exitNoUser   = 67
+	exitTempFail = 75
+)
+
+func deliverCommand(stdio stdio) *cobra.Command {
+	var from, to string
+	cmd := &cobra.Command{
+		Use:   "deliver --to ADDRESS [--from ADDRESS]",
+		Short: "Deliver one message from standard input into a mailbox",
+		Long: `Reads a message from standard input and delivers it as the delivery agent would,
+without asking a running one: as the same user, with the same guarantee. For
+other mail systems' pipe transports, and for putting a message back.
+
+Exit codes, as in sysexits.h: 0 it is on stable storage; 67 no such user; 65 the
+message is refused; 64 the command line is wrong; 75 anything else, try again.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return deliver(cmd.Context(), configPath(cmd), stdio.in, from, to)
+		},
+	}
+	cmd.Flags().StringVar(&to, "to", "", "the recipient's `address`")
+	cmd.Flags().StringVar(&from, "from", "", "the envelope sender's `address`; empty: the null sender")
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exitCode{exitUsage, err} })
+	return cmd
+}
+
+func deliver(ctx context.Context, config string, in io.Reader, from, to string) error {
+	env := mail.Envelope{ID: mail.NewID(time.Now())}
+	rcpt, ok := smtp.ParseAddress(to)
+	if !ok {
+		return exitCode{exitUsage, fmt.Errorf("--to %q is not an address", to)}
+	}
+	env.To = []mail.Recipient{{Address: rcpt}}
+	if from != "" && from != "<>" {
+		if env.From, ok = smtp.ParseAddress(from); !ok {
+			return exitCode{exitUsage, fmt.Errorf("--from %q is not an address", from)}
+		}
+	}
+	reply, err := deliverOne(ctx, config, in, &env)
+	switch {
+	case err != nil:
+		return exitCode{exitTempFail, err}
+	case reply.OK():
+		return nil
+	case reply.Temporary():
+		return exitCode{exitTempFail, reply}
+	case reply.Status == mail.NoSuchUser.Status:
+		return exitCode{exitNoUser, reply}
+	}
+	return exitCode{exitDataErr, reply}
+}
+
+// deliverOne delivers the message that in holds. Its lines may end in LF, and an
+// mbox separator before it is left out, since pipe transports add one.
+func deliverOne(ctx context.Context, config string, in io.Reader, env *mail.Envelope) (mail.Reply, error) {
+	b, err := load(config, io.Discard)
+	if err != nil {
+		return mail.Reply{}, err
+	}
+	agent, store, err := b.agent()
+	if err != nil {
+		return mail.Reply{}, err
+	}
+	defer store.Close()
+	body := b.spool("").New()
+	defer body.Close()
+	if err := readMessage(body, in); err != nil {
+		return mail.Reply{}, fmt.Errorf("read the message: %w", err)
+	}
+	return mail.Deliver(ctx, agent, env, mail.NewMessage(body))[0], nil
+}
+
+func readMessage(body *spool.Buffer, in io.Reader) error {
+	r := bufio.NewReader(in)
+	if start, err := r.Peek(5); err == nil && string(start) == "From " {
+		if _, err := r.ReadSlice('\n'); err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return err
+		}
+	}
+	_, err := io.Copy(&smtp.LineEnder{W: body}, r)
+	return err
+}

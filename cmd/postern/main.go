@@ -1,0 +1,96 @@
+// Command postern is an inbound mail system: an MX that faces the world, a
+// delivery agent that writes the mailboxes, and the tools to run both. This
+// package is the wiring; what is wired is in the packages below it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// defaultConfig is where the configuration is looked for.
+const defaultConfig = "/etc/postern/postern.toml"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
+}
+
+// stdio is what a command reads from and writes to.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// An exitCode is an error that ends the program with that code. Its message was
+// printed already, or its error is to be printed.
+type exitCode struct {
+	code int
+	err  error
+}
+
+func (e exitCode) Error() string { return fmt.Sprint(e.err) }
+func (e exitCode) Unwrap() error { return e.err }
+
+// run runs one command line and returns the code to exit with.
+func run(ctx context.Context, args []string, io stdio) int {
+	cmd := newRoot(io)
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	code := exitCode{code: 1, err: err}
+	errors.As(err, &code)
+	if code.err != nil {
+		fmt.Fprintf(io.err, "postern: %v\n", code.err)
+	}
+	return code.code
+}
+
+func newRoot(io stdio) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "postern",
+		Short: "An inbound mail system: MX and delivery agent",
+		Long: `Postern takes a domain's mail from the world on port 25, judges it, and delivers
+it into Maildirs that the IMAP server you already have reads from. What it
+answered 250 to is on stable storage; what it cannot store, the sender keeps.
+
+Try it, without root and without a configuration:
+
+  postern demo
+
+Then write ` + defaultConfig + `, and:
+
+  postern check        # is it right, and what is not?
+  postern serve        # the MX and the delivery agent in one process
+  postern mx           # or each as a process, and a user, of its own
+  postern mda`,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetIn(io.in)
+	root.SetOut(io.out)
+	root.SetErr(io.err)
+	root.PersistentFlags().StringP("config", "c", defaultConfig, "the configuration `file`")
+	root.AddCommand(
+		demoCommand(io), serveCommand(io), mxCommand(io), mdaCommand(io), deliverCommand(io),
+		checkCommand(io), statusCommand(io), reloadCommand(io), versionCommand(io),
+	)
+	return root
+}
+
+// configPath returns what --config says.
+func configPath(cmd *cobra.Command) string {
+	path, _ := cmd.Flags().GetString("config") // the root command defines it
+	return path
+}

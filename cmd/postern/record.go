@@ -1,0 +1,69 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"sync/atomic"
+
+	"postern/mail"
+)
+
+// newLog returns the log that a configuration asks for.
+func newLog(w io.Writer, format string, level slog.Level) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// recorder returns the one function that is told every outcome: it tells the
+// log and the tally.
+func recorder(log *slog.Logger, t *tally) func(mail.Outcome) {
+	return func(o mail.Outcome) {
+		o.Log(log)
+		t.add(o)
+	}
+}
+
+// A tally counts outcomes.
+type tally struct {
+	Messages   counts // ends of data
+	Refused    counts // MAIL and RCPT
+	Deliveries counts // into mailboxes
+	Broken     counts // connections refused or lost
+}
+
+// counts are of replies, by class.
+type counts struct {
+	OK, Later, Never atomic.Int64
+}
+
+func (t *tally) add(o mail.Outcome) {
+	c := map[mail.Event]*counts{
+		mail.Accept:     &t.Messages,
+		mail.Refused:    &t.Refused,
+		mail.Delivery:   &t.Deliveries,
+		mail.Connection: &t.Broken,
+	}[o.Event]
+	switch {
+	case c == nil:
+	case o.Reply.OK():
+		c.OK.Add(1)
+	case o.Reply.Temporary():
+		c.Later.Add(1)
+	default:
+		c.Never.Add(1)
+	}
+}
+
+// A Tally is a tally at one moment, as the status tells it.
+type Tally struct {
+	OK    int64 `json:"ok"`
+	Later int64 `json:"later"`
+	Never int64 `json:"never"`
+}
+
+func (c *counts) now() Tally {
+	return Tally{OK: c.OK.Load(), Later: c.Later.Load(), Never: c.Never.Load()}
+}

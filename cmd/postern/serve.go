@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"postern/internal/control"
+)
+
+// halves says which of the two servers a process runs.
+type halves struct{ mx, mda bool }
+
+func serveCommand(io stdio) *cobra.Command {
+	return serverCommand(io, halves{mx: true, mda: true}, &cobra.Command{
+		Use:   "serve",
+		Short: "Run the MX and the delivery agent in one process",
+		Long: `Runs the MX and the delivery agent in one process; they speak LMTP with each
+other all the same. For small places: where the two run as users of their own,
+the one that faces the network cannot open a mailbox (postern mx, postern mda).
+
+SIGHUP reloads recipients and certificate, SIGTERM ends it: transactions under
+way get the time of grace that the configuration names.`,
+	})
+}
+
+func mxCommand(io stdio) *cobra.Command {
+	return serverCommand(io, halves{mx: true}, &cobra.Command{
+		Use:   "mx",
+		Short: "Run the MX: from port 25 to any LMTP server",
+		Long: `Runs the SMTP server that faces the world. It hands messages to the LMTP server
+that mx.deliver_to names: postern mda, Dovecot's, or any other.`,
+	})
+}
+
+func mdaCommand(io stdio) *cobra.Command {
+	return serverCommand(io, halves{mda: true}, &cobra.Command{
+		Use:   "mda",
+		Short: "Run the delivery agent: from LMTP to the mailboxes",
+		Long: `Runs the LMTP server that writes the mailboxes, for postern mx or any other mail
+transfer agent.`,
+	})
+}
+
+func serverCommand(io stdio, run halves, cmd *cobra.Command) *cobra.Command {
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return serve(cmd.Context(), configPath(cmd), run, io.err, func() {
+			_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // nobody may be listening
+		})
+	}
+	return cmd
+}
+
+// serve runs the servers until ctx ends. The MX ends first: what it has under way
+// needs the delivery agent. It calls ready when all sockets are open.
+func serve(ctx context.Context, path string, run halves, log io.Writer, ready func()) error {
+	p, err := load(path, log)
+	if err != nil {
+		return err
+	}
+	sockets, err := systemdSockets()
+	if err != nil {
+		return err
+	}
+	rear, stopRear := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRear()
+	front, ctx := errgroup.WithContext(ctx)
+	var back errgroup.Group
+	s := &server{parts: p, sockets: sockets, started: time.Now(), reloads: []func() error{p.reloadRecipients}}
+	if run.mda {
+		if err := s.startMDA(rear, &back); err != nil {
+			return fmt.Errorf("start the delivery agent: %w", err)
+		}
+	}
+	if run.mx {
+		if err := s.startMX(ctx, front); err != nil {
+			stopRear()
+			return fmt.Errorf("start the MX: %w", err)
+		}
+	}
+	if err := s.startControl(rear, &back, run); err != nil {
+		stopRear()
+		return err
+	}
+	p.watch(ctx, front)
+	front.Go(func() error { s.reloadOnSignal(ctx); return nil })
+	p.log.Info("serving", "version", version(), "generation", p.recipients.Current().ID())
+	ready()
+	<-ctx.Done()
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+	p.log.Info("stopping", "grace", p.config.Grace)
+	err = front.Wait()
+	stopRear()
+	if rearErr := back.Wait(); err == nil {
+		err = rearErr
+	}
+	return err
+}
+
+// A server is one process: what runs in it and what it can be asked for.
+type server struct {
+	*parts
+	sockets sockets
+	started time.Time
+	status  []func(*Status) // each tells what it knows
+
+	mu      sync.Mutex // one reload at a time
+	reloads []func() error
+}
+
+// startMDA starts the delivery agent and the server in front of it.
+func (s *server) startMDA(ctx context.Context, group *errgroup.Group) error {
+	agent, store, err := s.agent()
+	if err != nil {
+		return err
+	}
+	listener, err := s.sockets.listen("lmtp", s.config.MDA.Listen)
+	if err != nil {
+		return err
+	}
+	srv := s.lmtp(agent)
+	group.Go(func() error {
+		defer store.Close()
+		return srv.Serve(ctx, listener)
+	})
+	return nil
+}
+
+// startMX starts the server that faces the world.
+func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
+	srv, cert, err := s.mx()
+	if err != nil {
+		return err
+	}
+	listeners, err := s.sockets.listenMX(&s.config.MX)
+	if err != nil {
+		return err
+	}
+	if cert != nil {
+		s.reloads = append(s.reloads, cert.reload)
+	}
+	s.status = append(s.status, func(st *Status) { st.addMX(srv, cert) })
+	group.Go(func() error { return srv.Serve(ctx, listeners...) })
+	return nil
+}
+
+// startControl opens the control socket of the half that runs, that of the MX
+// where both do.
+func (s *server) startControl(ctx context.Context, group *errgroup.Group, run halves) error {
+	path := s.config.MX.Control
+	if !run.mx {
+		path = s.config.MDA.Control
+	}
+	l, err := control.Listen(path, 0o600)
+	if err != nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	group.Go(func() error { return control.Serve(ctx, l, s.verbs()) })
+	return nil
+}
+
+// reloadOnSignal reloads at each SIGHUP until ctx ends.
+func (s *server) reloadOnSignal(ctx context.Context) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-hup:
+			_ = s.reload() // it is in the log
+		case <-ctx.Done():
+			return
+		}
+	}
+}

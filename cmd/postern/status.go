@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"postern/config"
+	"postern/internal/control"
+	"postern/mx"
+)
+
+// A Status is what a running server says of itself.
+type Status struct {
+	Version    string           `json:"version"`
+	Hostname   string           `json:"hostname"`
+	Started    time.Time        `json:"started"`
+	Generation string           `json:"generation"` // of the recipients
+	Loaded     time.Time        `json:"loaded"`
+	Domains    int              `json:"domains"`
+	Mailboxes  int              `json:"mailboxes"`
+	Refused    string           `json:"reload_refused,omitempty"` // why the newest edit does not serve
+	Replies    map[string]Tally `json:"replies"`
+
+	Connections int        `json:"connections"`
+	InMemory    int64      `json:"held_in_memory"` // octets of messages in flight
+	InFiles     int64      `json:"held_in_files"`
+	CertExpires *time.Time `json:"certificate_expires,omitempty"`
+}
+
+func (st *Status) addMX(srv *mx.Server, cert *certificate) {
+	st.Connections = srv.Connections()
+	st.InMemory, st.InFiles = srv.Spool.Held()
+	if cert != nil {
+		expires := cert.expires()
+		st.CertExpires = &expires
+	}
+}
+
+// verbs returns what the control socket can be asked for.
+func (s *server) verbs() map[string]control.Verb {
+	return map[string]control.Verb{
+		"status": func(context.Context, json.RawMessage) (any, error) { return s.statusNow(), nil },
+		"reload": func(context.Context, json.RawMessage) (any, error) { return s.statusNow(), s.reload() },
+	}
+}
+
+func (s *server) statusNow() Status {
+	r := s.recipients.Current()
+	st := Status{
+		Version: version(), Hostname: s.config.Hostname, Started: s.started,
+		Generation: r.ID(), Loaded: r.Loaded(), Domains: len(r.Domains()), Mailboxes: r.Mailboxes(),
+		Replies: map[string]Tally{
+			"messages":    s.tally.Messages.now(),
+			"refused":     s.tally.Refused.now(),
+			"deliveries":  s.tally.Deliveries.now(),
+			"connections": s.tally.Broken.now(),
+		},
+	}
+	if f := s.recipients.Failure(); f != nil {
+		st.Refused = f.Err.Error()
+	}
+	for _, add := range s.status {
+		add(&st)
+	}
+	return st
+}
+
+func statusCommand(stdio stdio) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Say what a running server does",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return eachServer(cmd.Context(), configPath(cmd), "status", func(name string, answer json.RawMessage) error {
+				if asJSON {
+					_, err := fmt.Fprintf(stdio.out, "%s\n", answer)
+					return err
+				}
+				return printStatus(stdio.out, name, answer)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// eachServer asks every server of the configuration that runs for a verb.
+func eachServer(ctx context.Context, path, verb string, do func(name string, answer json.RawMessage) error) error {
+	c, err := config.Load(path)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	var (
+		failures []error
+		answered bool
+	)
+	for _, half := range []struct{ name, socket string }{{"mx", c.MX.Control}, {"mda", c.MDA.Control}} {
+		var answer json.RawMessage
+		err := control.Call(ctx, half.socket, verb, nil, &answer)
+		switch {
+		case control.NotRunning(err):
+			failures = append(failures, err)
+			continue
+		case err != nil:
+			return fmt.Errorf("%s: %w", half.name, err)
+		}
+		answered = true
+		if err := do(half.name, answer); err != nil {
+			return err
+		}
+	}
+	if !answered {
+		return fmt.Errorf("no server runs with this configuration, or it is not yours to ask:\n%w", errors.Join(failures...))
+	}
+	return nil
+}
+
+func printStatus(w io.Writer, name string, answer json.RawMessage) error {
+	var st Status
+	if err := json.Unmarshal(answer, &st); err != nil {
+		return err
+	}
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(what, format string, args ...any) { fmt.Fprintf(tw, what+"\t"+format+"\n", args...) }
+	row("postern "+name, "%s as %s, up %s", st.Version, st.Hostname, time.Since(st.Started).Round(time.Second))
+	row("recipients", "%d mailboxes in %d domains; generation %s, loaded %s ago", st.Mailboxes, st.Domains, st.Generation, time.Since(st.Loaded).Round(time.Second))
+	if st.Refused != "" {
+		row("NOT SERVED", "the newest edit is broken:\n%s", st.Refused)
+	}
+	row("connections", "%d now", st.Connections)
+	row("in flight", "%d octets in memory, %d in files", st.InMemory, st.InFiles)
+	for _, what := range []string{"messages", "refused", "deliveries", "connections"} {
+		n := st.Replies[what]
+		row(what, "%d taken, %d told to try again, %d refused", n.OK, n.Later, n.Never)
+	}
+	if st.CertExpires != nil {
+		row("certificate", "until %s", st.CertExpires.Format(time.DateOnly))
+	}
+	return tw.Flush()
+}

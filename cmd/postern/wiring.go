@@ -1,0 +1,211 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+
+	"postern/config"
+	"postern/internal/dns"
+	"postern/internal/spool"
+	"postern/lmtp"
+	"postern/mail"
+	"postern/mailbox"
+	"postern/mda"
+	"postern/mx"
+	"postern/policy"
+)
+
+const (
+	// inMemory is how many octets of one message wait in memory; longer ones
+	// go to a file.
+	inMemory = 256 << 10
+	// spareSpace is what a file system must have left for mail to be taken.
+	spareSpace = 64 << 20
+)
+
+// parts is what the servers are made of: the configuration, and what it says
+// turned into the things that it speaks of.
+type parts struct {
+	config     *config.Config
+	log        *slog.Logger
+	recipients *config.Generations
+	tally      *tally
+}
+
+// load reads the configuration and the recipients that it names. The log goes to
+// w.
+func load(path string, w io.Writer) (*parts, error) {
+	c, err := config.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	log := newLog(w, c.Log.Format, c.Log.Level)
+	recipients, err := config.Open(c.Recipients, c.Hostname, log)
+	if err != nil {
+		return nil, err
+	}
+	return &parts{config: c, log: log, recipients: recipients, tally: new(tally)}, nil
+}
+
+func (p *parts) record() func(mail.Outcome) { return recorder(p.log, p.tally) }
+
+// spool returns where messages wait while they are judged and delivered.
+func (p *parts) spool(dir string) *spool.Spool {
+	return &spool.Spool{
+		Dir: dir, InMemory: inMemory,
+		MaxMemory: p.config.MX.Memory, MaxFiles: p.config.MX.SpoolSize,
+	}
+}
+
+// mx returns the server that faces the world, and the certificate that it shows
+// if it has one.
+func (p *parts) mx() (*mx.Server, *certificate, error) {
+	c := p.config
+	resolver, err := dns.NewClient(dns.Config{Servers: texts(c.DNS.Servers), Log: p.log})
+	if err != nil {
+		return nil, nil, err
+	}
+	next := &lmtp.Client{
+		Dial:     lmtp.Dialer(c.MX.DeliverTo.Network, c.MX.DeliverTo.Address),
+		Hostname: c.Hostname,
+	}
+	judge := &policy.Policy{
+		Resolver: resolver,
+		Hostname: c.Hostname,
+		Enforce:  c.Policy.Enforce,
+		Defer:    c.Policy.OnTemperror == config.Defer,
+	}
+	srv := &mx.Server{
+		Hostname:          c.Hostname,
+		Next:              next,
+		NextOffer:         next.Offer,
+		Spool:             p.spool(c.MX.Spool),
+		Directory:         func() mx.Directory { return directory{p.recipients.Current()} },
+		Judge:             judge.Message,
+		Space:             space(c.MX.Spool, spareSpace),
+		Record:            p.record(),
+		Log:               p.log,
+		MaxSize:           c.MX.MaxMessageSize,
+		MaxRecipients:     c.MX.MaxRecipients,
+		MaxConnections:    c.MX.MaxConnections,
+		MaxErrors:         20,
+		RejectBareNewline: c.MX.BareNewline == config.Reject,
+		ReturnPath:        c.MX.ReturnPath,
+		Timeouts:          mx.Timeouts{Grace: c.Grace},
+	}
+	if c.MX.TLS == nil {
+		return srv, nil, nil
+	}
+	cert := &certificate{certFile: c.MX.TLS.Cert, keyFile: c.MX.TLS.Key}
+	if err := cert.reload(); err != nil {
+		return nil, nil, err
+	}
+	srv.TLS = cert.serverConfig()
+	return srv, cert, nil
+}
+
+// agent returns the delivery agent, and what closes its store.
+func (p *parts) agent() (*mda.Agent, io.Closer, error) {
+	c := p.config
+	store, err := mailbox.Open(c.MDA.Store, mailbox.Options{Host: c.Hostname})
+	if err != nil {
+		return nil, nil, err
+	}
+	boxes := mailboxes{store: store, recipients: p.recipients.Current}
+	return &mda.Agent{
+		Lookup: boxes.lookup,
+		Space:  space(c.MDA.Store, spareSpace),
+		Record: p.record(),
+	}, store, nil
+}
+
+// lmtp returns the server in front of the delivery agent.
+func (p *parts) lmtp(agent mail.Deliverer) *lmtp.Server {
+	c := p.config
+	return &lmtp.Server{
+		Hostname:          c.Hostname,
+		Next:              agent,
+		Spool:             p.spool(""),
+		Log:               p.log,
+		Networks:          c.MDA.Allow,
+		Received:          c.MDA.Received,
+		RejectBareNewline: c.MX.BareNewline == config.Reject,
+		Record:            p.record(),
+		MaxSize:           c.MX.MaxMessageSize,
+		MaxConnections:    c.MDA.MaxConnections,
+		Timeouts:          lmtp.Timeouts{Grace: c.Grace},
+	}
+}
+
+// A directory answers the MX from one generation of the recipient maps.
+type directory struct{ *config.Recipients }
+
+// Expand implements mx.Directory.
+func (d directory) Expand(addr mail.Address) ([]mail.Address, error) {
+	members, err := lookup(d.Recipients, addr)
+	if err != nil {
+		return nil, err
+	}
+	addrs := make([]mail.Address, len(members))
+	for i, m := range members {
+		addrs[i] = mail.Address{Local: m.Local, Domain: m.Domain}
+	}
+	return addrs, nil
+}
+
+// lookup says of what the maps say which reply it is.
+func lookup(r *config.Recipients, addr mail.Address) ([]config.Member, error) {
+	switch result := r.Lookup(addr.Local, addr.Domain); result.Status {
+	case config.Known:
+		return result.Members, nil
+	case config.Refused:
+		return nil, mail.NoSuchUser.Saying("%s", result.Text)
+	case config.Unknown:
+		return nil, mail.NoSuchUser
+	default:
+		return nil, mail.NoRelay
+	}
+}
+
+// mailboxes opens those that the recipient maps speak of.
+type mailboxes struct {
+	store      *mailbox.Store
+	recipients func() *config.Recipients
+}
+
+func (b mailboxes) lookup(addr mail.Address) ([]mda.Target, error) {
+	members, err := lookup(b.recipients(), addr)
+	if err != nil {
+		return nil, err
+	}
+	targets := make([]mda.Target, len(members))
+	for i, m := range members {
+		if m.NextHop {
+			return nil, mail.NoSuchUser.Because(fmt.Errorf("%s leaves its mailboxes to the next hop, and nothing comes after the delivery agent", m.Domain))
+		}
+		targets[i] = b.target(m)
+	}
+	return targets, nil
+}
+
+func (b mailboxes) target(m config.Member) mda.Target {
+	target := mda.Target{
+		Address: mail.Address{Local: m.User, Domain: m.Domain},
+		Mailbox: m.Path,
+		Open:    func() (mailbox.Mailbox, error) { return b.store.MaildirAt(m.Path) },
+	}
+	if m.Path == "" {
+		target.Mailbox = m.Domain + "/" + m.User
+		target.Open = func() (mailbox.Mailbox, error) { return b.store.Maildir(m.Domain, m.User) }
+	}
+	return target
+}
+
+func texts[T fmt.Stringer](values []T) []string {
+	texts := make([]string, len(values))
+	for i, v := range values {
+		texts[i] = v.String()
+	}
+	return texts
+}
