@@ -68,8 +68,8 @@ func (o *Offer) parseKeyword(line string) {
 	case "STARTTLS":
 		o.StartTLS = true
 	case "SIZE":
-		o.SizeOffered = true
-		o.Size, _ = strconv.ParseInt(arg, 10, 64) // "SIZE" alone names no limit
+		size, _ := strconv.ParseUint(arg, 10, 63) // "SIZE" alone names no limit
+		o.SizeOffered, o.Size = true, int64(size)
 	case "CHUNKING":
 		o.Chunking = true
 	case "SMTPUTF8":

@@ -19,8 +19,12 @@ const (
 
 // AppendReply appends r to b as it is sent: the code on each line, "-" behind
 // it on all but the last (RFC 5321, section 4.2.1), the status on each line (RFC
-// 2034, section 4). What is not printable ASCII in its text becomes "?".
+// 2034, section 4). What is not printable ASCII in its text becomes "?". What is
+// no reply at all, as the zero Reply, is sent as LocalError.
 func AppendReply(b []byte, r mail.Reply) []byte {
+	if r.Code < 200 || r.Code > 599 {
+		r = mail.LocalError
+	}
 	for text := r.Text; ; {
 		line, rest, more := strings.Cut(text, "\n")
 		b = strconv.AppendInt(b, int64(r.Code), 10)
@@ -103,7 +107,7 @@ func parseReplyLine(line string) (code int, text string, more bool, err error) {
 }
 
 // cutStatus takes an enhanced status code off the start of text, if there is one
-// of code's class (RFC 2034, section 4).
+// of code's class (RFC 2034, section 4): success, or a failure for now or ever.
 func cutStatus(code int, text string) (mail.Status, string) {
 	word, rest, _ := strings.Cut(text, " ")
 	parts := strings.Split(word, ".")
@@ -118,7 +122,7 @@ func cutStatus(code int, text string) (mail.Status, string) {
 		}
 		s[i] = int(n)
 	}
-	if s[0] != code/100 {
+	if s[0] != code/100 || s[0] == 3 {
 		return mail.Status{}, text
 	}
 	return s, rest
