@@ -16,10 +16,12 @@ import (
 type Generations struct {
 	dir      string
 	hostname string
+	keep     string // the file that holds the newest good one; may be empty
 	log      *slog.Logger
 	current  atomic.Pointer[Recipients]
 
 	mu      sync.Mutex // held while reloading
+	saved   string     // the ID of what is kept
 	tried   string     // the ID of what was read last, whether it was good or not
 	failure atomic.Pointer[Failure]
 }
@@ -32,18 +34,43 @@ type Failure struct {
 
 // Open reads the recipient maps in dir, as LoadRecipients does, and returns them
 // as the first generation. Log hears of each later one, and why one was refused.
-func Open(dir, hostname string, log *slog.Logger) (*Generations, error) {
+//
+// The file keep holds the newest good generation over a restart. If the maps in
+// dir cannot be loaded, that one serves, and Failure says why. Without a name
+// nothing is kept.
+func Open(dir, hostname, keep string, log *slog.Logger) (*Generations, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read recipient maps: %w", err)
 	}
-	r, err := LoadRecipients(dir, hostname)
-	if err != nil {
+	g := &Generations{dir: dir, hostname: hostname, keep: keep, log: log}
+	sources, err := readMaps(dir)
+	if err == nil {
+		err = g.first(sources)
+	}
+	switch {
+	case err == nil:
+		return g, nil
+	case keep == "":
 		return nil, err
 	}
-	g := &Generations{dir: dir, hostname: hostname, log: log, tried: r.id}
+	r, kerr := kept(keep, hostname)
+	if kerr != nil {
+		return nil, fmt.Errorf("%w\n%w", err, kerr)
+	}
 	g.current.Store(r)
+	_ = g.failed("", err) // it is logged
 	return g, nil
+}
+
+func (g *Generations) first(sources []source) error {
+	r, err := build(sources, g.hostname)
+	if err != nil {
+		return err
+	}
+	g.current.Store(r)
+	g.serve(r, sources)
+	return nil
 }
 
 // Current returns the generation that serves. Who has several questions about
@@ -85,7 +112,7 @@ func (g *Generations) check() {
 func (g *Generations) try(sources []source, force bool) error {
 	old, id := g.Current(), digest(sources)
 	if id == old.id {
-		g.serve(old)
+		g.serve(old, sources)
 		return nil
 	}
 	r, err := build(sources, g.hostname)
@@ -95,12 +122,20 @@ func (g *Generations) try(sources []source, force bool) error {
 	if err != nil {
 		return g.failed(id, err)
 	}
-	g.serve(r)
+	g.serve(r, sources)
 	return nil
 }
 
-func (g *Generations) serve(r *Recipients) {
+// serve makes r, which is built of sources, the one that serves.
+func (g *Generations) serve(r *Recipients, sources []source) {
 	news := g.current.Swap(r) != r
+	if g.keep != "" && r.id != g.saved {
+		if err := keep(g.keep, sources); err != nil {
+			g.log.Warn("the recipient maps would not survive a restart", "cause", err)
+		} else {
+			g.saved = r.id
+		}
+	}
 	if old := g.failure.Swap(nil); news || old != nil {
 		g.log.Info("recipient maps loaded", "generation", r.id, "domains", len(r.Domains()), "mailboxes", r.mailboxes)
 	}

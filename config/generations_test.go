@@ -39,7 +39,7 @@ func (l *logbook) count(what string) int { return strings.Count(l.String(), what
 func open(t *testing.T, dir string) (*Generations, *logbook) {
 	t.Helper()
 	log := new(logbook)
-	g, err := Open(dir, "mx.a.example", slog.New(slog.NewTextHandler(log, nil)))
+	g, err := Open(dir, "mx.a.example", filepath.Join(t.TempDir(), "kept"), slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,6 +114,71 @@ func TestReload(t *testing.T) {
 	}
 	if err := g.Reload(false); err != nil || g.Failure() != nil || g.Current() != second {
 		t.Errorf("folder is back: %v", err)
+	}
+}
+
+// A server starts with the newest maps that were good, whatever has become of
+// them since.
+func TestKept(t *testing.T) {
+	dir, state, log := t.TempDir(), t.TempDir(), new(logbook)
+	name, keep := filepath.Join(dir, "a.toml"), filepath.Join(state, "recipients")
+	start := func() (*Generations, error) {
+		return Open(dir, "mx.a.example", keep, slog.New(slog.NewTextHandler(log, nil)))
+	}
+	write(t, name, "domain=")
+	var ms Mistakes
+	if _, err := start(); !errors.As(err, &ms) || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without any good maps: %v", err)
+	}
+	write(t, name, mapOf("one"))
+	g, err := start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, name, mapOf("two"))
+	if err := g.Reload(false); err != nil {
+		t.Fatal(err)
+	}
+	two := g.Current()
+	write(t, name, "domain=")
+	if err := g.Reload(false); err == nil {
+		t.Fatal("broken maps are loaded")
+	}
+	g, err = start()
+	if err != nil || !served(g, "two") || g.Current().ID() != two.ID() || g.Failure() == nil {
+		t.Fatalf("after a restart: %v", err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if g, err = start(); err != nil || !served(g, "two") || g.Failure() == nil {
+		t.Fatalf("without a folder: %v", err)
+	}
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	write(t, name, mapOf("three"))
+	if err := g.Reload(false); err != nil || !served(g, "three") || g.Failure() != nil {
+		t.Errorf("mended: %v", err)
+	}
+	if files, err := os.ReadDir(state); err != nil || len(files) != 1 {
+		t.Errorf("%v is left, %v", files, err)
+	}
+
+	for _, damaged := range []string{"", "[]", "{", `[{"Name":"x","Text":"domain="}]`} {
+		write(t, keep, damaged)
+		write(t, name, "domain=")
+		if _, err := start(); err == nil {
+			t.Errorf("%q serves", damaged)
+		}
+	}
+
+	write(t, name, mapOf("four"))
+	if g, err = Open(dir, "", filepath.Join(state, "absent", "x"), slog.New(slog.NewTextHandler(log, nil))); err != nil || !served(g, "four") {
+		t.Errorf("nowhere to keep them: %v", err)
+	}
+	if log.count("would not survive") != 1 {
+		t.Errorf("the log is %s", log)
 	}
 }
 

@@ -107,6 +107,9 @@ func build(sources []source, hostname string) (*Recipients, error) {
 	for _, s := range sources {
 		b.read(s)
 	}
+	if len(sources) == 0 {
+		return nil, errors.New("there is no recipient map")
+	}
 	b.resolve()
 	if err := locate(b.docs).sorted(); err != nil {
 		return nil, err

@@ -173,7 +173,7 @@ func (t *table) size(key string, into *int64, least, most int64) {
 	if n, isNumber := t.values[key].(int64); isNumber {
 		t.known[key] = true
 		n, err := within(n)
-		keep(t, key, into, n, err)
+		assign(t, key, into, n, err)
 		return
 	}
 	parsed(t, key, fmt.Sprintf("%s = %q", key, formatSize(*into)), into, func(s string) (int64, error) {
@@ -206,10 +206,10 @@ func parsed[T any](t *table, key, example string, into *T, parse func(string) (T
 		return
 	}
 	v, err := parse(s)
-	keep(t, key, into, v, err)
+	assign(t, key, into, v, err)
 }
 
-func keep[T any](t *table, key string, into *T, v T, err error) {
+func assign[T any](t *table, key string, into *T, v T, err error) {
 	if err != nil {
 		t.complain(key, err)
 		return

@@ -1,0 +1,59 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// A keptMap is one map of the last good generation, which is kept so that a
+// broken edit does not prevent a server from starting.
+type keptMap struct {
+	Name string
+	Text string
+}
+
+// keep writes sources to the file name, whole or not at all.
+func keep(name string, sources []source) error {
+	files := make([]keptMap, len(sources))
+	for i, s := range sources {
+		files[i] = keptMap{s.name, s.text}
+	}
+	text, err := json.Marshal(files)
+	if err != nil {
+		return fmt.Errorf("keep recipient maps: %w", err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")
+	if err != nil {
+		return fmt.Errorf("keep recipient maps: %w", err)
+	}
+	defer os.Remove(f.Name()) // which is gone if all went well
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		return fmt.Errorf("keep recipient maps: %w", err)
+	}
+	return nil
+}
+
+// kept builds the generation that was kept in the file name.
+func kept(name, hostname string) (*Recipients, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("read kept recipient maps: %w", err)
+	}
+	var files []keptMap
+	if err := json.Unmarshal(text, &files); err != nil {
+		return nil, fmt.Errorf("read kept recipient maps in %s: %w", name, err)
+	}
+	var sources []source
+	for _, f := range files {
+		sources = append(sources, source{name: f.Name, text: f.Text})
+	}
+	return build(sources, hostname)
+}
