@@ -189,6 +189,10 @@ func TestNoSymbolicLinkIsFollowed(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			// The Store has seen the Maildir in order, and believes in it.
+			if err := deliver(maildir(t, s, "example.org", "bob"), wire); err != nil {
+				t.Fatal(err)
+			}
 			link := filepath.Join(root, tt.link)
 			if err := os.RemoveAll(link); err != nil {
 				t.Fatal(err)
@@ -204,6 +208,14 @@ func TestNoSymbolicLinkIsFollowed(t *testing.T) {
 			if !errors.Is(err, syscall.ELOOP) && !errors.Is(err, syscall.ENOTDIR) {
 				t.Errorf("%s -> %s: %v", tt.link, target, err)
 			}
+			if s, err = mailbox.Open(root, mailbox.Options{}); err != nil {
+				t.Fatal(err)
+			}
+			err = deliver(maildir(t, s, "example.org", "bob"), wire)
+			if !errors.Is(err, syscall.ELOOP) && !errors.Is(err, syscall.ENOTDIR) {
+				t.Errorf("%s -> %s, not seen before: %v", tt.link, target, err)
+			}
+			s.Close()
 		}
 	}
 }
