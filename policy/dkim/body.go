@@ -1,6 +1,7 @@
 package dkim
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"hash"
 	"slices"
@@ -80,6 +81,8 @@ var (
 	loneCR = []byte("\r")
 	loneLF = []byte("\n")
 	space  = []byte(" ")
+
+	manyLines = bytes.Repeat(crlf, 1<<10)
 )
 
 // writeRelaxed reduces each run of white space to a space, or at the end of a
@@ -146,8 +149,10 @@ func (h *bodyHash) step(c byte) {
 // content adds octets that are not at the end of the body, after those that
 // waited for them.
 func (h *bodyHash) content(b []byte) {
-	for ; h.lines > 0; h.lines-- {
-		h.emit(crlf)
+	for h.lines > 0 {
+		n := min(h.lines, int64(len(manyLines)/len(crlf)))
+		h.emit(manyLines[:n*int64(len(crlf))])
+		h.lines -= n
 	}
 	if h.space {
 		h.space = false
