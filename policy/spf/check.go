@@ -44,10 +44,10 @@ func (c *check) host(ctx context.Context, domain string) (Verdict, error) {
 }
 
 // record finds and parses the record of domain (RFC 7208, sections 4.4 to 4.6).
-func (c *check) record(ctx context.Context, domain string) (*record, error) {
+func (c *check) record(ctx context.Context, domain string) (record, error) {
 	texts, err := c.texts(ctx, domain)
 	if err != nil {
-		return nil, err
+		return record{}, err
 	}
 	text, found := "", false
 	for _, t := range texts {
@@ -55,16 +55,16 @@ func (c *check) record(ctx context.Context, domain string) (*record, error) {
 			continue
 		}
 		if found {
-			return nil, permerror("%s: more than one record", domain)
+			return record{}, permerror("%s: more than one record", domain)
 		}
 		text, found = t, true
 	}
 	if !found {
-		return nil, none(domain + ": no record")
+		return record{}, none(domain + ": no record")
 	}
 	rec, err := parseRecord(text)
 	if err != nil {
-		return nil, permerror("%s: %v", domain, err)
+		return record{}, permerror("%s: %v", domain, err)
 	}
 	return rec, nil
 }
@@ -72,7 +72,7 @@ func (c *check) record(ctx context.Context, domain string) (*record, error) {
 // evaluate tries the directives of rec in turn, and then its redirect (RFC 7208,
 // sections 4.6.2, 4.7 and 6.1). Only the record whose directive decides explains
 // a failure, and no record that is included does (section 6.2).
-func (c *check) evaluate(ctx context.Context, rec *record, domain string) (Verdict, error) {
+func (c *check) evaluate(ctx context.Context, rec record, domain string) (Verdict, error) {
 	for i := range rec.directives {
 		d := &rec.directives[i]
 		matched, err := c.match(ctx, d, domain)

@@ -45,7 +45,7 @@ func (c *check) explanation(ctx context.Context, spec, domain string) string {
 		return ""
 	}
 	texts, err := c.texts(ctx, name)
-	if err != nil || len(texts) != 1 || !isVisible(texts[0]) || checkMacros(texts[0], explainLetters) != nil {
+	if err != nil || len(texts) != 1 || !isVisible(texts[0]) {
 		return ""
 	}
 	value := func(letter byte) (string, error) { return c.value(ctx, letter, domain) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"postern/internal/dns"
@@ -43,7 +44,11 @@ func (l Lookup) Answer() string {
 	case l.err == nil || dns.NotFound(l.err):
 		return dns.ErrNoData.Error()
 	}
-	return mail.Printable(l.err.Error(), maxAnswer)
+	err := l.err
+	if e := (*dns.Error)(nil); errors.As(err, &e) {
+		err = e.Err // the question is there already
+	}
+	return mail.Printable(err.Error(), maxAnswer)
 }
 
 // String returns the question and its answer.
@@ -125,8 +130,6 @@ func (c *check) isGenuine(ctx context.Context, p *pointer) bool {
 	}
 	p.checked = true
 	addrs, err := c.addresses(ctx, p.name)
-	for _, addr := range addrs {
-		p.genuine = p.genuine || err == nil && addr.Unmap() == c.ip
-	}
+	p.genuine = err == nil && slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Unmap() == c.ip })
 	return p.genuine
 }

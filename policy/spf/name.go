@@ -1,12 +1,32 @@
 package spf
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+)
 
 // The limits of RFC 1035, section 2.3.4, on a name without its final dot.
 const (
 	maxName  = 253
 	maxLabel = 63
 )
+
+var alabels = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false))
+
+// toASCII returns name with its U-labels as A-labels (RFC 8616, section 4), and
+// name itself where that cannot be: no host has it then.
+func toASCII(name string) string {
+	if isVisible(name) || len(name) > 4*maxName || !utf8.ValidString(name) {
+		return name
+	}
+	ascii, err := alabels.ToASCII(name)
+	if err != nil {
+		return name
+	}
+	return ascii
+}
 
 // isName reports whether the DNS can be asked for name, which has no final dot:
 // its labels are neither empty nor too long. They need not be those of a host; a

@@ -56,19 +56,19 @@ func isRecord(txt string) bool {
 
 // parseRecord parses the text of an SPF record (RFC 7208, section 12), for which
 // isRecord holds. Its errors are permerrors.
-func parseRecord(text string) (*record, error) {
+func parseRecord(text string) (record, error) {
 	if len(text) > maxRecord {
-		return nil, permerror("record of %d octets is too long", len(text))
+		return record{}, permerror("record of %d octets is too long", len(text))
 	}
 	if !isVisible(text) {
-		return nil, permerror("record with octets that are not printable ASCII")
+		return record{}, permerror("record with octets that are not printable ASCII")
 	}
 	text = text[len("v=spf1"):]
 	count := strings.Count(text, " ")
 	if count > maxTerms {
-		return nil, permerror("record with more than %d terms", maxTerms)
+		return record{}, permerror("record with more than %d terms", maxTerms)
 	}
-	rec := &record{directives: make([]directive, 0, count)}
+	rec := record{directives: make([]directive, 0, count)}
 	for text != "" {
 		var term string
 		term, text, _ = strings.Cut(text, " ")
@@ -76,7 +76,7 @@ func parseRecord(text string) (*record, error) {
 			continue
 		}
 		if err := rec.add(term); err != nil {
-			return nil, err
+			return record{}, err
 		}
 	}
 	return rec, nil

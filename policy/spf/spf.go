@@ -45,6 +45,10 @@ const (
 	MailFrom Identity = "mailfrom"
 )
 
+// maxHello is the longest domain in a command (RFC 5321, section 4.5.3.1.2). What
+// exceeds it is no name, and not worth putting a thousand times into another.
+const maxHello = 255
+
 // DefaultMaxVoids is the limit that RFC 7208, section 4.6.4, recommends.
 const DefaultMaxVoids = 2
 
@@ -52,7 +56,7 @@ const DefaultMaxVoids = 2
 type Query struct {
 	IP     netip.Addr   // the client; an IPv4-mapped address counts as IPv4
 	Hello  string       // the argument of HELO or EHLO, as it was sent
-	Sender mail.Address // the reverse-path, the domain in A-labels; may be null
+	Sender mail.Address // the reverse-path; may be null
 
 	Receiver string    // our host name, for the macro %{r} in explanations
 	Now      time.Time // for the macro %{t} in explanations
@@ -63,11 +67,11 @@ type Query struct {
 }
 
 // A Result is a verdict and how it came about. All strings in it that come from
-// the DNS are printable ASCII, cut to a sane length; Domain is as it was asked.
+// the DNS are printable ASCII, cut to a sane length; Domain is what a client said.
 type Result struct {
 	Verdict  Verdict
 	Identity Identity
-	Domain   string // whose record was asked for, without a final dot
+	Domain   string // whose record was asked for: A-labels, no final dot
 
 	// Mechanism is the directive that matched, as it was published, and
 	// "default" if none did (RFC 7208, section 9.1). It is empty where the
@@ -110,16 +114,17 @@ func CheckMailFrom(ctx context.Context, r dns.Resolver, q Query) Result {
 }
 
 func run(ctx context.Context, r dns.Resolver, q Query, id Identity) Result {
-	domain := strings.TrimSuffix(q.Sender.Domain, ".")
+	domain := strings.TrimSuffix(toASCII(q.Sender.Domain), ".")
 	c := check{
 		resolver: r,
 		query:    q,
 		ip:       q.IP.Unmap().WithZone(""), // section 5: ::ffff:192.0.2.1 is IPv4
-		result:   Result{Identity: id, Domain: domain},
+		result:   Result{Identity: id, Domain: domain, Asked: make([]Lookup, 0, 4)},
 	}
 	if c.query.MaxVoids == 0 {
 		c.query.MaxVoids = DefaultMaxVoids
 	}
+	c.query.Hello = q.Hello[:min(len(q.Hello), maxHello)]
 	c.query.Sender.Domain = domain
 	if q.Sender.Local == "" {
 		c.query.Sender.Local = "postmaster" // section 4.3

@@ -130,16 +130,16 @@ func (sc suiteCase) play(t *testing.T, zone dns.Zone) {
 // zone turns the zone data of a scenario into ours. A type "SPF" record stands
 // for a TXT record, unless the name has a TXT of its own, be it "NONE".
 func (s scenario) zone(t *testing.T) dns.Zone {
-	zone, aliases := dns.Zone{}, map[string]string{}
+	zone := dns.Zone{}
 	for name, records := range s.ZoneData {
 		name = strings.ToLower(name)
 		hasTXT := slices.ContainsFunc(records, func(r map[string]yaml.Node) bool { return len(r["TXT"].Value) > 0 })
 		for _, r := range records {
 			for typ, value := range r {
-				addRecord(t, zone, aliases, name, typ, value, hasTXT)
+				addRecord(t, zone, name, typ, value, hasTXT)
 			}
 		}
-		if slices.ContainsFunc(records, isBroken) {
+		if slices.ContainsFunc(records, isSlow) {
 			for _, typ := range []string{"TXT", "MX", "A", "AAAA"} {
 				if zone[typ+" "+name] == nil {
 					zone[typ+" "+name] = []string{"TIMEOUT"}
@@ -147,19 +147,15 @@ func (s scenario) zone(t *testing.T) dns.Zone {
 			}
 		}
 	}
-	for alias := range aliases {
-		followAlias(zone, aliases, alias)
-	}
 	return zone
 }
 
-func isBroken(r map[string]yaml.Node) bool {
-	_, timeout := r["TIMEOUT"]
-	_, loop := r["CNAMELOOP"]
-	return timeout || loop
+func isSlow(r map[string]yaml.Node) bool {
+	_, slow := r["TIMEOUT"]
+	return slow
 }
 
-func addRecord(t *testing.T, zone dns.Zone, aliases map[string]string, name, typ string, value yaml.Node, hasTXT bool) {
+func addRecord(t *testing.T, zone dns.Zone, name, typ string, value yaml.Node, hasTXT bool) {
 	var parts []string
 	if value.Decode(&parts) != nil {
 		parts = []string{value.Value}
@@ -167,7 +163,9 @@ func addRecord(t *testing.T, zone dns.Zone, aliases map[string]string, name, typ
 	add := func(key, answer string) { zone[key] = append(zone[key], answer) }
 	host := func(s string) string { return strings.ToLower(strings.TrimSuffix(s, ".")) }
 	switch typ {
-	case "TIMEOUT", "CNAMELOOP":
+	case "TIMEOUT":
+	case "CNAMELOOP":
+		add("CNAME "+name, name)
 	case "TXT", "SPF":
 		if text := strings.Join(parts, ""); text != "NONE" && (typ == "TXT" || !hasTXT) {
 			add("TXT "+name, text)
@@ -179,24 +177,9 @@ func addRecord(t *testing.T, zone dns.Zone, aliases map[string]string, name, typ
 	case "PTR":
 		add("PTR "+reversed(t, name), parts[0])
 	case "CNAME":
-		aliases[name] = host(parts[0])
+		add("CNAME "+name, host(parts[0]))
 	default:
 		t.Fatalf("%s: a record of type %s", name, typ)
-	}
-}
-
-// followAlias gives alias the records of the name at the end of the chain.
-func followAlias(zone dns.Zone, aliases map[string]string, alias string) {
-	end := alias
-	for range len(aliases) {
-		if next, ok := aliases[end]; ok {
-			end = next
-		}
-	}
-	for _, typ := range []string{"TXT", "MX", "A", "AAAA"} {
-		if answers := zone[typ+" "+end]; answers != nil {
-			zone[typ+" "+alias] = answers
-		}
 	}
 }
 
