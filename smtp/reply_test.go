@@ -255,11 +255,11 @@ func TestRFC5321_4_1_1_11_Parameters(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		if err := all.RcptParams(p); err != mail.BadParameter {
+		if err := all.RcptParams(p, new(mail.Recipient)); err != mail.BadParameter {
 			t.Errorf("%q: %v", params, err)
 		}
 	}
-	if err := all.RcptParams(nil); err != nil {
+	if err := all.RcptParams(nil, new(mail.Recipient)); err != nil {
 		t.Error(err)
 	}
 }

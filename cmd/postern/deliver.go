@@ -74,7 +74,7 @@ func deliver(ctx context.Context, config string, in io.Reader, from, to string) 
 // deliverOne delivers the message that in holds. Its lines may end in LF, and an
 // mbox separator before it is left out, since pipe transports add one.
 func deliverOne(ctx context.Context, config string, in io.Reader, env *mail.Envelope) (mail.Reply, error) {
-	b, err := load(config, io.Discard)
+	b, err := load(config, io.Discard, "")
 	if err != nil {
 		return mail.Reply{}, err
 	}

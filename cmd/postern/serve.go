@@ -20,6 +20,17 @@ import (
 // halves says which of the two servers a process runs.
 type halves struct{ mx, mda bool }
 
+// keep returns the name of the file that keeps the last good recipients.
+func (h halves) keep() string {
+	switch h {
+	case halves{mx: true}:
+		return "recipients-mx"
+	case halves{mda: true}:
+		return "recipients-mda"
+	}
+	return "recipients"
+}
+
 func serveCommand(io stdio) *cobra.Command {
 	return serverCommand(io, halves{mx: true, mda: true}, &cobra.Command{
 		Use:   "serve",
@@ -64,7 +75,7 @@ func serverCommand(io stdio, run halves, cmd *cobra.Command) *cobra.Command {
 // serve runs the servers until ctx ends. The MX ends first: what it has under way
 // needs the delivery agent. It calls ready when all sockets are open.
 func serve(ctx context.Context, path string, run halves, log io.Writer, ready func()) error {
-	p, err := load(path, log)
+	p, err := load(path, log, run.keep())
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
 
 	"postern/config"
 	"postern/internal/dns"
@@ -34,14 +35,18 @@ type parts struct {
 }
 
 // load reads the configuration and the recipients that it names. The log goes to
-// w.
-func load(path string, w io.Writer) (*parts, error) {
+// w. The last good recipients are kept in the state folder in the file keep, of
+// which two processes need one each; without a name nothing is kept.
+func load(path string, w io.Writer, keep string) (*parts, error) {
 	c, err := config.Load(path)
 	if err != nil {
 		return nil, err
 	}
 	log := newLog(w, c.Log.Format, c.Log.Level)
-	recipients, err := config.Open(c.Recipients, c.Hostname, log)
+	if keep != "" {
+		keep = filepath.Join(c.State, keep)
+	}
+	recipients, err := config.Open(c.Recipients, c.Hostname, keep, log)
 	if err != nil {
 		return nil, err
 	}
