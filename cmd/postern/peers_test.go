@@ -52,7 +52,8 @@ func TestFromPostfixToDovecot(t *testing.T) {
 	dovecot := peer.StartDovecot(t, peer.DovecotConfig{Store: s.store})
 	for i := range 10 {
 		user := fmt.Sprintf("u%d@example.com", i)
-		checkReader(t, g, s.mailbox(fmt.Sprintf("u%d", i)), dovecot.FetchIMAP(user), dovecot.FetchPOP3(user))
+		byIMAP, byPOP3 := dovecot.FetchIMAP(user), dovecot.FetchPOP3(user)
+		checkReader(t, g, s.mailbox(fmt.Sprintf("u%d", i)), byIMAP, byPOP3) // Dovecot has moved them to cur/
 	}
 	if complaints := dovecot.Complaints(); len(complaints) > 0 {
 		t.Errorf("Dovecot complains: %q", complaints)
