@@ -197,7 +197,7 @@ func TestNearest(t *testing.T) {
 		"alcie": "alice", "alic": "alice", "allice": "alice", "alyce": "alice", "bop": "bob", "x": "", "zzz": "", "": "",
 		"message_size": "max_message_size", "size": "", "lia": "",
 	} {
-		if got := nearest(key, known); got != want {
+		if got := nearest(key, slices.Values(known)); got != want {
 			t.Errorf("%q is taken for %q, not %q", key, got, want)
 		}
 	}

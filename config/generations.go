@@ -129,15 +129,16 @@ func (g *Generations) try(sources []source, force bool) error {
 // serve makes r, which is built of sources, the one that serves.
 func (g *Generations) serve(r *Recipients, sources []source) {
 	news := g.current.Swap(r) != r
+	mended := g.failure.Swap(nil) != nil
+	if news || mended {
+		g.log.Info("recipient maps loaded", "generation", r.id, "domains", len(r.Domains()), "mailboxes", r.mailboxes)
+	}
 	if g.keep != "" && r.id != g.saved {
 		if err := keep(g.keep, sources); err != nil {
 			g.log.Warn("the recipient maps would not survive a restart", "cause", err)
 		} else {
 			g.saved = r.id
 		}
-	}
-	if old := g.failure.Swap(nil); news || old != nil {
-		g.log.Info("recipient maps loaded", "generation", r.id, "domains", len(r.Domains()), "mailboxes", r.mailboxes)
 	}
 	g.tried = r.id
 }

@@ -475,7 +475,7 @@ func TestWatchOfTheSame(t *testing.T) {
 	}
 	s.write("maps/.new", mapOf("user1"))
 	s.rename("maps/.new", "maps/a.toml")
-	wait(t, "user1", log, func() bool { return served(g, "user1") })
+	wait(t, "user1", log, func() bool { return served(g, "user1") && log.count("maps loaded") > 0 })
 	if n := log.count("maps loaded"); n != 1 {
 		t.Errorf("%d generations: %s", n, log)
 	}

@@ -242,7 +242,7 @@ func (b *builder) readMailboxes(m *domainMap) {
 
 // twice notes that element i of mailboxes has been there before.
 func (m *domainMap) twice(name string, i int) {
-	first := 0
+	first := m.names.number(name) - 1 // or later, if some names were wrong
 	array, _ := m.top.values["mailboxes"].([]any)
 	for ; first < i; first++ {
 		s, _ := array[first].(string)

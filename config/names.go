@@ -61,6 +61,12 @@ func (s *names) len() int {
 	return len(s.ends)
 }
 
+// number returns which name of the set this is, counted from one.
+func (s *names) number(name string) int {
+	at, _ := s.slot([]byte(name))
+	return int(s.slots[at])
+}
+
 // slot returns where name is, or where it would go.
 func (s *names) slot(name []byte) (at int, found bool) {
 	mask := uint64(len(s.slots) - 1)
