@@ -31,7 +31,7 @@ type Deliverer interface {
 // each recipient is a failure for all of them, which the sender may retry.
 func Deliver(ctx context.Context, d Deliverer, env *Envelope, msg *Message) []Reply {
 	replies := d.Deliver(ctx, env, msg)
-	bad := func(r Reply) bool { return r.Code < 200 || r.Code > 599 }
+	bad := func(r Reply) bool { return !r.OK() && !r.Refuses() }
 	if len(replies) == len(env.To) && !slices.ContainsFunc(replies, bad) {
 		return replies
 	}

@@ -98,6 +98,9 @@ func (r Reply) OK() bool { return r.Code/100 == 2 }
 // Temporary reports whether the client may try again (4xx).
 func (r Reply) Temporary() bool { return r.Code/100 == 4 }
 
+// Refuses reports whether r says no, for now (4xx) or for good (5xx).
+func (r Reply) Refuses() bool { return r.Code/100 == 4 || r.Code/100 == 5 }
+
 // Closes reports whether the server closes the connection after r.
 func (r Reply) Closes() bool {
 	return r.Code == Bye.Code || r.Code == ShuttingDown.Code || r.Is(EarlyTalker)
@@ -134,13 +137,14 @@ func (r Reply) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
 // ReplyTo is the one place where an error becomes a reply. A Reply in err's
 // tree is the refusal that somebody chose who understood the reason. Whatever
-// else happened is our own trouble, and the client keeps the mail meanwhile.
+// else happened is our own trouble, and the client keeps the mail meanwhile: an
+// error that holds a Reply which refuses nothing is trouble, too.
 func ReplyTo(err error) Reply {
 	var r Reply
 	switch {
 	case err == nil:
 		return Accepted
-	case errors.As(err, &r):
+	case errors.As(err, &r) && r.Refuses():
 		return r
 	}
 	return LocalError.Because(err)
