@@ -3,7 +3,6 @@ package mail
 import (
 	"bytes"
 	"io"
-	"slices"
 )
 
 // A Source holds the octets of a message as they were received. It does not
@@ -46,24 +45,28 @@ func (m *Message) Prepend(field string) *Message {
 // the Source. They are ascending and disjoint.
 func (m *Message) Cut(ranges []Range) *Message {
 	n := *m
-	n.keep = slices.Clone(m.keep)
-	for _, cut := range ranges {
-		n.keep = cutOne(n.keep, cut)
+	n.keep = make([]Range, 0, len(m.keep)+len(ranges))
+	for _, k := range m.keep {
+		for len(ranges) > 0 && ranges[0].End <= k.Start {
+			ranges = ranges[1:]
+		}
+		for _, cut := range ranges {
+			if cut.Start >= k.End {
+				break
+			}
+			n.keepRange(Range{k.Start, cut.Start})
+			k.Start = max(k.Start, cut.End)
+		}
+		n.keepRange(k)
 	}
 	return &n
 }
 
-func cutOne(keep []Range, cut Range) []Range {
-	var left []Range
-	for _, k := range keep {
-		if before := (Range{k.Start, min(k.End, cut.Start)}); before.Start < before.End {
-			left = append(left, before)
-		}
-		if after := (Range{max(k.Start, cut.End), k.End}); after.Start < after.End {
-			left = append(left, after)
-		}
+// keepRange adds r to what is kept, unless it is empty.
+func (m *Message) keepRange(r Range) {
+	if r.Start < r.End {
+		m.keep = append(m.keep, r)
 	}
-	return left
 }
 
 // Size returns the number of octets that WriteTo writes.
@@ -82,10 +85,11 @@ func (m *Message) Source() Source { return m.src }
 // Trace returns the fields that were put on top.
 func (m *Message) Trace() string { return m.trace }
 
-// WriteTo writes the whole message to w. It implements io.WriterTo.
+// WriteTo writes the whole message to w. It implements io.WriterTo, but for the
+// count that comes with an error, which leaves out the range that failed.
 func (m *Message) WriteTo(w io.Writer) (int64, error) {
-	if _, err := io.WriteString(w, m.trace); err != nil {
-		return 0, err
+	if n, err := io.WriteString(w, m.trace); err != nil {
+		return int64(n), err
 	}
 	written := int64(len(m.trace))
 	for _, k := range m.keep {
