@@ -65,7 +65,11 @@ func (o Outcome) Log(l *slog.Logger) {
 	case len(o.To) == 1:
 		attrs = append(attrs, slog.Any("to", o.To[0]))
 	case len(o.To) > 1:
-		attrs = append(attrs, slog.Any("to", o.To))
+		paths := make([]string, len(o.To))
+		for i, a := range o.To {
+			paths[i] = a.Path()
+		}
+		attrs = append(attrs, slog.Any("to", paths))
 	}
 	add(o.Size > 0, slog.Int64("size", o.Size))
 	add(true, slog.Int("code", o.Reply.Code))
