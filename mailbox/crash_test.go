@@ -208,3 +208,89 @@ func faultAt(t *testing.T, w way, op int, errno error, late bool) bool {
 	}
 	return true
 }
+
+// deliverAll delivers wire to each of users in phases, as the agent does, and
+// returns who was promised it.
+func deliverAll(t *testing.T, disk *crashfs.Disk, users []string) map[string]bool {
+	t.Helper()
+	s := store(disk)
+	begun := make(map[string]mailbox.Delivery)
+	for _, user := range users {
+		d, err := maildir(t, s, "example.org", user).Begin(mailbox.Arrival{})
+		if err == nil {
+			defer d.Abort()
+			_, err = io.WriteString(d, wire)
+		}
+		if err == nil {
+			begun[user] = d
+		}
+	}
+	for _, user := range users {
+		if d := begun[user]; d != nil && d.Sync() != nil {
+			delete(begun, user)
+		}
+	}
+	promised := make(map[string]bool)
+	for _, user := range users {
+		if d := begun[user]; d != nil {
+			promised[user] = d.Commit() == nil
+		}
+	}
+	return promised
+}
+
+func TestPowerLossWithManyRecipients(t *testing.T) {
+	users := []string{"ann", "bob", "cat"}
+	for _, w := range ways {
+		t.Run(w.name, func(t *testing.T) {
+			for op, ops := 0, 1; op <= ops; op++ {
+				disk := crashfs.New()
+				w.set(disk)
+				disk.PowerLoss = op
+				promised := deliverAll(t, disk, users)
+				if ops = disk.Ops(); op == ops {
+					ops++
+				}
+				for after := range disk.Fates() {
+					for _, user := range users {
+						promises := 0
+						if promised[user] {
+							promises = 1
+						}
+						if err := violations(after, "example.org/"+user, onDisk, promises, 1); err != nil {
+							t.Fatalf("power lost before operation %d: %s: %v\n%s", op, user, err, disk.Trace())
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// One recipient's trouble is no other's.
+func TestFaultWithManyRecipients(t *testing.T) {
+	users := []string{"ann", "bob", "cat"}
+	for op := 0; ; op++ {
+		disk := crashfs.New()
+		disk.Fault, disk.Err = op, syscall.ENOSPC
+		promised := deliverAll(t, disk, users)
+		if !disk.Failed() {
+			return
+		}
+		failed := 0
+		for _, user := range users {
+			promises := 0
+			if promised[user] {
+				promises = 1
+			} else {
+				failed++
+			}
+			if err := violations(disk, "example.org/"+user, onDisk, promises, promises); err != nil {
+				t.Fatalf("operation %d: %s: %v\n%s", op, user, err, disk.Trace())
+			}
+		}
+		if failed != 1 {
+			t.Errorf("operation %d: %d failed\n%s", op, failed, disk.Trace())
+		}
+	}
+}

@@ -303,7 +303,7 @@ func TestMaildirRemovedMeanwhile(t *testing.T) {
 }
 
 func TestManyAtOnce(t *testing.T) {
-	const deliverers, each = 32, 20
+	const deliverers, each = 32, 10
 	for _, syncs := range []int{1, 64} {
 		s, root := openStore(t, mailbox.Options{Syncs: syncs})
 		text := func(i, j int) string {

@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"io"
+	"iter"
 	"time"
 )
 
@@ -42,10 +43,25 @@ type Dir interface {
 	// Remove takes a file's name away.
 	Remove(name string) error
 
+	// Names returns the names in the folder, in no order, without "." and "..".
+	// An error comes last, and once.
+	Names() iter.Seq2[string, error]
+
+	// Stat returns what there is under name, or fs.ErrNotExist.
+	Stat(name string) (Info, error)
+
 	// Sync makes the names in this folder durable, and those that were taken
 	// away absent.
 	Sync() error
 	Close() error
+}
+
+// An Info is what a folder tells of one of its names.
+type Info struct {
+	Folder, Regular bool      // neither: a link, a device or the like
+	Size            int64     // octets
+	Modified        time.Time // the content; can be set
+	Changed         time.Time // the content, the name or anything else; cannot be set
 }
 
 // A File is a new file that is being written.

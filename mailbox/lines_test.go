@@ -33,7 +33,8 @@ func checkStored(t *testing.T, msg, cuts []byte) {
 		cuts = []byte{255}
 	}
 	for i, left := 0, msg; len(left) > 0; i++ {
-		n := min(int(cuts[i%len(cuts)]), len(left))
+		cut := cuts[i%len(cuts)]
+		n := min(int(cut)<<(cut/64*4), len(left)) // small ones and large ones
 		piece := bytes.Clone(left[:n])
 		if got, err := d.Write(piece); got != n || err != nil {
 			t.Fatalf("Write of %d octets: %d, %v", n, got, err)
@@ -75,12 +76,13 @@ func TestLineEnds(t *testing.T) {
 // Around the sizes at which the buffer grows and is written, every way to end a
 // line must come out right.
 func TestLineEndsAtTheEndOfTheBuffer(t *testing.T) {
-	for _, size := range []int{16 << 10, 32 << 10, 256 << 10, 512 << 10} {
-		for shift := -4; shift <= 4; shift++ {
+	for _, size := range []int{16 << 10, 256 << 10} {
+		for shift := -3; shift <= 3; shift++ {
 			for _, end := range []string{"\r\n", "\n", "\r\r\n", "\r", "\n\n"} {
 				msg := strings.Repeat("x", size+shift) + end + "y\r\n"
 				checkStored(t, []byte(msg), []byte{255})
-				checkStored(t, []byte(strings.Repeat("x\r\n", (size+shift)/2)+end+"y"), []byte{255, 254})
+				msg = strings.Repeat("x\r\n", (size+shift)/2) + end + "y"
+				checkStored(t, []byte(msg), []byte{255, 100})
 			}
 		}
 	}

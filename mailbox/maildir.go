@@ -39,14 +39,11 @@ func (m *Maildir) Begin(a Arrival) (Delivery, error) {
 }
 
 func (m *Maildir) begin(a Arrival) (*maildirDelivery, error) {
-	fsys := m.store.fs
-	if m.home != "" {
-		var err error
-		if fsys, err = m.store.home(m.home); err != nil {
-			return nil, err
-		}
-		defer fsys.Close()
+	fsys, done, err := m.open()
+	if err != nil {
+		return nil, err
 	}
+	defer done()
 	folder, err := m.openNew(fsys)
 	if err != nil {
 		return nil, err
@@ -61,6 +58,18 @@ func (m *Maildir) begin(a Arrival) (*maildirDelivery, error) {
 	}
 	d.lines = newLineWriter(d.file)
 	return d, nil
+}
+
+// open returns the file system that path is relative to, and what to call in
+// the end. A folder of the mailbox's own is not kept open: there may be many.
+func (m *Maildir) open() (fsys FS, done func(), err error) {
+	if m.home == "" {
+		return m.store.fs, func() {}, nil
+	}
+	if fsys, err = m.store.home(m.home); err != nil {
+		return nil, nil, err
+	}
+	return fsys, func() { _ = fsys.Close() }, nil
 }
 
 // openNew opens new/, and makes the Maildir if it has to.

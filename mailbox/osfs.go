@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"strconv"
 	"strings"
@@ -376,6 +377,52 @@ func sameFile(dir1 int, name1 string, dir2 int, name2 string) bool {
 
 func (d *osDir) Remove(name string) error {
 	return d.failed("remove", name, retry(func() error { return unix.Unlinkat(d.fd, name, 0) }))
+}
+
+func (d *osDir) Names() iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		fd, err := openat(d.fd, ".", openFolder, 0) // with a position of its own
+		if err != nil {
+			yield("", d.failed("open", "", err))
+			return
+		}
+		f := os.NewFile(uintptr(fd), d.name)
+		defer f.Close()
+		for {
+			names, err := f.Readdirnames(1024)
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				yield("", d.failed("readdir", "", err))
+				return
+			}
+			for _, name := range names {
+				if !yield(name, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (d *osDir) Stat(name string) (Info, error) {
+	var st unix.Stat_t
+	err := retry(func() error { return unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+	if err != nil {
+		return Info{}, d.failed("stat", name, err)
+	}
+	return info(&st), nil
+}
+
+func info(st *unix.Stat_t) Info {
+	return Info{
+		Folder:   st.Mode&unix.S_IFMT == unix.S_IFDIR,
+		Regular:  st.Mode&unix.S_IFMT == unix.S_IFREG,
+		Size:     st.Size,
+		Modified: time.Unix(st.Mtim.Unix()),
+		Changed:  time.Unix(st.Ctim.Unix()),
+	}
 }
 
 func (d *osDir) Sync() error {

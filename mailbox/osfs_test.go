@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -191,5 +192,40 @@ func TestRetry(t *testing.T) {
 	})
 	if err != unix.EIO || len(answers) != 0 {
 		t.Errorf("%v with %d left", err, len(answers))
+	}
+}
+
+// A file that has just come to tmp/ may have an old time of modification.
+func TestOldIsWhatNothingWasDoneTo(t *testing.T) {
+	root := t.TempDir()
+	fsys, err := OpenFS(root, Modes{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fsys.Close()
+	dir, err := fsys.OpenDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	old := time.Now().Add(-100 * time.Hour)
+	err = errors.Join(
+		os.Mkdir(root+"/folder", 0o700),
+		os.Symlink("file", root+"/link"),
+		os.WriteFile(root+"/file", nil, 0o600),
+		os.Chtimes(root+"/file", old, old),
+		removeOld(dir, time.Now().Add(-abandoned)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(root + "/file"); err != nil {
+		t.Error(err)
+	}
+	if err := removeOld(dir, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(root)
+	if err != nil || len(left) != 2 { // what a delivery did not make is not removed
+		t.Errorf("left: %v, %v", left, err)
 	}
 }

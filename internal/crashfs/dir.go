@@ -3,6 +3,7 @@ package crashfs
 import (
 	"errors"
 	"io/fs"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -34,12 +35,14 @@ func (d *dir) op(call, name string, do func() error) error {
 
 // set gives the name to n, or takes it away if n is nil.
 func (d *dir) set(name string, n *node) {
+	d.node.touch()
 	delete(d.node.droppedNames, name)
 	if n == nil {
 		delete(d.node.names, name)
 		return
 	}
 	d.node.names[name] = n
+	n.changedAt = time.Now()
 }
 
 // vacant returns an error unless name can be given.
@@ -64,7 +67,7 @@ func (d *dir) Mkdir(name string) error {
 }
 
 func (d *dir) Tmpfile() (mailbox.File, error) {
-	n := &node{time: time.Now()}
+	n := newFile()
 	err := d.op("create", unnamed, func() error {
 		if d.disk.NoTmpfile {
 			return errors.ErrUnsupported
@@ -79,7 +82,7 @@ func (d *dir) Tmpfile() (mailbox.File, error) {
 }
 
 func (d *dir) Create(name string) (mailbox.File, error) {
-	n := &node{time: time.Now()}
+	n := newFile()
 	err := d.op("create", name, func() error {
 		if err := d.vacant(name); err != nil {
 			return err
@@ -133,6 +136,38 @@ func (d *dir) Remove(name string) error {
 		d.set(name, nil)
 		return nil
 	})
+}
+
+func (d *dir) Names() iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		var names []string
+		err := d.op("readdir", "", func() error {
+			names = slices.Sorted(maps.Keys(d.node.names))
+			return nil
+		})
+		if err != nil {
+			yield("", err)
+			return
+		}
+		for _, name := range names {
+			if !yield(name, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (d *dir) Stat(name string) (mailbox.Info, error) {
+	var info mailbox.Info
+	err := d.op("stat", name, func() error {
+		n := d.node.names[name]
+		if n == nil {
+			return fs.ErrNotExist
+		}
+		info = mailbox.Info{Folder: n.folder, Regular: !n.folder, Size: int64(len(n.data)), Modified: n.time, Changed: n.changedAt}
+		return nil
+	})
+	return info, err
 }
 
 // changed returns the names whose meaning on disk is another, in order.
@@ -204,6 +239,7 @@ func (f *file) Write(p []byte) (int, error) {
 	err := f.op("write", func() error {
 		done = true
 		f.node.data = append(f.node.data, p...)
+		f.node.touch()
 		return nil
 	})
 	switch {
@@ -216,12 +252,13 @@ func (f *file) Write(p []byte) (int, error) {
 	defer f.disk.mu.Unlock()
 	half := len(p) / 2
 	f.node.data = append(f.node.data, p[:half]...)
+	f.node.touch()
 	return half, err
 }
 
 func (f *file) SetTime(t time.Time) error {
 	return f.op("utimens", func() error {
-		f.node.time = t
+		f.node.time, f.node.changedAt = t, time.Now()
 		return nil
 	})
 }

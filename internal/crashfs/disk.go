@@ -55,8 +55,9 @@ type Disk struct {
 
 // A node is a file or a folder: what programs see of it, and what is on disk.
 type node struct {
-	folder bool
-	time   time.Time
+	folder    bool
+	time      time.Time // of modification
+	changedAt time.Time
 
 	names, syncedNames map[string]*node
 	droppedNames       map[string]bool // changed, but a failed Sync dropped that
@@ -66,7 +67,23 @@ type node struct {
 }
 
 func newFolder() *node {
-	return &node{folder: true, names: map[string]*node{}, syncedNames: map[string]*node{}, droppedNames: map[string]bool{}}
+	n := newFile()
+	n.folder = true
+	n.names, n.syncedNames = make(map[string]*node), make(map[string]*node)
+	n.droppedNames = make(map[string]bool)
+	return n
+}
+
+func newFile() *node {
+	n := new(node)
+	n.touch()
+	return n
+}
+
+// touch sets the times to now.
+func (n *node) touch() {
+	n.time = time.Now()
+	n.changedAt = n.time
 }
 
 // New returns an empty disk that never fails.

@@ -107,7 +107,7 @@ func (f *fate) survive(n *node) *node {
 		return m
 	}
 	if !n.folder {
-		m := &node{time: n.time, data: f.content(n)}
+		m := &node{time: n.time, changedAt: n.changedAt, data: f.content(n)}
 		m.synced = m.data
 		f.met[n] = m
 		return m

@@ -1,0 +1,64 @@
+package mailbox
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+)
+
+// abandoned is the age at which a file in tmp/ belongs to a delivery that died
+// (maildir(5)).
+const abandoned = 36 * time.Hour
+
+// Clean removes files from tmp/ that died before they became messages, which
+// happens only where the file system has no unnamed files; elsewhere it does
+// nothing. It is meant to be called now and then, not for each delivery.
+func (m *Maildir) Clean(now time.Time) error {
+	if err := m.clean(now); err != nil {
+		return fmt.Errorf("clean %v: %w", m, err)
+	}
+	return nil
+}
+
+func (m *Maildir) clean(now time.Time) error {
+	fsys, done, err := m.open()
+	if err != nil {
+		return err
+	}
+	defer done()
+	tmp, err := fsys.OpenDir(m.path + "/tmp")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // no delivery yet
+	}
+	if err != nil {
+		return err
+	}
+	defer tmp.Close()
+	file, err := tmp.Tmpfile()
+	if err == nil {
+		return file.Close()
+	}
+	if !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return removeOld(tmp, now.Add(-abandoned))
+}
+
+// removeOld removes the files in dir that nothing was done to since then. A
+// time of modification alone does not tell: it may have been set.
+func removeOld(dir Dir, then time.Time) error {
+	for name, err := range dir.Names() {
+		if err != nil {
+			return err
+		}
+		info, err := dir.Stat(name)
+		if err == nil && info.Regular && info.Modified.Before(then) && info.Changed.Before(then) {
+			err = dir.Remove(name)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
