@@ -1,0 +1,121 @@
+package mailbox
+
+import (
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// Modes says whom new files and folders belong to, whatever the umask of the
+// process is. The zero value is 0600 and 0700, and the group that the kernel
+// chooses.
+type Modes struct {
+	File  fs.FileMode
+	Dir   fs.FileMode // with fs.ModeSetgid, files and folders inherit the group
+	Group int         // numeric; 0: not changed
+}
+
+// OpenFS opens the part of the real file system below the folder dir, which
+// must exist. Of dir itself symbolic links are followed.
+func OpenFS(dir string, m Modes) (FS, error) {
+	return newKernel(m).open(dir)
+}
+
+// A kernel is what the file systems of one store know in common.
+type kernel struct {
+	fileMode uint32
+	dirMode  uint32
+	group    int
+	umask    uint32
+
+	walk     atomic.Bool // openat2 is missing (before Linux 5.6) or forbidden
+	named    atomic.Bool // some device, or all for want of /proc, has no unnamed files
+	mu       sync.Mutex
+	nameless map[uint64]bool // by device: does not have them
+	noProc   bool
+}
+
+func newKernel(m Modes) *kernel {
+	k := &kernel{
+		fileMode: unixMode(m.File, 0o600),
+		dirMode:  unixMode(m.Dir, 0o700),
+		group:    m.Group,
+		umask:    umask(),
+		nameless: make(map[uint64]bool),
+	}
+	if !haveProc() {
+		k.noProc = true
+		k.named.Store(true)
+	}
+	return k
+}
+
+func unixMode(m fs.FileMode, otherwise uint32) uint32 {
+	if m == 0 {
+		return otherwise
+	}
+	mode := uint32(m.Perm())
+	if m&fs.ModeSetgid != 0 {
+		mode |= unix.S_ISGID
+	}
+	return mode
+}
+
+// umask returns the umask of this process. It is not asked by umask(2), which
+// would change it for a moment for all threads. Unknown is all bits: then every
+// mode is set explicitly.
+func umask() uint32 {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0o777
+	}
+	_, after, _ := strings.Cut(string(status), "\nUmask:\t")
+	digits, _, _ := strings.Cut(after, "\n")
+	mask, err := strconv.ParseUint(digits, 8, 32)
+	if err != nil {
+		return 0o777
+	}
+	return uint32(mask)
+}
+
+// haveProc reports whether the path exists through which an unnamed file gets
+// its name.
+func haveProc() bool { return unix.Access("/proc/self/fd", unix.X_OK) == nil }
+
+func (k *kernel) open(dir string) (FS, error) {
+	fd, err := openat(unix.AT_FDCWD, dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
+	}
+	return &osFS{kernel: k, fd: fd, root: dir}, nil
+}
+
+// retry calls f until it is not interrupted by a signal.
+func retry(f func() error) error {
+	for {
+		if err := f(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+func openat(dir int, name string, flags int, mode uint32) (fd int, err error) {
+	err = retry(func() error {
+		fd, err = unix.Openat(dir, name, flags|unix.O_CLOEXEC, mode)
+		return err
+	})
+	return fd, err
+}
+
+// closeFD closes fd. Linux releases it also when it says EINTR.
+func closeFD(fd int) error {
+	if err := unix.Close(fd); err != unix.EINTR {
+		return err
+	}
+	return nil
+}
