@@ -254,10 +254,14 @@ func (c *Conn) fill() error {
 }
 
 // fillLine is fill for a line. Once waited, the deadline stays that of the first
-// wait for the line. The wait for a command can be interrupted.
+// wait for the line. The wait for a command can be interrupted. A client that
+// has sent half a command is about to send the rest, and waits for nothing: what
+// it may wait for is sent with the reply to that.
 func (c *Conn) fillLine(command, waited bool) error {
-	if err := c.Flush(); err != nil {
-		return err
+	if !command || c.Buffered() == 0 {
+		if err := c.Flush(); err != nil {
+			return err
+		}
 	}
 	if err := c.beginWait(command, waited); err != nil {
 		return err
