@@ -103,12 +103,15 @@ func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Net: "unix", Name: "pipe"
 
 func (p *pipes) Dial(ctx context.Context) (net.Conn, error) {
 	here, there := pipe()
+	var err error
 	select {
 	case p.conns <- there:
 		return here, nil
 	case <-p.done:
-		return nil, net.ErrClosed
+		err = net.ErrClosed
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		err = ctx.Err()
 	}
+	_, _ = here.Close(), there.Close()
+	return nil, err
 }
