@@ -1,0 +1,303 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/internal/dns"
+	"postern/internal/dns/dnstest"
+	"postern/internal/peer"
+)
+
+// sendOne sends a small message and returns the reply that it ended with: the
+// one to RCPT, or the one to the data.
+func (s *site) sendOne(from, to string) peer.Reply {
+	s.t.Helper()
+	client, err := peer.Dial(s.t.Context(), peer.SMTP, "tcp", s.smtp)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer client.Close()
+	client.Timeout = time.Minute
+	replies, err := client.Send(from, []string{to}, []byte("From: <a@b.example>\r\nSubject: hi\r\n\r\nhi\r\n"))
+	if err != nil {
+		s.t.Fatalf("send to %s: %v, %v", to, replies, err)
+	}
+	return replies[0]
+}
+
+// wantReply fails the test unless the reply has the code and says the words.
+func wantReply(t *testing.T, r peer.Reply, code int, words string) {
+	t.Helper()
+	if r.Code != code || !strings.Contains(r.String(), words) {
+		t.Errorf("got %v, want %d with %q", r, code, words)
+	}
+}
+
+// A delivery makes the content durable, then names it, then makes the name
+// durable, and only then says 250.
+func TestOrderOfSystemCalls(t *testing.T) {
+	s := newSite(t)
+	p := s.start("serve")
+	wantReply(t, s.sendOne("", "u1@example.com"), 250, "OK") // makes the mailbox
+	trace := peer.Strace(t, p.PID(), "openat,write,writev,sendto,fsync,fdatasync,linkat,renameat2")
+	wantReply(t, s.sendOne("", "u1@example.com"), 250, "OK")
+	var steps []string
+	for _, c := range trace.End() {
+		switch new := filepath.Join(s.store, "example.com/u1/new"); {
+		case c.Name == "openat" && strings.Contains(c.Args, "O_TMPFILE"):
+			steps = append(steps, "open without a name")
+		case c.Name == "fdatasync":
+			steps = append(steps, "fdatasync")
+		case c.Name == "linkat":
+			steps = append(steps, "linkat")
+		case c.Name == "fsync" && strings.Contains(c.Args, new+">"):
+			steps = append(steps, "fsync new/")
+		case strings.Contains(c.Args, `"250 2.0.0 OK`):
+			steps = append(steps, "250")
+		}
+	}
+	// The last two are the delivery agent's 250 and the MX's.
+	want := []string{"open without a name", "fdatasync", "linkat", "fsync new/", "250", "250"}
+	if strings.Join(steps, ", ") != strings.Join(want, ", ") {
+		t.Errorf("got %q\nwant %q", steps, want)
+	}
+}
+
+// mount mounts a new file system of some megabytes for the store.
+func mount(t *testing.T, dir string, megabytes int) {
+	t.Helper()
+	peer.NeedRoot(t)
+	image := filepath.Join(peer.Dir(t), "image")
+	commands := [][]string{
+		{"truncate", "-s", fmt.Sprint(megabytes << 20), image},
+		{"mkfs.ext4", "-q", "-F", image},
+		{"mount", "-o", "loop", image, dir},
+	}
+	for _, c := range commands {
+		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", c, err, out)
+		}
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v\n%s", err, out)
+		}
+	})
+}
+
+// On a full file system mail is put off, and nothing that was taken is lost.
+func TestFullFileSystem(t *testing.T) {
+	s := newSite(t)
+	mount(t, s.store, 96)
+	s.start("serve")
+	g := peer.Generator{Seed: 5, Min: 1 << 20, Max: 4 << 20, Plain: true}
+	results := peer.Load{
+		Protocol: peer.SMTP, Network: "tcp", Addr: s.smtp, Connections: 4,
+		From: "someone@" + peer.SenderDomain, To: toUsers, Messages: g, Count: 60,
+	}.Run(t.Context())
+	taken, putOff := 0, 0
+	for _, r := range results {
+		switch {
+		case r.Accepted():
+			taken++
+		case r.Replies[0].Code == 452:
+			putOff++
+		default:
+			t.Errorf("neither taken nor put off for want of space: %v", r)
+		}
+	}
+	if taken == 0 || putOff == 0 {
+		t.Errorf("%d taken, %d put off", taken, putOff)
+	}
+	census := peer.TakeCensus(t, s.store, g)
+	if lost := census.Lost(results); len(lost) > 0 || census.Total() != taken {
+		t.Errorf("lost %v; %d in the store, %d taken", lost, census.Total(), taken)
+	}
+}
+
+// Trouble with a mailbox, the store or the delivery agent is never the sender's.
+func TestTroubleIsTemporary(t *testing.T) {
+	s := newSite(t)
+	for _, dir := range []string{s.dir, s.store, filepath.Join(s.dir, "state"), filepath.Join(s.dir, "spool")} {
+		if err := os.Chown(dir, peer.Vmail, peer.Vmail); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start := func(verb string) *peer.Process {
+		p := peer.Start(t, peer.AsUser(s.command(verb), peer.Vmail))
+		p.WaitOutput("msg=serving")
+		return p
+	}
+	agent := start("mda")
+	start("mx")
+	wantReply(t, s.sendOne("", "u1@example.com"), 250, "OK")
+
+	box := filepath.Join(s.store, "example.com", "u1", "new")
+	if err := os.Chown(box, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	wantReply(t, s.sendOne("", "u1@example.com"), 451, "4.3.0")
+	wantReply(t, s.sendOne("", "u2@example.com"), 250, "OK")
+
+	if err := os.Rename(s.store, s.store+".away"); err != nil {
+		t.Fatal(err)
+	}
+	wantReply(t, s.sendOne("", "u3@example.com"), 451, "4.3.0")
+	if err := os.Rename(s.store+".away", s.store); err != nil {
+		t.Fatal(err)
+	}
+	wantReply(t, s.sendOne("", "u3@example.com"), 250, "OK")
+
+	agent.Kill()
+	wantReply(t, s.sendOne("", "u2@example.com"), 451, "4.4.1")
+	start("mda")
+	wantReply(t, s.sendOne("", "u2@example.com"), 250, "OK")
+}
+
+// A resolver that is sick makes nobody wait for long, and refuses nobody.
+func TestSickResolver(t *testing.T) {
+	signed, err := os.ReadFile("testdata/signed.eml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed = bytes.ReplaceAll(signed, []byte("\n"), []byte("\r\n"))
+	for name, mood := range map[string]dnstest.Mood{
+		"refuses": dnstest.Refused, "is silent": dnstest.Silent, "says SERVFAIL": dnstest.ServFail,
+	} {
+		for _, onTemperror := range []string{"accept", "defer"} {
+			t.Run(name+", "+onTemperror, func(t *testing.T) {
+				t.Parallel()
+				resolver := dnstest.Start(t, dns.Zone{})
+				resolver.Be(mood)
+				s := newSite(t, fmt.Sprintf("dns: servers = [%q]", resolver.Addr), fmt.Sprintf("policy: on_temperror = %q", onTemperror))
+				s.start("serve")
+				client, err := peer.Dial(t.Context(), peer.SMTP, "tcp", s.smtp)
+				if err != nil {
+					t.Fatal(err)
+				}
+				client.Timeout = 20 * time.Second // twice what policy may wait
+				replies, err := client.Send("ann@signer.example", []string{"u1@example.com"}, signed)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if onTemperror == "defer" {
+					wantReply(t, replies[0], 451, "4.4.3")
+					return
+				}
+				wantReply(t, replies[0], 250, "OK")
+				got := string(s.mailbox("u1")[0].Read(t))
+				if !strings.Contains(got, "spf=temperror") || !strings.Contains(got, "dkim=temperror") {
+					t.Errorf("the results are not recorded:\n%s", got[:1000])
+				}
+			})
+		}
+	}
+}
+
+// A reload changes who gets mail, at once and in both halves, and breaks no
+// session; what is broken does not serve.
+func TestReload(t *testing.T) {
+	s := newSite(t)
+	p := s.start("serve")
+	client, err := peer.Dial(t.Context(), peer.SMTP, "tcp", s.smtp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	hears := func(rcpt string, code int) bool {
+		if _, err := client.Command("MAIL FROM:<>"); err != nil {
+			t.Fatal(err)
+		}
+		r, err := client.Command("RCPT TO:<%s>", rcpt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.Command("RSET"); err != nil {
+			t.Fatal(err)
+		}
+		return r.Code == code
+	}
+	eventually := func(rcpt string, code int) {
+		t.Helper()
+		for range 1000 {
+			if hears(rcpt, code) {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Fatalf("%s never hears %d", rcpt, code)
+	}
+	if !hears("new@example.com", 550) {
+		t.Fatal("new@example.com is known already")
+	}
+	s.write("recipients.d/example.com.toml", "domain = \"example.com\"\nmailboxes = [\"new\", \"u0\", \"u1\", \"u2\", \"u3\", \"u4\", \"u5\"]\n")
+	eventually("new@example.com", 250)
+	s.write("recipients.d/example.com.toml", "domain = \"example.com\"\nmailboxes = [\"newer\"\n")
+	p.WaitOutput("example.com.toml:2")
+	if !hears("new@example.com", 250) || !hears("newer@example.com", 550) {
+		t.Error("a broken map changed what serves")
+	}
+	if out, err := s.command("reload").CombinedOutput(); err == nil || !strings.Contains(string(out), "example.com.toml:2") {
+		t.Errorf("reload of a broken map: %v\n%s", err, out)
+	}
+	if out, err := s.command("check").CombinedOutput(); err == nil || !strings.Contains(string(out), "example.com.toml:2") {
+		t.Errorf("check of a broken map: %v\n%s", err, out)
+	}
+	if err := os.Remove(filepath.Join(s.dir, "recipients.d/example.com.toml")); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.command("reload").CombinedOutput(); err == nil || !hears("new@example.com", 250) {
+		t.Errorf("reload without the map: %v\n%s", err, out)
+	}
+	if out, err := s.command("status").CombinedOutput(); err != nil || !strings.Contains(string(out), "NOT SERVED") {
+		t.Errorf("status: %v\n%s", err, out)
+	}
+}
+
+// Behind a proxy the client is who the proxy says, and nobody else may say it.
+func TestProxy(t *testing.T) {
+	proxied := peer.Addr(t)
+	resolver := dnstest.Start(t, dns.Zone{"TXT none.example": {"v=spf1 -all"}, "TXT some.example": {"v=spf1 ip4:192.0.2.7 -all"}})
+	s := newSite(t, fmt.Sprintf("mx: listen_proxy = [%q]", proxied), `mx: trusted_proxies = ["127.0.0.1"]`,
+		fmt.Sprintf("dns: servers = [%q]", resolver.Addr))
+	s.start("serve")
+	talk := func(lines ...string) string {
+		conn, err := net.Dial("tcp", proxied)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err := conn.Write([]byte(strings.Join(lines, "\r\n") + "\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		var heard bytes.Buffer
+		_, _ = heard.ReadFrom(conn)
+		return heard.String()
+	}
+	session := func(from string) []string {
+		return []string{"EHLO x.example", "MAIL FROM:<" + from + ">", "RCPT TO:<u1@example.com>", "DATA", "Subject: x", "", "x", ".", "QUIT"}
+	}
+	header := "PROXY TCP4 192.0.2.7 127.0.0.1 4711 25"
+	if heard := talk(append([]string{header}, session("a@some.example")...)...); !strings.Contains(heard, "250 2.0.0 OK") {
+		t.Errorf("the client that SPF allows: %s", heard)
+	}
+	if heard := talk(append([]string{header}, session("a@none.example")...)...); !strings.Contains(heard, "550 5.7.23") {
+		t.Errorf("a client of a domain that sends no mail: %s", heard)
+	}
+	if heard := talk(session("a@some.example")...); strings.Contains(heard, "250") {
+		t.Errorf("without the header: %s", heard)
+	}
+	content := string(s.mailbox("u1")[0].Read(t))
+	if !strings.Contains(content, "from x.example ([192.0.2.7])") || !strings.Contains(content, "spf=pass") {
+		t.Errorf("stored:\n%s", content)
+	}
+}
