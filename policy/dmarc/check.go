@@ -20,7 +20,7 @@ func (c *check) author(ctx context.Context, domain string) Result {
 	n, org, err := c.discover(ctx, domain)
 	switch {
 	case err != nil:
-		return res.end(TempError, "no answer from the DNS: %v", err)
+		return res.end(TempError, "%v", err)
 	case !n.found:
 		res.Org = org
 		return res.end(None, "no record for %s", domain)
@@ -34,7 +34,7 @@ func (c *check) author(ctx context.Context, domain string) Result {
 	}
 	passed, err := c.align(ctx, &res, n.rec)
 	if err != nil && !passed {
-		return res.end(TempError, "no answer from the DNS: %v", err)
+		return res.end(TempError, "%v", err)
 	}
 	return c.apply(ctx, res, n, passed)
 }
@@ -49,8 +49,8 @@ func (r Result) end(v Verdict, format string, args ...any) Result {
 // that a walk finds (RFC 9989, section 4.10.1). It returns the organizational
 // domain too if it took a walk. If there is no record, the node is not found.
 func (c *check) discover(ctx context.Context, domain string) (n node, org string, err error) {
-	if n := c.tree.at(ctx, domain); n.found || n.err != nil {
-		return n, "", n.err
+	if n := c.tree.at(ctx, domain); n.found {
+		return n, "", nil
 	}
 	w := c.tree.walk(ctx, domain)
 	if w.err != nil {
@@ -72,7 +72,7 @@ func (c *check) align(ctx context.Context, res *Result, rec record) (passed bool
 		case f.Domain == res.Author:
 			f.Alignment = Strict
 			passed = passed || id.Pass
-		case f.Domain == "" || rec.strict(id.Method):
+		case rec.strict(id.Method):
 			f.Alignment = Unaligned
 		}
 		res.Findings = append(res.Findings, f)
@@ -89,7 +89,7 @@ func (c *check) align(ctx context.Context, res *Result, rec record) (passed bool
 	}
 	for _, f := range res.Findings {
 		if f.TempError && (f.Alignment == Strict || f.Alignment == Relaxed) {
-			err = cmpError(err, fmt.Errorf("%s of %s", f.Method, f.Domain))
+			err = cmpError(err, fmt.Errorf("%s of %s: no answer from the DNS", f.Method, f.Domain))
 		}
 	}
 	return passed, err
@@ -104,9 +104,8 @@ func cmpError(a, b error) error {
 }
 
 // relax finds out whether f is in relaxed alignment: has the organizational
-// domain of the author. That is the domain itself or one above it, so that what
-// is not within the author's needs no walk of its own, and what is the author's
-// itself does not either.
+// domain of the author. That of f is f itself or above it, so that what is not
+// within the author's needs no walk.
 func (c *check) relax(ctx context.Context, res *Result, f *Finding) error {
 	if res.Org == "" {
 		w := c.tree.walk(ctx, res.Author)
@@ -116,12 +115,8 @@ func (c *check) relax(ctx context.Context, res *Result, f *Finding) error {
 		}
 		res.Org = w.org
 	}
-	switch {
-	case !isWithin(f.Domain, res.Org):
+	if !isWithin(f.Domain, res.Org) {
 		f.Alignment = Unaligned
-		return nil
-	case f.Domain == res.Org:
-		f.Alignment, f.Org = Relaxed, res.Org
 		return nil
 	}
 	w := c.tree.walk(ctx, f.Domain)
@@ -149,7 +144,7 @@ func (c *check) apply(ctx context.Context, res Result, n node, passed bool) Resu
 			exists, err := c.tree.exists(ctx, res.Author)
 			if err != nil {
 				res.Policy, res.Tag = "", ""
-				return res.end(TempError, "no answer from the DNS: %v", err)
+				return res.end(TempError, "%v", err)
 			}
 			if !exists {
 				res.Policy, res.Tag = np, "np"

@@ -117,10 +117,10 @@ func (p *fromParser) parse() {
 		t := p.next()
 		switch {
 		case t.kind == end:
-			p.endElement()
 			if p.open || p.group {
 				p.author.malformed("it ends within a comment, a quoted string or a group")
 			}
+			p.endElement()
 			return
 		case t.is(","):
 			p.endElement()

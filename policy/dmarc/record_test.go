@@ -97,6 +97,7 @@ func TestSection47Tags(t *testing.T) {
 		{"rua=<mailto:a@b.example>", "unusable"},
 		{"rua=mailto:a b@b.example", "unusable"},
 		{"ruf=mailto:a@b.example", "unusable"},
+		{"rua=mailto:\x80@b.example", "unusable"},
 	}
 	for _, tt := range tests {
 		rec, ok := parseRecord("v=DMARC1;" + tt.tags)
