@@ -71,6 +71,7 @@ var (
 	NoRelay          = Reply{Code: 550, Status: Status{5, 7, 1}, Text: "we do not relay"}
 	BareNewline      = Reply{Code: 550, Status: Status{5, 5, 2}, Text: "bare LF in message: lines must end in CRLF"}
 	SPFFail          = Reply{Code: 550, Status: Status{5, 7, 23}, Text: "SPF: the sender's domain sends no mail"}
+	DMARCFail        = Reply{Code: 550, Status: Status{5, 7, 26}, Text: "DMARC: the author's domain wants such mail refused"}
 	TooBig           = Reply{Code: 552, Status: Status{5, 3, 4}, Text: "message too big"}
 	NonASCIIAddress  = Reply{Code: 553, Status: Status{5, 6, 7}, Text: "non-ASCII address needs SMTPUTF8"}
 	TransactionLost  = Reply{Code: 554, Status: Status{5, 5, 0}, Text: "transaction failed"}

@@ -9,6 +9,7 @@ package policy
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"postern/mail"
 	"postern/policy/authres"
 	"postern/policy/dkim"
+	"postern/policy/dmarc"
 	"postern/policy/spf"
 )
 
@@ -44,8 +46,9 @@ type Verdict struct {
 	Cut     []mail.Range // forged fields, to be taken out
 	Note    string       // the results in brief, for the log: "spf=pass dkim=none"
 
-	SPF  spf.Result
-	DKIM []dkim.Result
+	SPF   spf.Result
+	DKIM  []dkim.Result
+	DMARC dmarc.Result
 }
 
 // Message judges the message src, whose header is h, as it was received.
@@ -59,9 +62,12 @@ func (p *Policy) Message(ctx context.Context, env *mail.Envelope, src mail.Sourc
 		return v
 	}
 	v.DKIM = report.Results
-	field := authres.Field{ID: p.Hostname, Results: append(spfResults(env, v.SPF), dkimResults(v.DKIM)...)}
-	v.Field = field.Format(env.UTF8)
-	v.Note = brief(field.Results)
+	v.DMARC = dmarc.Check(ctx, p.Resolver, dmarc.Query{
+		Author: dmarc.ParseFrom(h), Identifiers: identifiers(v.SPF, v.DKIM),
+	})
+	results := slices.Concat(spfResults(env, v.SPF), dkimResults(v.DKIM), dmarcResults(v.DMARC))
+	v.Field = authres.Field{ID: p.Hostname, Results: results}.Format(env.UTF8)
+	v.Note = brief(results)
 	if p.Enforce && !forPostmaster(env) {
 		v.Refusal = p.refuse(v)
 	}
@@ -77,20 +83,35 @@ func (p *Policy) spf(ctx context.Context, env *mail.Envelope) spf.Result {
 	})
 }
 
+// identifiers returns what SPF and DKIM have found, as DMARC wants to hear it.
+func identifiers(s spf.Result, signatures []dkim.Result) []dmarc.Identifier {
+	found := []dmarc.Identifier{{
+		Method: dmarc.SPF, Domain: s.Domain,
+		Pass: s.Verdict == spf.Pass, TempError: s.Verdict == spf.TempError,
+	}}
+	for _, d := range signatures {
+		found = append(found, dmarc.Identifier{
+			Method: dmarc.DKIM, Domain: d.Domain,
+			Pass: d.Verdict == dkim.Pass, TempError: d.Verdict == dkim.TempError,
+		})
+	}
+	return found
+}
+
 // refuse returns the reply that v asks for, and nil if it asks for none. SPF
 // alone refuses only for a domain that says no more than that it sends no mail:
-// a forwarder breaks the SPF of others, whose signature may still be good.
+// a forwarder breaks the SPF of others, whose signature may still be good. What
+// could not be found out refuses nobody for good.
 func (p *Policy) refuse(v Verdict) error {
-	signed := false
-	temporary := v.SPF.Verdict == spf.TempError
-	for _, r := range v.DKIM {
-		signed = signed || r.Verdict == dkim.Pass
-		temporary = temporary || r.Verdict == dkim.TempError
-	}
+	signed := slices.ContainsFunc(v.DKIM, func(r dkim.Result) bool { return r.Verdict == dkim.Pass })
+	unsure := v.DMARC.Verdict == dmarc.TempError || v.SPF.Verdict == spf.TempError ||
+		slices.ContainsFunc(v.DKIM, func(r dkim.Result) bool { return r.Verdict == dkim.TempError })
 	switch {
 	case v.SPF.Verdict == spf.Fail && v.SPF.Strict && !signed:
 		return mail.SPFFail
-	case p.Defer && temporary && !signed && v.SPF.Verdict != spf.Pass:
+	case v.DMARC.Disposition == dmarc.Reject:
+		return mail.DMARCFail
+	case p.Defer && unsure && v.DMARC.Verdict != dmarc.Pass && !signed && v.SPF.Verdict != spf.Pass:
 		return mail.PolicyTempError
 	}
 	return nil
@@ -142,4 +163,16 @@ func dkimResults(found []dkim.Result) []authres.Result {
 		}}
 	}
 	return results
+}
+
+// dmarcResults tells whether the author's domain stands behind the message (RFC
+// 9989, section 9).
+func dmarcResults(r dmarc.Result) []authres.Result {
+	result := authres.Result{Method: "dmarc", Value: string(r.Verdict), Reason: r.Problem, Props: []authres.Property{
+		{Name: "header.from", Value: r.Author},
+	}}
+	if r.Record != "" {
+		result.Props = append(result.Props, authres.Property{Name: "policy.dmarc", Value: string(r.Policy)})
+	}
+	return []authres.Result{result}
 }
