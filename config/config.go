@@ -132,7 +132,7 @@ func defaults() *Config {
 			Memory:         256 << 20,
 			Spool:          "/var/spool/postern",
 			SpoolSize:      8 << 30,
-			Control:        "/run/postern/mx-control.sock",
+			Control:        "/run/postern/mx/control.sock",
 		},
 		MDA: MDA{
 			Listen:         Endpoint{"unix", "/run/postern/lmtp.sock"},
@@ -140,7 +140,7 @@ func defaults() *Config {
 			Store:          "/var/mail/postern",
 			Durability:     Full,
 			Received:       true,
-			Control:        "/run/postern/mda-control.sock",
+			Control:        "/run/postern/mda/control.sock",
 		},
 		Policy: Policy{Enforce: true, OnTemperror: Accept},
 		Limits: Limits{

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -20,15 +21,12 @@ import (
 // halves says which of the two servers a process runs.
 type halves struct{ mx, mda bool }
 
-// keep returns the name of the file that keeps the last good recipients.
-func (h halves) keep() string {
-	switch h {
-	case halves{mx: true}:
-		return "recipients-mx"
-	case halves{mda: true}:
-		return "recipients-mda"
+// name returns that of the half that speaks for the process.
+func (h halves) name() string {
+	if h.mx {
+		return "mx"
 	}
-	return "recipients"
+	return "mda"
 }
 
 func serveCommand(io stdio) *cobra.Command {
@@ -75,7 +73,7 @@ func serverCommand(io stdio, run halves, cmd *cobra.Command) *cobra.Command {
 // serve runs the servers until ctx ends. The MX ends first: what it has under way
 // needs the delivery agent. It calls ready when all sockets are open.
 func serve(ctx context.Context, path string, run halves, log io.Writer, ready func()) error {
-	p, err := load(path, log, run.keep())
+	p, err := load(path, log, run.name())
 	if err != nil {
 		return err
 	}
@@ -100,8 +98,7 @@ func serve(ctx context.Context, path string, run halves, log io.Writer, ready fu
 		}
 	}
 	if err := s.startControl(rear, &back, run); err != nil {
-		stopRear()
-		return err
+		p.log.Error("nobody can ask this server for its status", "cause", err) // mail flows without it
 	}
 	p.watch(ctx, front)
 	front.Go(func() error { s.reloadOnSignal(ctx); return nil })
@@ -171,6 +168,9 @@ func (s *server) startControl(ctx context.Context, group *errgroup.Group, run ha
 	path := s.config.MX.Control
 	if !run.mx {
 		path = s.config.MDA.Control
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("control socket: %w", err)
 	}
 	l, err := control.Listen(path, 0o600)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 
 	"postern/config"
@@ -35,16 +36,19 @@ type parts struct {
 }
 
 // load reads the configuration and the recipients that it names. The log goes to
-// w. The last good recipients are kept in the state folder in the file keep, of
-// which two processes need one each; without a name nothing is kept.
-func load(path string, w io.Writer, keep string) (*parts, error) {
+// w. What must survive a restart is in the folder called half in the state
+// folder, since the halves may run as different users; without a name nothing is
+// kept.
+func load(path string, w io.Writer, half string) (*parts, error) {
 	c, err := config.Load(path)
 	if err != nil {
 		return nil, err
 	}
 	log := newLog(w, c.Log.Format, c.Log.Level)
-	if keep != "" {
-		keep = filepath.Join(c.State, keep)
+	keep := ""
+	if half != "" {
+		_ = os.Mkdir(filepath.Join(c.State, half), 0o700) // if it is missing, the log will say what that means
+		keep = filepath.Join(c.State, half, "recipients")
 	}
 	recipients, err := config.Open(c.Recipients, c.Hostname, keep, log)
 	if err != nil {
