@@ -13,7 +13,7 @@ import (
 // every limit; a size that cannot be read at all is negative, and then nobody
 // knows where the next command begins.
 func ParseChunk(arg string) (size int64, last bool, err error) {
-	words := strings.Fields(arg)
+	words := strings.FieldsFunc(arg, isWSP)
 	if len(words) == 0 {
 		return -1, false, mail.BadArgument
 	}
@@ -23,7 +23,7 @@ func ParseChunk(arg string) (size int64, last bool, err error) {
 		return -1, false, err
 	case len(words) == 1:
 		return size, false, nil
-	case len(words) > 2 || !strings.EqualFold(words[1], "LAST"):
+	case len(words) > 2 || upper(words[1]) != "LAST":
 		return size, false, mail.BadArgument
 	}
 	return size, true, nil

@@ -28,7 +28,7 @@ func parseNotify(s string) (mail.Notify, error) {
 	for word := range strings.SplitSeq(s, ",") {
 		value := mail.Notify(0)
 		for _, known := range notifyWords {
-			if strings.EqualFold(word, known.word) {
+			if upper(word) == known.word {
 				value = known.value
 			}
 		}
@@ -66,14 +66,14 @@ func parseEnvelopeID(s string) (string, error) {
 // come as it is (RFC 6533, section 3).
 func parseOriginal(s string) (kind, addr string, err error) {
 	kind, encoded, ok := strings.Cut(s, ";")
-	if !ok || !isParamKey(kind) || len(s) > maxOriginal {
+	if !ok || !isParamKey(kind) || encoded == "" || len(s) > maxOriginal {
 		return "", "", mail.BadArgument
 	}
 	if strings.EqualFold(kind, "utf-8") {
 		return kind, encoded, nil
 	}
 	addr, ok = decodeXtext(encoded)
-	if !ok || addr == "" {
+	if !ok {
 		return "", "", mail.BadArgument
 	}
 	return kind, addr, nil

@@ -86,9 +86,9 @@ func (o *Offer) parseKeyword(line string) {
 }
 
 func (o *Offer) parseLimits(arg string) {
-	for limit := range strings.FieldsSeq(arg) {
+	for limit := range strings.FieldsFuncSeq(arg, isWSP) {
 		key, value, _ := strings.Cut(limit, "=")
-		if n, err := strconv.Atoi(value); err == nil && n > 0 && strings.EqualFold(key, "RCPTMAX") {
+		if n, err := strconv.Atoi(value); err == nil && n > 0 && upper(key) == "RCPTMAX" {
 			o.RcptMax = n
 		}
 	}
@@ -179,10 +179,11 @@ func (o Offer) parseSize(s string) (int64, error) {
 	return n, nil
 }
 
-// oneOf returns the value that s is, whatever its case.
+// oneOf returns the value that s is, whatever its case. The values are in upper
+// case.
 func oneOf[T ~string](s string, values ...T) (T, error) {
 	for _, v := range values {
-		if strings.EqualFold(s, string(v)) {
+		if upper(s) == string(v) {
 			return v, nil
 		}
 	}
