@@ -102,32 +102,32 @@ func TestHashBody(t *testing.T) {
 	const body = "a  b\r\n\r\n"
 	src := &countingSource{Octets: mail.Octets("A: b\r\n\r\n" + body)}
 	m := NewMessage(src, header.Scan(src.Octets, header.Limits{}))
-	ask := func(passes int, parts ...Part) {
+	ask := func(passes int, parts ...part) {
 		t.Helper()
-		if err := m.HashBody(parts...); err != nil {
+		if err := m.hashBody(parts...); err != nil {
 			t.Fatal(err)
 		}
 		if src.passes != passes {
 			t.Errorf("%v: %d passes, want %d", parts, src.passes, passes)
 		}
 		for _, p := range parts {
-			canonical := modelBody(p.Canon, body)
-			length := p.Length
-			if length == AllOfIt {
+			canonical := modelBody(p.canon, body)
+			length := p.length
+			if length == allOfIt {
 				length = int64(len(canonical))
 			}
-			got, left := m.bodyHash(p)
+			got, left := m.bodySum(p)
 			if left != int64(len(canonical))-length || left >= 0 && got != sha256.Sum256([]byte(canonical[:length])) {
 				t.Errorf("%v: wrong hash, or %d octets left", p, left)
 			}
 		}
 	}
 	ask(0)
-	ask(1, Part{Relaxed, AllOfIt}, Part{Relaxed, 3}, Part{Relaxed, 0}, Part{Relaxed, 100})
-	ask(1, Part{Relaxed, 3}, Part{Relaxed, 101})
-	ask(2, Part{Simple, 2}, Part{Relaxed, 3})
-	ask(3, Part{Simple, 3}, Part{Relaxed, 4})
-	ask(3, Part{Simple, AllOfIt}, Part{Simple, 2}, Part{Relaxed, 0}, Part{Relaxed, AllOfIt})
+	ask(1, part{Relaxed, allOfIt}, part{Relaxed, 3}, part{Relaxed, 0}, part{Relaxed, 100})
+	ask(1, part{Relaxed, 3}, part{Relaxed, 101})
+	ask(2, part{Simple, 2}, part{Relaxed, 3})
+	ask(3, part{Simple, 3}, part{Relaxed, 4})
+	ask(3, part{Simple, allOfIt}, part{Simple, 2}, part{Relaxed, 0}, part{Relaxed, allOfIt})
 }
 
 type countingSource struct {

@@ -134,6 +134,23 @@ func (m *Message) Verify(ctx context.Context, r dns.Resolver, opt Options) (Repo
 	return report, nil
 }
 
+// VerifyARC verifies fields of m, each an ARC-Message-Signature, and returns a
+// result for each. It does not look at their instances.
+func (m *Message) VerifyARC(ctx context.Context, r dns.Resolver, fields []header.Field, opt Options) ([]Result, error) {
+	checks := make([]*check, len(fields))
+	for i, f := range fields {
+		checks[i] = newCheck(f, parseARC)
+	}
+	if err := m.run(ctx, r, checks, opt); err != nil {
+		return nil, err
+	}
+	results := make([]Result, len(checks))
+	for i, c := range checks {
+		results[i] = c.Result
+	}
+	return results, nil
+}
+
 // nameSignatures gives each result the beginning of its signature: eight
 // characters, or as many as it takes to be the only one (RFC 6008, section 4).
 func nameSignatures(results []Result, checks []*check) {

@@ -45,37 +45,67 @@ type KeySet struct {
 	Err      error  // why there are no Keys: a Problem
 }
 
-// LookupKeys asks for the keys of a selector of domain; both are A-labels.
-func LookupKeys(ctx context.Context, r dns.Resolver, selector, domain string) KeySet {
+// maxQuestions bounds the keys that are asked for on behalf of one message: those
+// of all signatures, and of the seals of a long chain.
+const maxQuestions = 30
+
+// LookupKeys asks for the keys of a selector of domain; both are A-labels. For
+// one message each is asked for once.
+func (m *Message) LookupKeys(ctx context.Context, r dns.Resolver, selector, domain string) KeySet {
 	name := selector + "._domainkey." + domain
+	set, known := m.keys[name]
+	if known {
+		return set
+	}
+	if len(m.keys) == maxQuestions {
+		return KeySet{Err: unacceptable("more than %d keys to ask for", maxQuestions)}
+	}
+	set = lookupKeys(ctx, r, name)
+	m.keys[name] = set
+	return set
+}
+
+func lookupKeys(ctx context.Context, r dns.Resolver, name string) KeySet {
+	if len(name) > maxName {
+		return KeySet{Err: permerror("name of the key is too long")}
+	}
 	set := KeySet{Question: "TXT " + name}
 	records, err := r.LookupTXT(ctx, name+".")
 	switch {
-	case dns.NotFound(err):
+	case dns.NotFound(err), err == nil && len(records) == 0:
 		set.Err = Problem{PermError, "no key at " + name}
 	case err != nil:
 		set.Err = Problem{TempError, "key is unavailable"}
-	case len(records) == 0:
-		set.Err = Problem{PermError, "no key at " + name}
 	}
 	if set.Err != nil {
 		set.Answer = fmt.Sprint(err)
 		return set
 	}
 	set.Answer = inBrief(records)
-	for _, record := range records[:min(len(records), maxRecords)] {
+	set.Keys, set.Err = parseKeys(records[:min(len(records), maxRecords)])
+	return set
+}
+
+// parseKeys returns the keys that can be used. The error is the first problem if
+// there are none.
+func parseKeys(records []string) ([]Key, error) {
+	var (
+		keys  []Key
+		first error
+	)
+	for _, record := range records {
 		key, err := parseKey(record)
 		switch {
 		case err == nil:
-			set.Keys = append(set.Keys, key)
-		case set.Err == nil:
-			set.Err = err
+			keys = append(keys, key)
+		case first == nil:
+			first = err
 		}
 	}
-	if len(set.Keys) > 0 {
-		set.Err = nil
+	if len(keys) > 0 {
+		return keys, nil
 	}
-	return set
+	return nil, first
 }
 
 func inBrief(records []string) string {

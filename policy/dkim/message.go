@@ -7,14 +7,16 @@ import (
 	"postern/mail"
 )
 
-// A Message is a message under examination: its header, and the hashes of its
-// body, each of which is computed once however many signatures cover it. It is
-// not safe for use by several goroutines.
+// A Message is a message under examination: its header, the hashes of its body,
+// and the keys of those who signed it. Each hash is computed once and each key
+// asked for once, however many signatures need it. It is not safe for use by
+// several goroutines.
 type Message struct {
 	src    mail.Source
 	header header.Header
 	byName map[string][]int // indexes of the fields, from the top; built when first needed
 	bodies map[Canon]*body
+	keys   map[string]KeySet // what the DNS said, by name
 }
 
 // A body is what is known of the body in one canonical form.
@@ -26,30 +28,30 @@ type body struct {
 
 // NewMessage returns the message in src, whose header is h.
 func NewMessage(src mail.Source, h header.Header) *Message {
-	return &Message{src: src, header: h, bodies: make(map[Canon]*body)}
+	return &Message{src: src, header: h, bodies: make(map[Canon]*body), keys: make(map[string]KeySet)}
 }
 
 // Header returns the header of m.
 func (m *Message) Header() header.Header { return m.header }
 
-// A Part is what a signature covers of a body: all of it in canonical form
-// where Length is AllOfIt, or else so many octets from its beginning.
-type Part struct {
-	Canon  Canon
-	Length int64
+// A part is what a signature covers of a body: all of it in canonical form
+// where length is allOfIt, or else so many octets from its beginning.
+type part struct {
+	canon  Canon
+	length int64
 }
 
-// AllOfIt is the Length of a whole body.
-const AllOfIt = -1
+// allOfIt is the length of a whole body.
+const allOfIt = -1
 
-// HashBody sees to it that the hashes of parts are known. Those that were not
+// hashBody sees to it that the hashes of parts are known. Those that were not
 // known before are computed in one pass over the body. The error is that of the
 // Source.
-func (m *Message) HashBody(parts ...Part) error {
+func (m *Message) hashBody(parts ...part) error {
 	marks := make(map[Canon][]int64)
 	for _, p := range parts {
 		if !m.knows(p) {
-			marks[p.Canon] = append(marks[p.Canon], max(0, p.Length))
+			marks[p.canon] = append(marks[p.canon], max(0, p.length))
 		}
 	}
 	if len(marks) == 0 {
@@ -77,23 +79,23 @@ func (m *Message) HashBody(parts ...Part) error {
 }
 
 // knows reports whether the hash of p is known, or known not to exist.
-func (m *Message) knows(p Part) bool {
-	b := m.bodies[p.Canon]
+func (m *Message) knows(p part) bool {
+	b := m.bodies[p.canon]
 	if b == nil {
 		return false
 	}
-	_, ok := b.sums[p.Length]
-	return ok || p.Length == AllOfIt || p.Length > b.size
+	_, ok := b.sums[p.length]
+	return ok || p.length == allOfIt || p.length > b.size
 }
 
-// bodyHash returns the hash of p, which HashBody computed, and how many octets
+// bodySum returns the hash of p, which hashBody computed, and how many octets
 // of the body p leaves out: less than none if p is longer than the body.
-func (m *Message) bodyHash(p Part) (hash sum, left int64) {
-	b := m.bodies[p.Canon]
-	if p.Length == AllOfIt {
+func (m *Message) bodySum(p part) (hash sum, left int64) {
+	b := m.bodies[p.canon]
+	if p.length == allOfIt {
 		return b.whole, 0
 	}
-	return b.sums[p.Length], b.size - p.Length
+	return b.sums[p.length], b.size - p.length
 }
 
 // A bodyWriter hands a body to several hashes, in pieces that stay in the

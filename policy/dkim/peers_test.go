@@ -201,8 +201,8 @@ func excused(msg string, theirs bool) bool {
 	for f := range h.All("DKIM-Signature") {
 		tags, err := ParseTags(string(f.Value()))
 		if theirs {
-			_, errDomain := domainName(tags.Compact("d"), 2)
-			_, errSelector := domainName(tags.Compact("s"), 1)
+			_, errDomain := DomainName(tags.Compact("d"), 2)
+			_, errSelector := DomainName(tags.Compact("s"), 1)
 			return err != nil || errDomain != nil || errSelector != nil || bytes.ContainsAny(f.Value(), "\v\f\x85\xa0")
 		}
 		caseless := tags.Get("a") + tags.Get("c") + tags.Get("d") + tags.Get("i")

@@ -48,7 +48,7 @@ type signature struct {
 	selector   string // s=, canonical
 	identity   string // i=
 	header     Canon
-	body       Part
+	body       part
 	names      []string // h=, in lower case
 	created    time.Time
 	expires    time.Time
@@ -68,6 +68,17 @@ func parseSignature(f header.Field) (signature, error) {
 	return sig, sig.parseIdentity()
 }
 
+// parseARC reads an ARC-Message-Signature (RFC 8617, section 4.1.2). Its i= is an
+// instance, which is the caller's business, and it has no version.
+func parseARC(f header.Field) (signature, error) {
+	sig, err := parseCommon(f)
+	sig.identity, sig.sameDomain = "", true
+	if err == nil && slices.Contains(sig.names, "arc-seal") {
+		err = permerror("signature covers ARC-Seal") // section 4.1.2: it must not
+	}
+	return sig, err
+}
+
 // parseCommon reads the tags that the signatures of DKIM and ARC share.
 func parseCommon(f header.Field) (signature, error) {
 	sig := signature{field: f}
@@ -80,8 +91,8 @@ func parseCommon(f header.Field) (signature, error) {
 	sig.algorithm = strings.ToLower(tags.Compact("a"))
 	sig.identity = tags.Compact("i")
 	var errDomain, errSelector error
-	sig.domain, errDomain = domainName(tags.Compact("d"), 2)
-	sig.selector, errSelector = domainName(tags.Compact("s"), 1)
+	sig.domain, errDomain = DomainName(tags.Compact("d"), 2)
+	sig.selector, errSelector = DomainName(tags.Compact("s"), 1)
 	for _, required := range []string{"a", "b", "bh", "d", "h", "s"} {
 		if !tags.Has(required) {
 			return sig, permerror("signature lacks tag " + required + "=")
@@ -111,8 +122,8 @@ func (s *signature) parseMethods() error {
 	}
 	headerCanon, bodyCanon, _ := strings.Cut(strings.ToLower(s.tags.Compact("c")), "/")
 	s.header = orSimple(headerCanon)
-	s.body.Canon = orSimple(bodyCanon)
-	if !s.header.valid() || !s.body.Canon.valid() {
+	s.body.canon = orSimple(bodyCanon)
+	if !s.header.valid() || !s.body.canon.valid() {
 		return neutral("unknown canonicalization in c=")
 	}
 	if s.tags.Has("q") && !slices.Contains(list(s.tags.Get("q")), "dns/txt") {
@@ -136,9 +147,9 @@ func (s *signature) parseValues() error {
 	if s.bodyHash, err = s.tags.Bytes("bh"); err != nil {
 		return neutral("malformed body hash in bh=")
 	}
-	s.body.Length = AllOfIt
+	s.body.length = allOfIt
 	if s.tags.Has("l") {
-		if s.body.Length, err = number(s.tags.Get("l")); err != nil {
+		if s.body.length, err = number(s.tags.Get("l")); err != nil {
 			return neutral("malformed body length in l=")
 		}
 	}
@@ -182,7 +193,7 @@ func (s *signature) parseIdentity() error {
 		return neutral("malformed identity in i=")
 	}
 	s.identity = string(text)
-	domain, err := domainName(string(text[at+1:]), 2)
+	domain, err := DomainName(string(text[at+1:]), 2)
 	s.sameDomain = domain == s.domain
 	switch {
 	case err != nil:
@@ -223,11 +234,15 @@ func number(s string) (int64, error) {
 // is looked up, and allows the underscores that are in use in selectors.
 var lookup = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false))
 
+// maxName is how many octets a domain name has at most, without its final dot.
+const maxName = 253
+
 var errDomain = errors.New("not a domain name")
 
-// domainName returns name in lower case and A-labels (RFC 8616, section 4). It
-// has at least so many labels, of letters, digits, hyphens and underscores.
-func domainName(name string, labels int) (string, error) {
+// DomainName returns name, the value of a tag d= or s=, in lower case and
+// A-labels (RFC 8616, section 4). It has at least so many labels, of letters,
+// digits, hyphens and underscores, or there is an error.
+func DomainName(name string, labels int) (string, error) {
 	if len(name) > 1024 { // in whatever letters, more than fit in 255 octets
 		return "", errDomain
 	}
@@ -235,7 +250,7 @@ func domainName(name string, labels int) (string, error) {
 	if strings.IndexFunc(name, func(r rune) bool { return r >= 0x80 }) >= 0 {
 		ascii, err = lookup.ToASCII(name)
 	}
-	if err != nil || len(ascii) > 253 {
+	if err != nil || len(ascii) > maxName {
 		return "", errDomain
 	}
 	n := 0

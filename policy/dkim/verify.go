@@ -42,8 +42,7 @@ func (c *check) end(err error) {
 // run brings every check to its verdict: first what the signatures say of
 // themselves, then their keys, then the body once for all, then the rest.
 func (m *Message) run(ctx context.Context, r dns.Resolver, checks []*check, opt Options) error {
-	known := make(map[string]KeySet)
-	var parts []Part
+	var parts []part
 	for _, c := range checks {
 		if m.header.Exceeded() {
 			c.end(unacceptable("%v", m.header.Stop))
@@ -52,13 +51,13 @@ func (m *Message) run(ctx context.Context, r dns.Resolver, checks []*check, opt 
 			c.checkTimes(opt)
 		}
 		if !c.done {
-			c.findKeys(ctx, r, known)
+			c.findKeys(m.LookupKeys(ctx, r, c.sig.selector, c.sig.domain))
 		}
 		if !c.done {
 			parts = append(parts, c.sig.body)
 		}
 	}
-	if err := m.HashBody(parts...); err != nil {
+	if err := m.hashBody(parts...); err != nil {
 		return err
 	}
 	for _, c := range checks {
@@ -79,20 +78,14 @@ func (c *check) checkTimes(opt Options) {
 	}
 }
 
-// findKeys asks for the keys, unless known has them already.
-func (c *check) findKeys(ctx context.Context, r dns.Resolver, known map[string]KeySet) {
-	name := c.sig.selector + " " + c.sig.domain
-	set, ok := known[name]
-	if !ok {
-		set = LookupKeys(ctx, r, c.sig.selector, c.sig.domain)
-		known[name] = set
-	}
+// findKeys takes the keys of set that may have made the signature.
+func (c *check) findKeys(set KeySet) {
 	c.Question, c.Answer = set.Question, set.Answer
 	if set.Err != nil {
 		c.end(set.Err)
 		return
 	}
-	err := error(nil)
+	var err error
 	for _, k := range set.Keys {
 		if e := c.usable(k); e != nil {
 			err = e
@@ -117,7 +110,7 @@ func (c *check) usable(k Key) error {
 // checkMessage compares the signature with the message, whose body has been
 // hashed.
 func (c *check) checkMessage(m *Message, opt Options) {
-	bodyHash, left := m.bodyHash(c.sig.body)
+	bodyHash, left := m.bodySum(c.sig.body)
 	switch {
 	case left < 0:
 		c.end(permerror("l= is larger than the body"))

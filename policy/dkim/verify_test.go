@@ -78,6 +78,7 @@ func TestSignatures(t *testing.T) {
 		{"injection", "v=1; a=rsa-sha256; d=example.org(; s=r1; h=from", Neutral, "d="},
 		{"long domain", "v=1; a=rsa-sha256; d=" + strings.Repeat("a.", 130) + "org; s=r1; h=from", Neutral, "d="},
 		{"long label", "v=1; a=rsa-sha256; d=" + strings.Repeat("a", 64) + ".org; s=r1; h=from", Neutral, "d="},
+		{"long selector", "v=1; a=rsa-sha256; d=example.org; s=" + strings.Repeat("a.", 120) + "b; h=from", PermError, "too long"},
 		{"bad selector", "v=1; a=rsa-sha256; d=example.org; s=.; h=from", Neutral, "s="},
 		{"other domain", "v=1; a=rsa-sha256; d=example.com; s=r1; h=from", PermError, "no key"},
 
