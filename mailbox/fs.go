@@ -40,6 +40,14 @@ type Dir interface {
 	// never replaces another: a name that is taken is fs.ErrExist.
 	Move(name string, to Dir, newname string) error
 
+	// Open opens a file that is already there, and is nothing but a file: no
+	// link, and no other name leads to it.
+	Open(name string) (OpenFile, error)
+
+	// Replace gives the file name the name newname in place of whatever file
+	// had it, at once.
+	Replace(name, newname string) error
+
 	// Remove takes a file's name away.
 	Remove(name string) error
 
@@ -62,6 +70,7 @@ type Info struct {
 	Size            int64     // octets
 	Modified        time.Time // the content; can be set
 	Changed         time.Time // the content, the name or anything else; cannot be set
+	ID              [2]uint64 // tells a file from others, whatever its name
 }
 
 // A File is a new file that is being written.
@@ -77,4 +86,15 @@ type File interface {
 	// then succeed for nothing.
 	Sync() error
 	Close() error
+}
+
+// An OpenFile is a file that others may have open as well. Its Write appends,
+// in one piece if it fits the disk.
+type OpenFile interface {
+	File
+	io.ReaderAt
+	Stat() (Info, error)
+
+	// Truncate cuts the file to size octets.
+	Truncate(size int64) error
 }

@@ -13,26 +13,26 @@ const (
 	maxBuffer = 256 << 10
 )
 
-// buffers holds buffers of ended deliveries, grown to whatever they held.
-var buffers = sync.Pool{New: func() any {
-	b := make([]byte, 0, minBuffer)
-	return &b
-}}
-
 // A lineWriter stores the lines of a message, which end in CRLF on the wire,
 // with the LF that files have. Each CRLF becomes LF and nothing else changes: of
 // CR CR LF one CR stays, and a lone CR or LF stays as it is.
 type lineWriter struct {
 	w    io.Writer
-	buf  *[]byte // nil after release
-	held bool    // a CR at the end of the last Write, whose LF may come next
-	last byte    // what buf followed when it was last emptied
-	size int64   // octets stored, without those in buf
-	bare int64   // LFs stored that follow no CR, which a reader counts as two octets
+	pool *sync.Pool // of *[]byte, grown to whatever they held
+	buf  *[]byte    // nil after release
+	held bool       // a CR at the end of the last Write, whose LF may come next
+	last byte       // what buf followed when it was last emptied
+	size int64      // octets stored, without those in buf
+	bare int64      // LFs stored that follow no CR, which a reader counts as two octets
 }
 
-func newLineWriter(w io.Writer) lineWriter {
-	return lineWriter{w: w, buf: buffers.Get().(*[]byte)}
+func newLineWriter(w io.Writer, pool *sync.Pool) lineWriter {
+	buf, ok := pool.Get().(*[]byte)
+	if !ok {
+		b := make([]byte, 0, minBuffer)
+		buf = &b
+	}
+	return lineWriter{w: w, pool: pool, buf: buf}
 }
 
 // Write takes a piece of a message. It may keep some of it until flush.
@@ -147,6 +147,6 @@ func (l *lineWriter) release() {
 		return
 	}
 	*l.buf = (*l.buf)[:0]
-	buffers.Put(l.buf)
+	l.pool.Put(l.buf)
 	l.buf = nil
 }

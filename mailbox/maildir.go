@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"time"
 )
 
@@ -13,21 +14,22 @@ import (
 // It is made durable in the one order that the manual page of fsync justifies
 // on every file system: first the content, then the name, then the folder.
 type Maildir struct {
-	store *Store
-	home  string // the folder that path is relative to; "" is the store's root
-	path  string
+	store  *Store
+	home   string // the folder that path is relative to; "" is the store's root
+	path   string
+	folder string // the folder of Maildir++, with its dot; "" is INBOX
 }
 
 // String returns the path, for messages.
 func (m *Maildir) String() string {
-	switch {
-	case m.home != "":
-		return m.home + "/" + m.path
-	case m.store.root != "":
-		return m.store.root + "/" + m.path
+	if m.home != "" {
+		return path.Join(m.home, m.dir())
 	}
-	return m.path
+	return path.Join(m.store.root, m.dir())
 }
+
+// dir returns the folder that new/ is in.
+func (m *Maildir) dir() string { return path.Join(m.path, m.folder) }
 
 // Begin implements Mailbox.
 func (m *Maildir) Begin(a Arrival) (Delivery, error) {
@@ -52,11 +54,11 @@ func (m *Maildir) begin(a Arrival) (*maildirDelivery, error) {
 		a.Time = time.Now()
 	}
 	d := &maildirDelivery{store: m.store, received: a.Time, folder: folder}
-	if err := d.create(fsys, m.path); err != nil {
+	if err := d.create(fsys, m.dir()); err != nil {
 		d.Abort()
 		return nil, err
 	}
-	d.lines = newLineWriter(d.file)
+	d.lines = newLineWriter(d.file, &m.store.buffers)
 	return d, nil
 }
 
@@ -74,9 +76,9 @@ func (m *Maildir) open() (fsys FS, done func(), err error) {
 
 // openNew opens new/, and makes the Maildir if it has to.
 func (m *Maildir) openNew(fsys FS) (Dir, error) {
-	key := m.home + "/" + m.path
+	key := m.home + "/" + m.dir()
 	if m.store.isRooted(key) {
-		folder, err := fsys.OpenDir(m.path + "/new")
+		folder, err := fsys.OpenDir(m.dir() + "/new")
 		if !errors.Is(err, fs.ErrNotExist) {
 			return folder, err
 		}
@@ -85,8 +87,13 @@ func (m *Maildir) openNew(fsys FS) (Dir, error) {
 	if err := m.store.rootMaildir(fsys, m.path); err != nil {
 		return nil, err
 	}
+	if m.folder != "" {
+		if err := m.store.rootFolder(fsys, m); err != nil {
+			return nil, err
+		}
+	}
 	m.store.setRooted(key)
-	return fsys.OpenDir(m.path + "/new")
+	return fsys.OpenDir(m.dir() + "/new")
 }
 
 // A maildirDelivery is a Delivery into a Maildir.
@@ -109,13 +116,13 @@ type maildirDelivery struct {
 var errOutOfOrder = errors.New("mailbox: Write, Sync and Commit out of order")
 
 // create makes the file that the message is written to.
-func (d *maildirDelivery) create(fsys FS, path string) error {
+func (d *maildirDelivery) create(fsys FS, dir string) error {
 	file, err := d.folder.Tmpfile()
 	if !errors.Is(err, errors.ErrUnsupported) {
 		d.file = file
 		return err
 	}
-	if d.tmp, err = fsys.OpenDir(path + "/tmp"); err != nil {
+	if d.tmp, err = fsys.OpenDir(dir + "/tmp"); err != nil {
 		return err
 	}
 	return d.tryNames(func() (err error) {

@@ -2,10 +2,29 @@ package mailbox
 
 import (
 	"io"
+	"io/fs"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// Open implements Dir. Neither a FIFO nor a device makes it wait.
+func (d *osDir) Open(name string) (OpenFile, error) {
+	fd, err := openat(d.fd, name, unix.O_RDWR|unix.O_APPEND|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, d.failed("open", name, err)
+	}
+	var st unix.Stat_t
+	err = retry(func() error { return unix.Fstat(fd, &st) })
+	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink > 1) {
+		err = fs.ErrInvalid
+	}
+	if err != nil {
+		_ = closeFD(fd)
+		return nil, d.failed("open", name, err)
+	}
+	return &osFile{dir: d, fd: fd, name: name}, nil
+}
 
 type osFile struct {
 	dir  *osDir
@@ -56,3 +75,32 @@ func (f *osFile) Sync() error {
 }
 
 func (f *osFile) Close() error { return f.dir.failed("close", f.name, closeFD(f.fd)) }
+
+func (f *osFile) ReadAt(p []byte, off int64) (int, error) {
+	read := 0
+	for read < len(p) {
+		n, err := unix.Pread(f.fd, p[read:], off+int64(read))
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return read, f.dir.failed("read", f.name, err)
+		case n == 0:
+			return read, io.EOF
+		}
+		read += n
+	}
+	return read, nil
+}
+
+func (f *osFile) Stat() (Info, error) {
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Fstat(f.fd, &st) }); err != nil {
+		return Info{}, f.dir.failed("stat", f.name, err)
+	}
+	return info(&st), nil
+}
+
+func (f *osFile) Truncate(size int64) error {
+	return f.dir.failed("truncate", f.name, retry(func() error { return unix.Ftruncate(f.fd, size) }))
+}

@@ -264,6 +264,10 @@ func sameFile(dir1 int, name1 string, dir2 int, name2 string) bool {
 	return err == nil && st1.Dev == st2.Dev && st1.Ino == st2.Ino
 }
 
+func (d *osDir) Replace(name, newname string) error {
+	return d.failed("rename", newname, retry(func() error { return unix.Renameat(d.fd, name, d.fd, newname) }))
+}
+
 func (d *osDir) Remove(name string) error {
 	return d.failed("remove", name, retry(func() error { return unix.Unlinkat(d.fd, name, 0) }))
 }
@@ -311,6 +315,7 @@ func info(st *unix.Stat_t) Info {
 		Size:     st.Size,
 		Modified: time.Unix(st.Mtim.Unix()),
 		Changed:  time.Unix(st.Ctim.Unix()),
+		ID:       [2]uint64{uint64(st.Dev), st.Ino},
 	}
 }
 

@@ -21,6 +21,14 @@ type Options struct {
 	// The kernel commits concurrent syncs together: with few at a time that is
 	// lost, with very many the last ones wait long.
 	Syncs int
+
+	// UTF8Folders has the names of folders in UTF-8 on disk, as Dovecot does with
+	// mailbox_list_utf8, and not in modified UTF-7.
+	UTF8Folders bool
+
+	// Subscribe subscribes the user to a folder when a delivery makes it, as
+	// Dovecot does with lda_mailbox_autosubscribe.
+	Subscribe bool
 }
 
 // DefaultSyncs is how many syncs run at once if Options do not say.
@@ -33,8 +41,11 @@ type Store struct {
 	fs    FS
 	home  func(dir string) (FS, error) // opens a folder outside of fs
 	root  string                       // for messages
+	opts  Options
 	names *namer
 	syncs chan struct{} // holds a token for each sync that runs
+
+	buffers sync.Pool // of lineWriters
 
 	mu     sync.Mutex
 	rooted map[string]struct{} // mailboxes known to be complete and durable, by path
@@ -72,6 +83,7 @@ func New(fsys FS, o Options) *Store {
 	return &Store{
 		fs:     fsys,
 		home:   func(string) (FS, error) { return nil, errors.ErrUnsupported },
+		opts:   o,
 		names:  newNamer(o.Host),
 		syncs:  make(chan struct{}, o.Syncs),
 		rooted: make(map[string]struct{}),
@@ -138,31 +150,34 @@ func (s *Store) setRooted(key string) {
 func (s *Store) rootMaildir(fsys FS, dir string) error {
 	at := "."
 	for name := range strings.SplitSeq(dir, "/") {
-		if err := s.makeIn(fsys, at, name); err != nil {
+		if _, err := s.makeIn(fsys, at, name); err != nil {
 			return err
 		}
 		at = path.Join(at, name)
 	}
-	return s.makeIn(fsys, at, "tmp", "cur", "new")
+	_, err := s.makeIn(fsys, at, "tmp", "cur", "new")
+	return err
 }
 
 // makeIn makes the folders names in the folder at, and makes their names
-// durable.
-func (s *Store) makeIn(fsys FS, at string, names ...string) error {
+// durable. It reports whether one of them is new.
+func (s *Store) makeIn(fsys FS, at string, names ...string) (isNew bool, err error) {
 	dir, err := fsys.OpenDir(at)
 	if errors.Is(err, fs.ErrPermission) && allExist(fsys, at, names) {
-		return nil // whoever may not look into a folder has made nothing in it
+		return false, nil // whoever may not look into a folder has made nothing in it
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer dir.Close()
 	for _, name := range names {
-		if err := dir.Mkdir(name); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
+		err := dir.Mkdir(name)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return false, err
 		}
+		isNew = isNew || err == nil
 	}
-	return s.sync(dir.Sync)
+	return isNew, s.sync(dir.Sync)
 }
 
 // allExist reports whether all the folders names are in the folder at.

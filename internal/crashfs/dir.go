@@ -61,17 +61,18 @@ func (d *dir) Mkdir(name string) error {
 		if err := d.vacant(name); err != nil {
 			return err
 		}
-		d.set(name, newFolder())
+		d.set(name, newFolder(d.disk.nextID()))
 		return nil
 	})
 }
 
 func (d *dir) Tmpfile() (mailbox.File, error) {
-	n := newFile()
+	var n *node
 	err := d.op("create", unnamed, func() error {
 		if d.disk.NoTmpfile {
 			return errors.ErrUnsupported
 		}
+		n = newFile(d.disk.nextID())
 		return nil
 	})
 	if err != nil {
@@ -82,11 +83,12 @@ func (d *dir) Tmpfile() (mailbox.File, error) {
 }
 
 func (d *dir) Create(name string) (mailbox.File, error) {
-	n := newFile()
+	var n *node
 	err := d.op("create", name, func() error {
 		if err := d.vacant(name); err != nil {
 			return err
 		}
+		n = newFile(d.disk.nextID())
 		d.set(name, n)
 		return nil
 	})
@@ -122,6 +124,36 @@ func (d *dir) Move(name string, to mailbox.Dir, newname string) error {
 			return err
 		}
 		target.set(newname, n)
+		d.set(name, nil)
+		return nil
+	})
+}
+
+func (d *dir) Open(name string) (mailbox.OpenFile, error) {
+	var n *node
+	err := d.op("open", name, func() error {
+		if n = d.node.names[name]; n == nil {
+			return fs.ErrNotExist
+		}
+		if n.folder {
+			return fs.ErrInvalid
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.disk.opened(1)
+	return &file{disk: d.disk, node: n, name: d.name + "/" + name}, nil
+}
+
+func (d *dir) Replace(name, newname string) error {
+	return d.op("rename", name+" over "+newname, func() error {
+		n := d.node.names[name]
+		if n == nil {
+			return fs.ErrNotExist
+		}
+		d.set(newname, n)
 		d.set(name, nil)
 		return nil
 	})
@@ -164,10 +196,21 @@ func (d *dir) Stat(name string) (mailbox.Info, error) {
 		if n == nil {
 			return fs.ErrNotExist
 		}
-		info = mailbox.Info{Folder: n.folder, Regular: !n.folder, Size: int64(len(n.data)), Modified: n.time, Changed: n.changedAt}
+		info = n.info()
 		return nil
 	})
 	return info, err
+}
+
+func (n *node) info() mailbox.Info {
+	return mailbox.Info{
+		Folder:   n.folder,
+		Regular:  !n.folder,
+		Size:     int64(len(n.data)),
+		Modified: n.time,
+		Changed:  n.changedAt,
+		ID:       [2]uint64{n.id},
+	}
 }
 
 // changed returns the names whose meaning on disk is another, in order.
@@ -218,73 +261,4 @@ func (d *dir) Close() error {
 	d.closed = true
 	d.disk.opened(-1)
 	return nil
-}
-
-type file struct {
-	disk   *Disk
-	node   *node
-	name   string
-	closed bool
-}
-
-func (f *file) op(call string, do func() error) error {
-	if f.closed {
-		return &fs.PathError{Op: call, Path: f.name, Err: fs.ErrClosed}
-	}
-	return f.disk.op(call, f.name, do)
-}
-
-func (f *file) Write(p []byte) (int, error) {
-	done := false
-	err := f.op("write", func() error {
-		done = true
-		f.node.data = append(f.node.data, p...)
-		f.node.touch()
-		return nil
-	})
-	switch {
-	case err == nil:
-		return len(p), nil
-	case done || unable(err):
-		return 0, err
-	}
-	f.disk.mu.Lock()
-	defer f.disk.mu.Unlock()
-	half := len(p) / 2
-	f.node.data = append(f.node.data, p[:half]...)
-	f.node.touch()
-	return half, err
-}
-
-func (f *file) SetTime(t time.Time) error {
-	return f.op("utimens", func() error {
-		f.node.time, f.node.changedAt = t, time.Now()
-		return nil
-	})
-}
-
-func (f *file) Sync() error {
-	done := false
-	err := f.op("fdatasync", func() error {
-		done = true
-		if !f.node.dropped {
-			f.node.synced = slices.Clone(f.node.data)
-		}
-		return nil
-	})
-	if err != nil && !done && !unable(err) {
-		f.disk.mu.Lock()
-		f.node.dropped = true
-		f.disk.mu.Unlock()
-	}
-	return err
-}
-
-func (f *file) Close() error {
-	err := f.op("close", nil)
-	if !f.closed {
-		f.closed = true
-		f.disk.opened(-1)
-	}
-	return err
 }

@@ -47,6 +47,7 @@ type Disk struct {
 
 	mu     sync.Mutex
 	root   *node
+	nodes  uint64 // files and folders made so far: the last one's id
 	ops    int
 	open   int
 	failed bool // the Fault came
@@ -55,6 +56,7 @@ type Disk struct {
 
 // A node is a file or a folder: what programs see of it, and what is on disk.
 type node struct {
+	id        uint64
 	folder    bool
 	time      time.Time // of modification
 	changedAt time.Time
@@ -66,16 +68,16 @@ type node struct {
 	dropped      bool // a failed Sync dropped data
 }
 
-func newFolder() *node {
-	n := newFile()
+func newFolder(id uint64) *node {
+	n := newFile(id)
 	n.folder = true
 	n.names, n.syncedNames = make(map[string]*node), make(map[string]*node)
 	n.droppedNames = make(map[string]bool)
 	return n
 }
 
-func newFile() *node {
-	n := new(node)
+func newFile(id uint64) *node {
+	n := &node{id: id}
 	n.touch()
 	return n
 }
@@ -87,7 +89,7 @@ func (n *node) touch() {
 }
 
 // New returns an empty disk that never fails.
-func New() *Disk { return &Disk{PowerLoss: -1, Fault: -1, root: newFolder()} }
+func New() *Disk { return &Disk{PowerLoss: -1, Fault: -1, root: newFolder(1), nodes: 1} }
 
 // Ops returns the number of operations so far.
 func (d *Disk) Ops() int {
@@ -134,6 +136,12 @@ func (d *Disk) Time(name string) time.Time {
 		return n.time
 	}
 	return time.Time{}
+}
+
+// nextID returns the id of a new node. d.mu is held.
+func (d *Disk) nextID() uint64 {
+	d.nodes++
+	return d.nodes
 }
 
 func (d *Disk) find(name string) *node {

@@ -58,6 +58,7 @@ func (d *Disk) after(choice uint64) *Disk {
 	defer d.mu.Unlock()
 	after := New()
 	after.NoTmpfile, after.NoLink = d.NoTmpfile, d.NoLink
+	after.nodes = d.nodes
 	after.root = (&fate{choice: choice}).survive(d.root)
 	return after
 }
@@ -107,12 +108,12 @@ func (f *fate) survive(n *node) *node {
 		return m
 	}
 	if !n.folder {
-		m := &node{time: n.time, changedAt: n.changedAt, data: f.content(n)}
+		m := &node{id: n.id, time: n.time, changedAt: n.changedAt, data: f.content(n)}
 		m.synced = m.data
 		f.met[n] = m
 		return m
 	}
-	m := newFolder()
+	m := newFolder(n.id)
 	f.met[n] = m
 	names := maps.Clone(n.syncedNames)
 	for _, name := range n.changed() {

@@ -1,0 +1,122 @@
+package mailbox
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"time"
+)
+
+// subscriptions is the file in a Maildir in which Dovecot keeps the names of
+// the folders that the user subscribed to, and maxSubscriptions how large we
+// believe that it gets.
+const (
+	subscriptions    = "subscriptions"
+	maxSubscriptions = 1 << 20
+)
+
+// subscriptionsV2 is how the file begins in the newer of its two forms, in which
+// a tab separates the components of a name. In the older one it is a dot.
+const subscriptionsV2 = "V\t2\n\n"
+
+// subscribe adds the folder m to the subscriptions of its Maildir. As Dovecot
+// does, it writes the new file as the lock, and renames it over the old one.
+func (s *Store) subscribe(fsys FS, m *Maildir) error {
+	dir, err := fsys.OpenDir(m.path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	const lock = subscriptions + ".lock"
+	file, err := dotlock(dir, lock, subscribeWait)
+	if err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
+	old, err := readFile(dir, subscriptions, maxSubscriptions)
+	text := addSubscription(old, strings.TrimPrefix(m.folder, "."))
+	if err == nil {
+		_, err = file.Write(text)
+	}
+	if err == nil && len(text) > len(old) {
+		err = s.sync(file.Sync)
+	}
+	err = errors.Join(err, file.Close())
+	if err != nil || len(text) == len(old) {
+		return errors.Join(err, dir.Remove(lock))
+	}
+	if err := dir.Replace(lock, subscriptions); err != nil {
+		return errors.Join(err, dir.Remove(lock))
+	}
+	return s.sync(dir.Sync)
+}
+
+// addSubscription returns the file old with the folder name in it, or old if it
+// is there already.
+func addSubscription(old []byte, name string) []byte {
+	lines, isV2 := bytes.CutPrefix(old, []byte(subscriptionsV2))
+	if isV2 {
+		name = strings.ReplaceAll(name, ".", "\t")
+	}
+	for line := range bytes.Lines(lines) {
+		if string(bytes.TrimSuffix(line, []byte("\n"))) == name {
+			return old
+		}
+	}
+	text := bytes.Clone(old)
+	if len(text) > 0 && text[len(text)-1] != '\n' {
+		text = append(text, '\n')
+	}
+	return append(text, name+"\n"...)
+}
+
+// readFile returns what the file name holds; nothing if there is none.
+func readFile(dir Dir, name string, limit int64) ([]byte, error) {
+	f, err := dir.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.NewSectionReader(f, 0, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		err = fmt.Errorf("%s is larger than %d octets", name, limit)
+	}
+	return text, errors.Join(err, f.Close())
+}
+
+// How long another may hold the lock before it is taken for dead, and how long
+// a delivery waits for it.
+const (
+	dotlockStale  = 5 * time.Minute
+	subscribeWait = 2 * time.Second
+	dotlockRetry  = 20 * time.Millisecond
+)
+
+// dotlock makes the file name, which must not exist, and tries again until wait
+// has passed. The file of an owner that died is removed.
+func dotlock(dir Dir, name string, wait time.Duration) (File, error) {
+	for deadline := time.Now().Add(wait); ; time.Sleep(dotlockRetry) {
+		file, err := dir.Create(name)
+		if !errors.Is(err, fs.ErrExist) {
+			return file, err
+		}
+		info, err := dir.Stat(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if err == nil && time.Since(info.Changed) > dotlockStale {
+			err = dir.Remove(name)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+			continue
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("%s is held by another", name)
+		}
+	}
+}
