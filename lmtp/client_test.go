@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -23,16 +24,20 @@ import (
 type hop struct {
 	t       *testing.T
 	scripts []string
-	dialled int
 	playing sync.WaitGroup
+
+	mu      sync.Mutex
+	dialled int
 }
 
 func (h *hop) dial(context.Context) (net.Conn, error) {
-	if h.dialled == len(h.scripts) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.dialled++
+	if h.dialled > len(h.scripts) {
 		return nil, errors.New("connection refused")
 	}
-	script := h.scripts[h.dialled]
-	h.dialled++
+	script := h.scripts[h.dialled-1]
 	here, there := pipe()
 	h.playing.Go(func() {
 		defer there.Close()
@@ -41,7 +46,8 @@ func (h *hop) dial(context.Context) (net.Conn, error) {
 	return here, nil
 }
 
-// played waits for the scripts to end, and fails the test unless all were begun.
+// played waits for the scripts to end, and fails the test unless there was a
+// connection for each, and no attempt at another.
 func (h *hop) played() {
 	h.t.Helper()
 	h.playing.Wait()
@@ -293,6 +299,7 @@ func TestVerifyFaults(t *testing.T) {
 		{"leaves", ask + "S: 250 sender\nS: 421 4.3.2 bye\nS.", down},
 		{"silent", ask + "WAIT 31s\nC.", slow},
 		{"garbage", ask + "S: 250 sender\nS: what?\nC.", down},
+		{"garbage for RSET", ask + "S: 250 sender\nS: 250 a\nS: what?\nC.", "250 2.0.0 OK"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -343,7 +350,10 @@ func TestRFC2920_NotOffered(t *testing.T) {
 			S: 250 reset
 			C: QUIT
 			S: 221 bye`}}
-		client := &lmtp.Client{Hostname: "mx.example", Dial: h.dial}
+		client := &lmtp.Client{Hostname: "mx.example", Dial: func(ctx context.Context) (net.Conn, error) {
+			nc, err := h.dial(ctx)
+			return lineByLine{nc, t}, err
+		}}
 		for _, to := range [][]string{{"a", "b"}, {"b"}} {
 			for i, r := range client.Deliver(t.Context(), envelope(to...), message(text)) {
 				if r.OK() != (to[i] == "a") {
@@ -357,6 +367,19 @@ func TestRFC2920_NotOffered(t *testing.T) {
 		client.Close()
 		h.played()
 	})
+}
+
+// lineByLine sees to it that commands are written one at a time.
+type lineByLine struct {
+	net.Conn
+	t *testing.T
+}
+
+func (c lineByLine) Write(p []byte) (int, error) {
+	if n := strings.Count(string(p), "\r\n"); n > 1 && !strings.HasPrefix(string(p), "Subject:") {
+		c.t.Errorf("%q in one write", p)
+	}
+	return c.Conn.Write(p)
 }
 
 const (
@@ -396,7 +419,6 @@ func TestKeptConnection(t *testing.T) {
 		{"leaves when spoken to", []string{delivering + "S: 421 bye\nS.", hello + deliveredOne + "C: QUIT"}, ok},
 		{"garbage when spoken to", []string{delivering + "S: what?\nC.", hello + deliveredOne + "C: QUIT"}, ok},
 		{"dead twice", []string{"S.", hello + delivering + "S."}, down},
-		{"dead for good", []string{"S."}, down},
 		{"dies later", []string{delivering + "S: 250 sender\nS."}, down},
 		{"dies after the data", []string{delivering + "S: 250 sender\nS: 250 a\nS: 354 go ahead" + data + "S."}, down},
 	}
@@ -419,6 +441,132 @@ func TestKeptConnection(t *testing.T) {
 			})
 		})
 	}
+}
+
+// If the next hop is gone for good, that is said after one attempt.
+func TestNextHopGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hop{t: t, scripts: []string{hello + verified + "S."}}
+		client := &lmtp.Client{Hostname: "mx.example", Dial: h.dial}
+		for attempt, want := range []mail.Reply{mail.Accepted, mail.NextHopDown, mail.NextHopDown} {
+			err := client.Verify(t.Context(), envelope(), envelope("a").To[0])
+			if !mail.ReplyTo(err).Is(want) || h.dialled != attempt+1 {
+				t.Errorf("attempt %d: %v after %d connections", attempt, err, h.dialled)
+			}
+		}
+	})
+}
+
+// The idle connections go one after the other, those used last being used again.
+func TestIdleTimeouts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hop{t: t, scripts: []string{
+			hello + "WAIT 20s\n" + verified + "WAIT 1m\nC: QUIT\nS: 221 bye\nC.",
+			hello + verified + "WAIT 1m\nC: QUIT\nS: 221 bye\nC.",
+		}}
+		client := &lmtp.Client{Hostname: "mx.example", Dial: h.dial}
+		var both sync.WaitGroup
+		for range 2 {
+			both.Go(func() {
+				if err := client.Verify(t.Context(), envelope(), envelope("a").To[0]); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
+		start := time.Now()
+		h.played()
+		if d := time.Since(start); d != time.Minute {
+			t.Errorf("after %v", d)
+		}
+	})
+}
+
+// A server that does not take RSET is asked again before the next transaction.
+func TestResetRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hop{t: t, scripts: []string{hello + `
+			C: MAIL FROM:<ann@client.example>
+			C: RCPT TO:<a@mda.example>
+			C: RSET
+			S: 250 sender
+			S: 250 a
+			S: 451 not now
+			C: RSET
+			C: MAIL FROM:<ann@client.example>
+			C: RCPT TO:<a@mda.example>
+			C: RSET
+			S: 451 not now
+			S: 503 in a transaction
+			S: 250 a
+			S: 250 reset
+			C.`}}
+		client := &lmtp.Client{Hostname: "mx.example", Dial: h.dial}
+		for _, want := range []string{"250 2.0.0 OK", odd} {
+			err := client.Verify(t.Context(), envelope(), envelope("a").To[0])
+			if got := withoutCause(mail.ReplyTo(err)); got != want {
+				t.Errorf("%q, want %q", got, want)
+			}
+		}
+		h.played()
+	})
+}
+
+// A closed client keeps no connections.
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hop{t: t, scripts: []string{hello + verified + "C: QUIT\nS: 221 bye\nC."}}
+		client := &lmtp.Client{Hostname: "mx.example", Dial: h.dial}
+		client.Close()
+		if err := client.Verify(t.Context(), envelope(), envelope("a").To[0]); err != nil {
+			t.Error(err)
+		}
+		h.played()
+	})
+}
+
+// A next hop that refuses a message while it comes, and hangs up, is heard; but
+// it cannot have delivered what it did not read.
+func TestRefusedEarly(t *testing.T) {
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var playing sync.WaitGroup
+	playing.Go(func() {
+		nc, err := l.Accept()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer nc.Close()
+		dialogue.Serve(goroutine{t}, nc, `
+			S: 220 hop
+			C: LHLO mx.example
+			S: 250-hop
+			S: 250 PIPELINING
+			C: MAIL FROM:<ann@client.example>
+			C: RCPT TO:<a@mda.example>
+			C: RCPT TO:<b@mda.example>
+			C: DATA
+			S: 250 sender
+			S: 250 a
+			S: 250 b
+			S: 354 go ahead
+			C| xxxx
+			S: 552 5.3.4 too big
+			S: 250 2.0.0 fine`)
+	})
+	client := &lmtp.Client{Hostname: "mx.example", Dial: lmtp.Dialer("unix", l.Addr().String())}
+	replies := client.Deliver(t.Context(), envelope("a", "b"), message(strings.Repeat("x", 4<<20)))
+	for i, want := range []string{"552 5.3.4 too big", down} {
+		if got := withoutCause(replies[i]); got != want {
+			t.Errorf("recipient %d: %q, want %q (%v)", i, got, want, replies[i].Err)
+		}
+	}
+	playing.Wait()
+	client.Close()
+	_ = l.Close()
 }
 
 // A transaction that the server may still be in is ended first.

@@ -156,7 +156,10 @@ func (srv *Server) serveConn(leaving, work context.Context, nc net.Conn) {
 		return
 	}
 	defer context.AfterFunc(leaving, s.conn.Interrupt)()
-	defer context.AfterFunc(work, func() { hangUp(nc) })()
+	defer context.AfterFunc(work, func() {
+		s.conn.Interrupt()
+		time.AfterFunc(time.Second, func() { hangUp(nc) })
+	})()
 	if err := s.serve(leaving, work); err != nil {
 		srv.Log.Debug("connection ended", "client", s.client, "cause", err)
 	}

@@ -343,9 +343,10 @@ func TestShutdown(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- srv.Serve(ctx, l) }()
-		idle, busy, late := dial(t, l), dial(t, l), dial(t, l)
+		idle, busy, slow, late := dial(t, l), dial(t, l), dial(t, l), dial(t, l)
 		dialogue.Play(t, idle, lhlo)
 		dialogue.Play(t, busy, lhlo+"C: MAIL FROM:<ann@mta.example>\nS: 250 *")
+		dialogue.Play(t, slow, lhlo+"C: MAIL FROM:<ann@mta.example>\nS: 250 *")
 		dialogue.Play(t, late, toTwo+"C: half")
 		start := time.Now()
 		cancel()
@@ -364,10 +365,14 @@ func TestShutdown(t *testing.T) {
 			S: 250 2.0.0 *
 			S: 421 4.3.2 *
 			S.`)
-		dialogue.Play(t, late, "S.")
+		if d := time.Since(start); d != 20*time.Second {
+			t.Errorf("the transaction took %v", d)
+		}
+		dialogue.Play(t, slow, "S: 421 4.3.2 *\nS.")
 		if d := time.Since(start); d != 30*time.Second {
 			t.Errorf("grace of %v", d)
 		}
+		dialogue.Play(t, late, "S.")
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
@@ -402,7 +407,7 @@ func TestPanic(t *testing.T) {
 		l := serve(t, srv)
 		other, unlucky := dial(t, l), dial(t, l)
 		dialogue.Play(t, other, lhlo)
-		dialogue.Play(t, unlucky, toTwo+"C: .\nS: 421 4.3.0 *\nS.")
+		dialogue.Play(t, unlucky, toTwo+"C: text\nC: .\nS: 421 4.3.0 *\nS.")
 		dialogue.Play(t, other, "C: NOOP\nS: 250 *")
 		if memory, files := srv.Spool.Held(); memory != 0 || files != 0 {
 			t.Errorf("spool holds %d and %d octets", memory, files)

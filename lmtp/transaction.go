@@ -18,9 +18,9 @@ type transaction struct {
 }
 
 // run says MAIL, RCPT and DATA and sends the message. Recipients without a reply
-// after it share the fate that its error tells.
+// after it share the fate that its error tells. It can be called again if the
+// next hop answered nothing.
 func (t *transaction) run(cn *conn) error {
-	clear(t.replies)
 	if err := unfit(cn.offer, t.env, t.msg.Size()); err != nil {
 		t.answer(mail.ReplyTo(err))
 		return nil

@@ -21,7 +21,7 @@ import (
 //
 // 421 becomes 451: it is the next hop that leaves, not we.
 func verdict(r mail.Reply) mail.Reply {
-	if r.Status == (mail.Status{}) || r.Status[0] != r.Code/100 {
+	if r.Status == (mail.Status{}) {
 		r.Status = mail.Status{r.Code / 100}
 	}
 	r.Text = tidy(r.Text)
