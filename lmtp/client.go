@@ -84,15 +84,14 @@ func (c *Client) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Mess
 	t := &transaction{env: env, msg: msg, replies: make([]mail.Reply, len(env.To))}
 	err := c.with(ctx, cmp.Or(c.DeliverTimeout, 5*time.Minute), t.run)
 	if err == nil {
-		err = errors.New("lmtp: recipient without a reply") // a mistake of ours, and no success
+		err = errUnanswered
 	}
-	for i := range t.replies {
-		if t.replies[i].Code == 0 {
-			t.replies[i] = mail.ReplyTo(err)
-		}
-	}
+	t.answer(mail.ReplyTo(err))
 	return t.replies
 }
+
+// errUnanswered is a mistake of ours, and no success.
+var errUnanswered = errors.New("lmtp: recipient without a reply")
 
 // Offer returns what the next hop offered when it was last connected to. Its
 // error is a mail.Reply.
