@@ -3,8 +3,6 @@ package mailbox_test
 import (
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -173,15 +171,7 @@ func TestDovecotReadsFolders(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	err = filepath.WalkDir(dovecot.Store, func(path string, _ os.DirEntry, err error) error {
-		if err == nil {
-			err = os.Lchown(path, peer.Vmail, peer.Vmail)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	chown(t, dovecot.Store)
 	for _, name := range []string{"INBOX", "Junk", "Lists.go", "Entw&APw-rfe"} {
 		found, err := peer.FetchIMAP(dovecot.IMAP, "bob@example.org", peer.Password, name)
 		if err != nil || len(found) != 1 {

@@ -160,19 +160,24 @@ func (d *maildirDelivery) Write(p []byte) (int, error) {
 
 // Sync implements Delivery.
 func (d *maildirDelivery) Sync() error {
+	if err := d.finishWriting(); err != nil {
+		return err
+	}
+	if d.err = d.file.SetTime(d.received); d.err == nil {
+		d.err = d.store.sync(d.file.Sync)
+	}
+	d.synced = d.err == nil
+	return d.err
+}
+
+// finishWriting writes what is left. It may be called again.
+func (d *maildirDelivery) finishWriting() error {
 	if d.err == nil && (d.synced || d.folder == nil) {
 		d.err = errOutOfOrder
 	}
 	if d.err == nil {
 		d.err = d.lines.flush()
 	}
-	if d.err == nil {
-		d.err = d.file.SetTime(d.received)
-	}
-	if d.err == nil {
-		d.err = d.store.sync(d.file.Sync)
-	}
-	d.synced = d.err == nil
 	return d.err
 }
 

@@ -1,0 +1,245 @@
+package mailbox_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"postern/internal/crashfs"
+	"postern/internal/peer"
+	"postern/mailbox"
+)
+
+func limited(t *testing.T, box *mailbox.Maildir, q mailbox.Quota) *mailbox.Limited {
+	t.Helper()
+	l, err := box.Limit(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// size is what wire takes on disk.
+const size = int64(len(onDisk))
+
+func TestQuota(t *testing.T) {
+	tests := []struct {
+		name  string
+		quota mailbox.Quota
+		want  int // messages that fit
+	}{
+		{"none", mailbox.Quota{}, 5},
+		{"octets", mailbox.Quota{Octets: 3 * size}, 3},
+		{"one octet less", mailbox.Quota{Octets: 3*size - 1}, 2},
+		{"messages", mailbox.Quota{Messages: 4}, 4},
+		{"both", mailbox.Quota{Octets: 3 * size, Messages: 2}, 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			disk := crashfs.New()
+			box := limited(t, maildir(t, store(disk), "bob"), tt.quota)
+			for i := range 5 {
+				var want error
+				if i >= tt.want {
+					want = mailbox.ErrOverQuota
+				}
+				must(t, "Room", box.Room(size), want)
+				must(t, "deliver", deliver(box, wire), want)
+			}
+			if err := violations(disk, "bob", onDisk, tt.want, tt.want); err != nil {
+				t.Error(err)
+			}
+			if n := disk.Open(); n != 0 {
+				t.Errorf("%d handles left open", n)
+			}
+		})
+	}
+}
+
+func TestQuotaOfWhatIsAbortedIsGivenBack(t *testing.T) {
+	disk := crashfs.New()
+	box := limited(t, maildir(t, store(disk), "bob"), mailbox.Quota{Messages: 2})
+	must(t, "deliver", deliver(box, wire), nil)
+	for range 5 {
+		d, err := box.Begin(mailbox.Arrival{})
+		must(t, "Begin", err, nil)
+		must(t, "Sync", d.Sync(), nil)
+		d.Abort()
+		d.Abort()
+	}
+	if got, want := disk.Files("bob")["maildirsize"], "2C\n0 0\n51 1\n"+strings.Repeat("0 1\n0 -1\n", 5); got != want {
+		t.Errorf("maildirsize is %q, want %q", got, want)
+	}
+	must(t, "deliver", deliver(box, wire), nil)
+	must(t, "deliver", deliver(box, wire), mailbox.ErrOverQuota)
+}
+
+// The reader removes messages and tells nobody: the count that left no room is
+// made again after a quarter of an hour, or when there were others after it.
+func TestQuotaIsCountedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := crashfs.New()
+		box := limited(t, maildir(t, store(disk), "bob"), mailbox.Quota{Octets: 2 * size})
+		must(t, "deliver", deliver(box, wire), nil)
+		must(t, "deliver", deliver(box, wire), nil)
+		must(t, "deliver", deliver(box, wire), mailbox.ErrOverQuota)
+		if got, want := disk.Files("bob")["maildirsize"], fmt.Sprintf("%dS\n%d 2\n", 2*size, 2*size); got != want {
+			t.Errorf("maildirsize is %q, want %q", got, want)
+		}
+		time.Sleep(time.Second)
+		dir := openDir(t, disk, "bob/new")
+		defer dir.Close()
+		for name := range disk.Files("bob/new") {
+			must(t, "Remove", dir.Remove(name), nil)
+			break
+		}
+		must(t, "deliver", deliver(box, wire), mailbox.ErrOverQuota)
+		time.Sleep(15 * time.Minute)
+		must(t, "deliver", deliver(box, wire), nil)
+	})
+}
+
+func TestQuotaCountsFolders(t *testing.T) {
+	disk := crashfs.New()
+	s := store(disk)
+	q := mailbox.Quota{Messages: 3, Except: []string{"Trash", "Entwürfe.alt"}}
+	in := func(components ...string) *mailbox.Limited { return limited(t, folder(t, s, components...), q) }
+	for range 4 {
+		must(t, "deliver", deliver(in("Trash"), wire), nil)
+		must(t, "deliver", deliver(in("Entwürfe", "alt"), wire), nil)
+	}
+	must(t, "deliver", deliver(in("inbox"), wire), nil)
+	must(t, "deliver", deliver(in("Junk"), wire), nil)
+	must(t, "deliver", deliver(in("Entwürfe"), wire), nil)
+	must(t, "deliver", deliver(in("Junk"), wire), mailbox.ErrOverQuota)
+	must(t, "deliver", deliver(in("inbox"), wire), mailbox.ErrOverQuota)
+	must(t, "deliver", deliver(in("Trash"), wire), nil)
+	if got, want := disk.Files("bob")["maildirsize"], fmt.Sprintf("3C\n%d 3\n", 3*size); got != want {
+		t.Errorf("maildirsize is %q, want %q", got, want)
+	}
+	if _, err := maildir(t, s, "bob").Limit(mailbox.Quota{Except: []string{"a/b"}}); err == nil {
+		t.Error("a folder that cannot be")
+	}
+}
+
+func TestMaildirsizeStaysSmall(t *testing.T) {
+	disk := crashfs.New()
+	box := limited(t, maildir(t, store(disk), "bob"), mailbox.Quota{Messages: 10000})
+	for i := range 800 {
+		must(t, "deliver", deliver(box, wire), nil)
+		if n := len(disk.Files("bob")["maildirsize"]); n > 5120+20 {
+			t.Fatalf("maildirsize has %d octets after %d messages", n, i)
+		}
+	}
+	must(t, "Room", box.Room(1), nil)
+}
+
+func TestQuotaAndFaults(t *testing.T) {
+	for _, before := range []int{0, 1} { // without and with a maildirsize
+		for op := 0; ; op++ {
+			disk := crashfs.New()
+			box := limited(t, maildir(t, store(disk), "bob"), mailbox.Quota{Messages: 10})
+			for range before {
+				must(t, "deliver", deliver(box, wire), nil)
+			}
+			disk.Fault, disk.Err = disk.Ops()+op, syscall.EIO
+			err := deliver(box, wire)
+			if !disk.Failed() {
+				break
+			}
+			if !errors.Is(err, syscall.EIO) {
+				t.Fatalf("operation %d failed, and was not told of: %v\n%s", op, err, disk.Trace())
+			}
+			if err := violations(disk, "bob", onDisk, before, before); err != nil {
+				t.Fatalf("operation %d: %v\n%s", op, err, disk.Trace())
+			}
+			if n := disk.Open(); n != 0 {
+				t.Errorf("operation %d: %d handles left open\n%s", op, n, disk.Trace())
+			}
+			must(t, "deliver", deliver(box, wire), nil)
+		}
+	}
+}
+
+// Whatever a crash makes of maildirsize, the mailbox takes what fits, and no
+// more than what came while the power was lost.
+func TestQuotaAndPowerLoss(t *testing.T) {
+	q := mailbox.Quota{Messages: 2}
+	for op := 0; ; op++ {
+		disk := crashfs.New()
+		disk.PowerLoss = op
+		err := deliver(limited(t, maildir(t, store(disk), "bob"), q), wire)
+		for after := range disk.Fates() {
+			box := limited(t, maildir(t, store(after), "bob"), q)
+			for len(after.Files("bob/new")) < 2 {
+				if err := deliver(box, wire); err != nil {
+					t.Fatalf("power lost before operation %d: %v\n%s", op, err, disk.Trace())
+				}
+			}
+			must(t, "deliver", deliver(box, wire), mailbox.ErrOverQuota)
+		}
+		if err == nil {
+			return
+		}
+	}
+}
+
+// Dovecot and this package keep the same maildirsize.
+func TestDovecotKeepsTheSameQuota(t *testing.T) {
+	dovecot := peer.StartDovecot(t, peer.DovecotConfig{Extra: `
+mail_plugins = quota
+protocol imap {
+  mail_plugins = quota imap_quota
+}
+plugin {
+  quota = maildir:User quota
+  quota_rule = *:storage=100K:messages=4
+}
+`})
+	s, err := mailbox.Open(dovecot.Store, mailbox.Options{Host: "mx"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	box := limited(t, maildir(t, s, "example.org", "bob"), mailbox.Quota{Octets: 100 << 10, Messages: 4})
+	must(t, "deliver", deliver(box, wire), nil)
+	must(t, "deliver", deliver(box, wire), nil)
+	chown(t, dovecot.Store)
+	login := "a LOGIN bob@example.org " + peer.Password
+	if said := ask(t, dovecot.IMAP, login, "b GETQUOTAROOT INBOX", "c LOGOUT"); !strings.Contains(said, "MESSAGE 2 4") {
+		t.Errorf("Dovecot counts:\n%s", said)
+	}
+	literal := fmt.Sprintf("b APPEND INBOX {%d+}\r\n%s", len(wire), wire)
+	if said := ask(t, dovecot.IMAP, login, literal, "c GETQUOTAROOT INBOX", "d LOGOUT"); !strings.Contains(said, "MESSAGE 3 4") {
+		t.Errorf("Dovecot counts:\n%s", said)
+	}
+	must(t, "deliver", deliver(box, wire), nil)
+	must(t, "deliver", deliver(box, wire), mailbox.ErrOverQuota)
+	chown(t, dovecot.Store)
+	if said := ask(t, dovecot.IMAP, login, "b GETQUOTAROOT INBOX", literal, "d LOGOUT"); !strings.Contains(said, "MESSAGE 4 4") || !strings.Contains(said, "[OVERQUOTA]") {
+		t.Errorf("Dovecot counts:\n%s", said)
+	}
+	if complaints := dovecot.Complaints(); len(complaints) > 0 {
+		t.Errorf("Dovecot complains: %q", complaints)
+	}
+}
+
+// chown gives all in dir to the user that Dovecot serves it as.
+func chown(t *testing.T, dir string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if err == nil {
+			err = os.Lchown(path, peer.Vmail, peer.Vmail)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

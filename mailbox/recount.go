@@ -1,0 +1,156 @@
+package mailbox
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// recount counts all messages of the Maildir dir, and writes maildirsize unless
+// messages came or went meanwhile.
+func (l *Limited) recount(fsys FS, dir Dir) (Usage, error) {
+	folders, err := l.folders(dir)
+	if err != nil {
+		return Usage{}, err
+	}
+	var total Usage
+	before := make(map[string]time.Time)
+	for _, folder := range folders {
+		for _, sub := range []string{"new", "cur"} {
+			name := path.Join(l.path, folder, sub)
+			u, modified, err := sum(fsys, name)
+			if err != nil {
+				return Usage{}, err
+			}
+			total.Octets += u.Octets
+			total.Messages += u.Messages
+			before[name] = modified
+		}
+	}
+	for name, modified := range before {
+		now, err := modification(fsys, name)
+		if err != nil {
+			return Usage{}, err
+		}
+		if !now.Equal(modified) {
+			return total, nil
+		}
+	}
+	return total, l.write(dir, total)
+}
+
+// folders returns the folders that are counted: "." and those of Maildir++.
+func (l *Limited) folders(dir Dir) ([]string, error) {
+	var folders []string
+	if l.counted("") {
+		folders = append(folders, ".")
+	}
+	for name, err := range dir.Names() {
+		if err != nil {
+			return nil, err
+		}
+		if !strings.HasPrefix(name, ".") || !l.counted(name) {
+			continue
+		}
+		info, err := dir.Stat(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if info.Folder {
+			folders = append(folders, name)
+		}
+	}
+	return folders, nil
+}
+
+// modification returns when the folder name was last changed; the zero Time if
+// it does not exist.
+func modification(fsys FS, name string) (time.Time, error) {
+	dir, err := fsys.OpenDir(path.Dir(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer dir.Close()
+	info, err := dir.Stat(path.Base(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return time.Time{}, nil
+	}
+	return info.Modified, err
+}
+
+// sum counts the messages in the folder name, and tells when it had been
+// changed before that.
+func sum(fsys FS, name string) (u Usage, modified time.Time, err error) {
+	if modified, err = modification(fsys, name); err != nil || modified.IsZero() {
+		return u, modified, err
+	}
+	dir, err := fsys.OpenDir(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return u, modified, nil
+	}
+	if err != nil {
+		return u, modified, err
+	}
+	defer dir.Close()
+	for file, err := range dir.Names() {
+		if err != nil {
+			return u, modified, err
+		}
+		if strings.HasPrefix(file, ".") {
+			continue
+		}
+		size, ok := statedSize(file)
+		if !ok {
+			info, err := dir.Stat(file)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // read meanwhile, and renamed
+			}
+			if err != nil {
+				return u, modified, err
+			}
+			size = info.Size
+		}
+		u.Octets += size
+		u.Messages++
+	}
+	return u, modified, nil
+}
+
+// statedSize returns the size that the name of a message states (",S=").
+func statedSize(name string) (size int64, ok bool) {
+	_, after, found := strings.Cut(name, ",S=")
+	if !found {
+		return 0, false
+	}
+	digits := after
+	if i := strings.IndexAny(after, ",:"); i >= 0 {
+		digits = after[:i]
+	}
+	size, err := strconv.ParseInt(digits, 10, 64)
+	return size, err == nil && size >= 0
+}
+
+// write replaces maildirsize. It is not synced: it can be counted again.
+func (l *Limited) write(dir Dir, u Usage) error {
+	name := maildirsize + "." + l.store.names.next(time.Now())
+	f, err := dir.Create(name)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(f, formatMaildirsize(l.Quota, u))
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = dir.Replace(name, maildirsize)
+	}
+	if err != nil {
+		return errors.Join(err, dir.Remove(name))
+	}
+	return nil
+}
