@@ -34,10 +34,17 @@ func Maildir(t testing.TB, dir string) []File {
 	return all
 }
 
-// Read returns the message as it stands in the file.
+// Read returns the message as it stands in the file, also if a reader of the
+// mailbox has moved it to cur/ meanwhile.
 func (f File) Read(t testing.TB) []byte {
 	t.Helper()
 	b, err := os.ReadFile(f.Path)
+	if os.IsNotExist(err) {
+		moved, _ := filepath.Glob(filepath.Join(filepath.Dir(f.Path), "../cur", f.Name+":2,*"))
+		if len(moved) == 1 {
+			b, err = os.ReadFile(moved[0])
+		}
+	}
 	if err != nil {
 		t.Fatalf("peer: %v", err)
 	}
