@@ -26,9 +26,9 @@ type bodyHash struct {
 	cr    bool  // a CR, which an LF may follow
 }
 
-// newBodyHash returns a bodyHash that notes the hashes after each of marks.
+// newBodyHash returns a bodyHash that notes the hashes after each of marks, which
+// it keeps and sorts.
 func newBodyHash(c Canon, marks []int64) *bodyHash {
-	marks = slices.Clone(marks)
 	slices.Sort(marks)
 	return &bodyHash{
 		canon: c,

@@ -29,6 +29,7 @@ func canonicalBody(c Canon, body string, piece int, marks ...int64) (string, *bo
 	h.hash = tape
 	for at := 0; at < len(body); at += piece {
 		h.write([]byte(body[at:min(len(body), at+piece)]))
+		h.write(nil) // a piece may be empty
 	}
 	h.finish()
 	return tape.text.String(), h
