@@ -24,9 +24,11 @@ type session struct {
 }
 
 // Two replies are none: all was said already, and nothing can be said any more.
+// The zero Reply is not among them: to send none by mistake would leave the
+// client waiting.
 var (
-	saidAll = mail.Reply{Code: 0}
-	hungUp  = mail.Reply{Code: -1}
+	saidAll = mail.Reply{Code: -1}
+	hungUp  = mail.Reply{Code: -2}
 )
 
 // serve speaks with the client until one of the two has enough: write a reply,
@@ -71,16 +73,13 @@ func (s *session) serve(ctx context.Context) error {
 // readCommand waits for a command. At shutdown a session with a transaction
 // goes on with it for as long as the server lets it.
 func (s *session) readCommand(ctx context.Context) (smtp.Command, error) {
-	for {
+	for s.tx != nil || !s.srv.stopping.Load() {
 		cmd, err := s.conn.ReadCommand()
-		if errors.Is(err, smtp.ErrInterrupted) && s.tx != nil && ctx.Err() == nil {
-			continue
+		if !errors.Is(err, smtp.ErrInterrupted) || ctx.Err() != nil {
+			return cmd, err
 		}
-		if err == nil && s.tx == nil && s.srv.stopping.Load() {
-			return cmd, smtp.ErrInterrupted
-		}
-		return cmd, err
 	}
+	return smtp.Command{}, smtp.ErrInterrupted
 }
 
 // countErrors ends the session of a client that does not speak SMTP. A refused
