@@ -32,9 +32,9 @@ func (s *session) data(ctx context.Context, arg string) mail.Reply {
 	if err := s.conn.WriteReply(mail.StartData); err != nil {
 		return hungUp.Because(err)
 	}
-	s.tx.body = s.srv.Spool.New()
+	s.tx.body, s.tx.until = s.srv.Spool.New(), s.srv.messageEnd()
 	var data smtp.Data
-	reply := s.receive(func() (err error) {
+	reply := s.receive(s.tx, func() (err error) {
 		data, err = s.conn.ReadData(s.tx.body, s.srv.MaxSize)
 		return err
 	})
@@ -47,18 +47,19 @@ func (s *session) data(ctx context.Context, arg string) mail.Reply {
 // the client may have sent already.
 func (s *session) bdat(ctx context.Context, arg string) mail.Reply {
 	size, last, err := smtp.ParseChunk(arg)
-	if size < 0 || size > 2*s.srv.MaxSize {
+	if size < 0 || size/2 > s.srv.MaxSize {
 		return s.outOfStep(mail.ReplyTo(err))
 	}
 	refusal := s.refuseChunk(err)
 	tx := s.tx
 	if refusal != nil {
-		tx = &transaction{lines: &smtp.LineEnder{W: io.Discard}}
+		s.end() // a message that lacks this chunk is none
+		tx = &transaction{lines: &smtp.LineEnder{W: io.Discard}, until: s.srv.messageEnd()}
 	} else if tx.body == nil {
-		tx.body = s.srv.Spool.New()
+		tx.body, tx.until = s.srv.Spool.New(), s.srv.messageEnd()
 		tx.lines = &smtp.LineEnder{W: tx.body}
 	}
-	reply := s.receive(func() error {
+	reply := s.receive(tx, func() error {
 		return s.conn.ReadChunk(tx.lines, size, s.srv.MaxSize-tx.received)
 	})
 	tx.received += size
@@ -96,12 +97,17 @@ func (s *session) outOfStep(reply mail.Reply) mail.Reply {
 	return hungUp.Because(s.conn.Flush())
 }
 
-// receive lets read take octets of a message, within the time for them. The
+// messageEnd returns when a message that begins now has to be there.
+func (srv *Server) messageEnd() time.Time {
+	return time.Now().Add(srv.Timeouts.orDefault().Message)
+}
+
+// receive lets read take octets of tx's message, within the time for them. The
 // reply is 250 if they are there in whole; any other is for the client.
-func (s *session) receive(read func() error) mail.Reply {
+func (s *session) receive(tx *transaction, read func() error) mail.Reply {
 	timeouts := s.srv.Timeouts.orDefault()
 	s.conn.ReadTimeout = timeouts.Data
-	s.conn.Limit(time.Now().Add(timeouts.Message))
+	s.conn.Limit(tx.until)
 	err := read()
 	s.conn.ReadTimeout = timeouts.Command
 	s.conn.Limit(time.Time{})

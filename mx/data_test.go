@@ -380,6 +380,77 @@ func TestPanicCostsOneConnection(t *testing.T) {
 	})
 }
 
+// RFC 3030, section 2: chunks are octets, with no dots added and none removed.
+func TestRFC3030_2_Chunks(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.play(t, toAnn+`
+			C| BDAT 7\r\na: b\r\n\rBDAT 6\r\n\n..\r\nx
+			S: 250 2.0.0 *
+			S: 250 2.0.0 *
+			C| BDAT 0 LAST\r\n
+			S: 250 2.0.0 OK *
+			`+quit)
+		if got := h.delivered(t).body(); got != "a: b\r\n\r\n..\r\nx" {
+			t.Errorf("delivered %q", got)
+		}
+	})
+}
+
+// The octets of a refused chunk are no commands, and a chunk that was refused
+// is missed: no message is made of the others.
+func TestRFC3030_2_RefusedChunks(t *testing.T) {
+	const chunk = `\r\nNOOP\r\n`
+	tests := []struct{ name, script string }{
+		{"before EHLO", greeting + "C| BDAT 6" + chunk + "\nS: 503 5.5.1 *\n"},
+		{"before MAIL", ehlo + "C| BDAT 6" + chunk + "\nS: 503 5.5.1 *\n"},
+		{"before RCPT", sender + "C| BDAT 6" + chunk + "\nS: 503 5.5.1 *\nC: RCPT TO:<ann@mx.example>\nS: 503 *\nC| BDAT 6 LAST" + chunk + "\nS: 503 5.5.1 *\n"},
+		{"wrong word", toAnn + "C| BDAT 6 FIRST" + chunk + "\nS: 501 5.5.4 *\nC| BDAT 6 LAST" + chunk + "\nS: 503 5.5.1 *\n"},
+		{"too large", toAnn + "C| BDAT 6" + chunk + "\nS: 250 *\nC| BDAT 100\\r\\n" + strings.Repeat("x", 100) + "\nS: 552 5.3.4 *\nC| BDAT 6 LAST" + chunk + "\nS: 503 5.5.1 *\n"},
+		{"DATA among chunks", toAnn + "C| BDAT 6" + chunk + "\nS: 250 *\nC: DATA\nS: 503 5.5.1 *\n"},
+		{"RCPT among chunks", toAnn + "C| BDAT 6" + chunk + "\nS: 250 *\nC: RCPT TO:<bob@mx.example>\nS: 503 5.5.1 *\n"},
+		{"MAIL among chunks", toAnn + "C| BDAT 6" + chunk + "\nS: 250 *\nC: MAIL FROM:<a@b>\nS: 503 5.5.1 *\n"},
+		{"RSET among chunks", toAnn + "C| BDAT 6" + chunk + "\nS: 250 *\nC: RSET\nS: 250 2.0.0 *\nC| BDAT 6 LAST" + chunk + "\nS: 503 5.5.1 *\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inHouse(t, func(t *testing.T, h *house) {
+				h.MaxSize = 100
+				h.play(t, tt.script+quit)
+				h.nothingDelivered(t)
+			})
+		})
+	}
+}
+
+// A size that cannot be read ends the session: nobody knows what is a command.
+func TestRFC3030_2_UnreadableChunkSize(t *testing.T) {
+	for arg, want := range map[string]string{
+		"": "501 *", "x": "501 *", "-1": "501 *", "99999999999999999999": "552 *", "9000000000000000000": "552 *",
+	} {
+		t.Run(arg, func(t *testing.T) {
+			inHouse(t, func(t *testing.T, h *house) {
+				h.play(t, toAnn+"C: BDAT "+arg+" LAST\nS: "+want+"\nS.")
+				h.nothingDelivered(t)
+			})
+		})
+	}
+}
+
+// The chunks of a message share its time, however many they are.
+func TestRFC3030_2_SlowChunks(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		nc := h.dial()
+		defer nc.Close()
+		dialogue.Play(t, nc, toAnn)
+		start := time.Now()
+		for time.Since(start) < time.Hour-2*time.Minute {
+			dialogue.Play(t, nc, "C| BDAT 1\\r\\n\nWAIT 2m\nC| x\nS: 250 *\n")
+		}
+		dialogue.Play(t, nc, "C| BDAT 1\\r\\n\nS: 421 4.4.2 *\nS.")
+		h.nothingDelivered(t)
+	})
+}
+
 func TestShutdownDuringDelivery(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		h.next.think = 10 * time.Second

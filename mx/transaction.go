@@ -20,6 +20,7 @@ type transaction struct {
 	body     *spool.Buffer   // nil before DATA or the first BDAT
 	lines    *smtp.LineEnder // what chunks are written through
 	received int64           // octets of chunks
+	until    time.Time       // when the message has to be there
 }
 
 // A recipient is one that the client was told is fine.
