@@ -187,11 +187,14 @@ func (p *player) expectRaw(s step) error {
 	return nil
 }
 
+// expectEnd waits for the end of the connection. Who closes it need not have
+// heard everything.
 func (p *player) expectEnd() error {
 	got, err := p.readLine()
 	if err == nil || len(got) > 0 {
 		return fmt.Errorf("want the end of the connection\n got %q", got)
 	}
+	_ = p.wait()
 	return nil
 }
 
