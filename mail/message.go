@@ -25,12 +25,19 @@ type Range struct{ Start, End int64 }
 type Message struct {
 	trace string
 	src   Source
-	keep  []Range // ascending, disjoint
+	keep  []piece // ascending, disjoint
+}
+
+// A piece of a message is a range of its Source, which may be empty, and text
+// that stands before it.
+type piece struct {
+	text string
+	Range
 }
 
 // NewMessage returns the message that src holds.
 func NewMessage(src Source) *Message {
-	return &Message{src: src, keep: []Range{{0, src.Size()}}}
+	return &Message{src: src, keep: []piece{{Range: Range{0, src.Size()}}}}
 }
 
 // Prepend returns m with field, one or more whole header fields, each line
@@ -45,7 +52,7 @@ func (m *Message) Prepend(field string) *Message {
 // the Source. They are ascending and disjoint.
 func (m *Message) Cut(ranges []Range) *Message {
 	n := *m
-	n.keep = make([]Range, 0, len(m.keep)+len(ranges))
+	n.keep = make([]piece, 0, len(m.keep)+len(ranges))
 	for _, k := range m.keep {
 		for len(ranges) > 0 && ranges[0].End <= k.Start {
 			ranges = ranges[1:]
@@ -54,18 +61,40 @@ func (m *Message) Cut(ranges []Range) *Message {
 			if cut.Start >= k.End {
 				break
 			}
-			n.keepRange(Range{k.Start, cut.Start})
-			k.Start = max(k.Start, cut.End)
+			n.add(piece{k.text, Range{k.Start, max(k.Start, cut.Start)}})
+			k = piece{"", Range{min(k.End, max(k.Start, cut.End)), k.End}}
 		}
-		n.keepRange(k)
+		n.add(k)
 	}
 	return &n
 }
 
-// keepRange adds r to what is kept, unless it is empty.
-func (m *Message) keepRange(r Range) {
-	if r.Start < r.End {
-		m.keep = append(m.keep, r)
+// Insert returns m with text before the octet at offset at of the Source, or
+// where that octet was.
+func (m *Message) Insert(at int64, text string) *Message {
+	n := *m
+	n.keep = make([]piece, 0, len(m.keep)+2)
+	for i, k := range m.keep {
+		if k.Start < at && at < k.End {
+			n.add(piece{k.text, Range{k.Start, at}})
+			k = piece{"", Range{at, k.End}}
+		}
+		if k.Start >= at {
+			n.add(piece{text, Range{at, at}})
+			n.keep = append(n.keep, k)
+			n.keep = append(n.keep, m.keep[i+1:]...)
+			return &n
+		}
+		n.add(k)
+	}
+	n.add(piece{text, Range{at, at}})
+	return &n
+}
+
+// add adds a piece, unless there is nothing to it.
+func (m *Message) add(p piece) {
+	if p.text != "" || p.Start < p.End {
+		m.keep = append(m.keep, p)
 	}
 }
 
@@ -73,7 +102,7 @@ func (m *Message) keepRange(r Range) {
 func (m *Message) Size() int64 {
 	n := int64(len(m.trace))
 	for _, k := range m.keep {
-		n += k.End - k.Start
+		n += int64(len(k.text)) + k.End - k.Start
 	}
 	return n
 }
@@ -86,14 +115,28 @@ func (m *Message) Source() Source { return m.src }
 func (m *Message) Trace() string { return m.trace }
 
 // WriteTo writes the whole message to w. It implements io.WriterTo, but for the
-// count that comes with an error, which leaves out the range that failed.
+// count that comes with an error, which leaves out the piece that failed.
 func (m *Message) WriteTo(w io.Writer) (int64, error) {
-	if n, err := io.WriteString(w, m.trace); err != nil {
-		return int64(n), err
+	var written int64
+	write := func(text string) error {
+		if text == "" {
+			return nil
+		}
+		n, err := io.WriteString(w, text)
+		written += int64(n)
+		return err
 	}
-	written := int64(len(m.trace))
+	if err := write(m.trace); err != nil {
+		return written, err
+	}
 	for _, k := range m.keep {
-		if err := m.src.WriteRange(w, k); err != nil {
+		if err := write(k.text); err != nil {
+			return written, err
+		}
+		if k.Start == k.End {
+			continue
+		}
+		if err := m.src.WriteRange(w, k.Range); err != nil {
 			return written, err
 		}
 		written += k.End - k.Start

@@ -77,30 +77,78 @@ func TestMessagePrepend(t *testing.T) {
 	}
 }
 
+func TestMessageInsert(t *testing.T) {
+	const source = "0123456789"
+	tests := []struct {
+		cut  []Range // before it
+		at   int64
+		then []Range // cut after it
+		want string
+	}{
+		{nil, 0, nil, "|0123456789"},
+		{nil, 5, nil, "01234|56789"},
+		{nil, 10, nil, "0123456789|"},
+		{nil, 12, nil, "0123456789|"},
+		{[]Range{{0, 5}}, 5, nil, "|56789"},
+		{[]Range{{0, 5}}, 3, nil, "|56789"}, // where it was
+		{[]Range{{3, 7}}, 5, nil, "012|789"},
+		{[]Range{{3, 7}}, 3, nil, "012|789"},
+		{[]Range{{3, 7}}, 7, nil, "012|789"},
+		{[]Range{{3, 7}}, 2, nil, "01|2789"},
+		{[]Range{{3, 7}}, 8, nil, "0127|89"},
+		{[]Range{{0, 10}}, 5, nil, "|"},
+		{nil, 5, []Range{{0, 5}}, "|56789"},
+		{nil, 5, []Range{{5, 10}}, "01234|"},
+		{nil, 5, []Range{{3, 7}}, "012|789"},
+		{nil, 5, []Range{{0, 10}}, "|"},
+		{nil, 5, []Range{{4, 5}, {5, 6}}, "0123|6789"},
+		{nil, 5, []Range{{5, 6}, {8, 9}}, "01234|679"},
+	}
+	for _, tt := range tests {
+		m := NewMessage(Octets(source)).Cut(tt.cut).Insert(tt.at, "|").Cut(tt.then)
+		if got := text(t, m); got != tt.want {
+			t.Errorf("%+v: got %q", tt, got)
+		}
+	}
+	m := NewMessage(Octets(source))
+	if a, b := m.Insert(5, "a"), m.Insert(5, "b"); text(t, a) != "01234a56789" || text(t, b) != "01234b56789" || text(t, m) != source {
+		t.Error("messages share what they must not")
+	}
+	if got := text(t, m.Insert(5, "a").Insert(5, "b").Insert(2, "c")); got != "01c234ba56789" && got != "01c234ab56789" {
+		t.Errorf("twice: %q", got)
+	}
+}
+
 // Cut is what it would be if every octet were looked at alone, and the messages
 // that others were made from stay what they were.
 func FuzzMessageCut(f *testing.F) {
-	f.Add("0123456789", []byte{2, 2, 1, 3}, []byte{0, 1})
-	f.Add("", []byte{0, 5}, []byte{})
-	f.Fuzz(func(t *testing.T, source string, first, second []byte) {
+	f.Add("0123456789", []byte{2, 2, 1, 3}, []byte{0, 1}, uint8(3))
+	f.Add("", []byte{0, 5}, []byte{}, uint8(0))
+	f.Fuzz(func(t *testing.T, source string, first, second []byte, at uint8) {
 		m := NewMessage(Octets(source))
 		gone := make([]bool, len(source))
-		for _, gaps := range [][]byte{first, second} {
+		for i, gaps := range [][]byte{first, second} {
 			before := text(t, m)
 			cut := m.Cut(ranges(gaps))
+			if i == 0 {
+				cut = cut.Insert(int64(at), "\r\n")
+			}
 			for _, r := range ranges(gaps) {
 				for i := r.Start; i < min(r.End, int64(len(source))); i++ {
 					gone[i] = true
 				}
 			}
 			if text(t, m) != before {
-				t.Fatal("Cut changed the message")
+				t.Fatal("Cut or Insert changed the message")
 			}
 			m = cut
 		}
 		var want []byte
-		for i := range len(source) {
-			if !gone[i] {
+		for i := range len(source) + 1 {
+			if i == min(int(at), len(source)) {
+				want = append(want, "\r\n"...)
+			}
+			if i < len(source) && !gone[i] {
 				want = append(want, source[i])
 			}
 		}
@@ -125,7 +173,7 @@ func ranges(gaps []byte) (rs []Range) {
 }
 
 func TestMessageWriteToFails(t *testing.T) {
-	m := NewMessage(Octets("0123456789")).Prepend("A: b\r\n").Cut([]Range{{4, 6}})
+	m := NewMessage(Octets("0123456789")).Prepend("A: b\r\n").Cut([]Range{{4, 6}}).Insert(7, "xy")
 	for room := range int(m.Size()) {
 		n, err := m.WriteTo(&small{room: room})
 		if !errors.Is(err, io.ErrShortWrite) || n > int64(room) {

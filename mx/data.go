@@ -201,10 +201,11 @@ func (srv *Server) process(ctx context.Context, tx *transaction) (replies []mail
 // stamp returns msg with our trace fields, and without those that only we, or
 // the final delivery after us, may set (RFC 5321, section 4.4).
 func (srv *Server) stamp(tx *transaction, h header.Header, verdict policy.Verdict, msg *mail.Message) *mail.Message {
-	msg = msg.Cut(verdict.Cut)
+	var stale []mail.Range
 	for f := range h.All("Return-Path") {
-		msg = msg.Cut([]mail.Range{{Start: int64(f.Start), End: int64(f.End)}})
+		stale = append(stale, mail.Range{Start: int64(f.Start), End: int64(f.End)})
 	}
+	msg = endHeader(msg, h).Cut(verdict.Cut).Cut(stale)
 	received := mail.Received{
 		Client: tx.env.Client, By: srv.Hostname, ID: tx.env.ID, Date: time.Now(),
 		Protocol: mail.Protocol(tx.env.Client, false, tx.env.UTF8),
@@ -212,22 +213,24 @@ func (srv *Server) stamp(tx *transaction, h header.Header, verdict policy.Verdic
 	if len(tx.rcpts) == 1 && tx.rcpts[0].addr.Domain != "" {
 		received.For = &tx.rcpts[0].addr
 	}
-	msg = msg.Prepend(received.Field() + verdict.Field + separator(h))
+	msg = msg.Prepend(received.Field() + verdict.Field)
 	if srv.ReturnPath {
 		msg = msg.Prepend(mail.ReturnPath(tx.env.From))
 	}
 	return msg
 }
 
-// separator returns what must stand between our fields and a message that does
-// not begin with a field of its own: else its first line would become part of
-// our last field, or its text part of the header.
-func separator(h header.Header) string {
-	switch {
-	case h.Stop == header.Continuation:
-		return "X-Header-Begins-With-White-Space:\r\n"
-	case h.Stop == header.NotAField && h.End == 0:
-		return "\r\n"
+// endHeader returns msg with its header where h found it. A first line that
+// begins with white space must not become part of our last field; and behind a
+// line that is no field there is no more header for us, so that none may follow
+// for a reader that is less strict: it would see a From that was not judged, and
+// results in our name that were not taken out.
+func endHeader(msg *mail.Message, h header.Header) *mail.Message {
+	switch h.Stop {
+	case header.Continuation:
+		return msg.Insert(0, "X-Header-Begins-With-White-Space:\r\n")
+	case header.NotAField, header.FromLine:
+		return msg.Insert(int64(h.End), "\r\n")
 	}
-	return ""
+	return msg
 }

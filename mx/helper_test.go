@@ -75,12 +75,17 @@ func (h *house) check(t *testing.T) {
 
 // dial connects a client, and starts the server if it is the first.
 func (h *house) dial() net.Conn {
+	client, server := net.Pipe()
+	h.dialled(server)
+	return client
+}
+
+// dialled hands the server its end of a connection from 192.0.2.1.
+func (h *house) dialled(nc net.Conn) {
 	h.start.Do(func() {
 		go func() { h.ended <- h.Serve(h.ctx, Listener{Listener: pipes{h.conns, h.ctx}}) }()
 	})
-	client, server := net.Pipe()
-	h.conns <- from{server, netip.MustParseAddrPort("192.0.2.1:12345")}
-	return client
+	h.conns <- from{nc, netip.MustParseAddrPort("192.0.2.1:12345")}
 }
 
 // play connects a client that says what script says, and then is gone.

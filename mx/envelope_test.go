@@ -1,0 +1,307 @@
+package mx
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"postern/mail"
+)
+
+func TestRFC5321_4_5_5_NullSender(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.ReturnPath = true
+		h.play(t, ehlo+"C: MAIL FROM:<>\nS: 250 2.1.0 *\nC: RCPT TO:<ann@mx.example>\nS: 250 *\n"+data+"C: a: b\nC: .\nS: 250 2.0.0 *\n"+quit)
+		if got := h.delivered(t); !got.env.From.IsNull() || !strings.HasPrefix(got.text, "Return-Path: <>\r\nReceived: ") {
+			t.Errorf("from %v: %q", got.env.From, got.text)
+		}
+	})
+}
+
+// RFC 5321, sections 4.1.1.3 and 4.5.1: in any case, with no domain.
+func TestRFC5321_4_5_1_Postmaster(t *testing.T) {
+	for _, path := range []string{"<Postmaster>", "<postmaster>", "<POSTMASTER@MX.EXAMPLE>"} {
+		play(t, sender+"C: RCPT TO:"+path+"\nS: 250 2.1.5 *\n"+quit)
+	}
+	play(t, sender+"C: RCPT TO:<ann>\nS: 501 5.1.3 *\n"+quit)
+}
+
+// The sender's spelling of a local part is not touched (section 2.4), a source
+// route is dropped (appendix C), quotes are only what they must be.
+func TestRFC5321_4_1_1_3_ForwardPaths(t *testing.T) {
+	tests := []struct{ path, want string }{
+		{"<aNN@mx.example>", "<aNN@mx.example>"},
+		{"<ann@MX.Example>", "<ann@mx.example>"},
+		{"<@one.example,@two.example:ann@mx.example>", "<ann@mx.example>"},
+		{`<"ann"@mx.example>`, "<ann@mx.example>"},
+		{`<"a b"@mx.example>`, `<"a b"@mx.example>`},
+		{`<"a\\ b"@mx.example>`, `<"a b"@mx.example>`},
+		{"<ann@[192.0.2.25]>", "<ann@mx.example>"},
+		{" <ann@mx.example>", "<ann@mx.example>"},
+		{"<ann@mx.example> ", "<ann@mx.example>"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.path, func(t *testing.T) {
+			inHouse(t, func(t *testing.T, h *house) {
+				h.play(t, sender+"C: RCPT TO:"+tt.path+"\nS: 250 2.1.5 *\n"+data+"C: a: b\nC: .\nS: 250 *\n"+quit)
+				if got := h.delivered(t).env.To[0].Path(); got != tt.want {
+					t.Errorf("delivered to %v, want %v", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func TestRFC5321_4_1_1_3_BadPaths(t *testing.T) {
+	for path, want := range map[string]string{
+		"<ann@mx.example":             "501 5.1.3 *",
+		"ann@mx.example":              "501 5.1.3 *",
+		"<ann@mx.example.>":           "501 5.1.3 *",
+		"<ann@@mx.example>":           "501 5.1.3 *",
+		"<a..b@mx.example>":           "501 5.1.3 *",
+		"<>":                          "501 5.1.3 *",
+		"<ann@[1.2.3]>":               "501 5.1.3 *",
+		"<ann@[IPv6:x]>":              "501 5.1.3 *",
+		`<ann\x00@mx.example>`:        "501 5.1.3 *",
+		`<ann@mx.example\r>`:          "501 5.1.3 *",
+		`<"ann\r"@mx.example>`:        "501 5.1.3 *",
+		"<ann@mx.example>x":           "501 5.5.4 *",
+		"<ann@[192.0.2.99]>":          "550 5.7.1 *",
+		"<ann%x.example@relay.x>":     "550 5.7.1 *",
+		"<ann@mx.example.evil>":       "550 5.7.1 *",
+		"<ann%mx.example@mx.example>": "550 5.1.1 *", // it is not for us to turn these around
+		"<x.example!ann@mx.example>":  "550 5.1.1 *",
+		"<../../ann@mx.example>":      "501 5.1.3 *",
+		`<"../../ann"@mx.example>`:    "550 5.1.1 *",
+	} {
+		t.Run(path, func(t *testing.T) {
+			play(t, sender+"C: RCPT TO:"+path+"\nS: "+want+"\n"+quit)
+		})
+	}
+}
+
+// RFC 6531, section 3.5: without SMTPUTF8 a non-ASCII address is 553 5.6.7.
+func TestRFC6531_3_5_NonASCII(t *testing.T) {
+	play(t, ehlo+`
+		C: MAIL FROM:<\xc3\xbc@client.example>
+		S: 553 5.6.7 *
+		C: MAIL FROM:<a@\xc3\xbc.example>
+		S: 553 5.6.7 *
+		C: MAIL FROM:<a@client.example>
+		S: 250 *
+		C: RCPT TO:<\xc3\xbc@mx.example>
+		S: 553 5.6.7 *
+		C: RCPT TO:<ann@\xc3\xbc.example>
+		S: 553 5.6.7 *
+		C: RCPT TO:<\xff@mx.example>
+		S: 501 5.1.3 *
+		`+quit)
+	inHouse(t, func(t *testing.T, h *house) {
+		h.play(t, ehlo+`
+			C: MAIL FROM:<\xc3\xbc@client.example> SMTPUTF8
+			S: 250 *
+			C: RCPT TO:<\xc3\xbc@mx.example>
+			S: 250 *
+			`+data+"C: a: b\nC: .\nS: 250 *\n"+quit)
+		got := h.delivered(t)
+		if !got.env.UTF8 || !strings.Contains(got.text, "with UTF8SMTP\r\n") || !strings.Contains(got.text, "for <ü@mx.example>;") {
+			t.Errorf("delivered %q", got.text)
+		}
+	})
+}
+
+// One who is named twice, or stands behind an alias too, gets one copy; and each
+// RCPT is answered.
+func TestRFC5321_3_3_SameRecipientTwice(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.play(t, toAnn+`
+			C: RCPT TO:<ann@mx.example>
+			C: RCPT TO:<both@mx.example>
+			C: RCPT TO:<bob@mx.example>
+			S: 250 *
+			S: 250 *
+			S: 250 *
+			`+data+"C: a: b\nC: .\nS: 250 *\n"+quit)
+		if got := h.delivered(t); fmt.Sprint(got.env.To) != "[ann@mx.example bob@mx.example]" {
+			t.Errorf("delivered to %v", got.env.To)
+		}
+	})
+}
+
+// An alias is taken if any of its members is.
+func TestAliasVerification(t *testing.T) {
+	gone := mail.Reply{Code: 550, Status: mail.Status{5, 1, 1}, Text: "gone"}
+	busy := mail.Reply{Code: 450, Status: mail.Status{4, 2, 1}, Text: "busy"}
+	tests := []struct {
+		ann, bob error
+		want     string
+		to       string
+	}{
+		{nil, nil, "250 *", "[ann@mx.example bob@mx.example]"},
+		{nil, gone, "250 *", "[ann@mx.example]"},
+		{gone, nil, "250 *", "[bob@mx.example]"},
+		{nil, busy, "250 *", "[ann@mx.example bob@mx.example]"}, // asked again with the message
+		{gone, gone, "550 5.1.1 gone", ""},
+		{gone, busy, "450 4.2.1 busy", ""},
+		{fmt.Errorf("broken"), gone, "451 4.3.0 *", ""},
+	}
+	for i, tt := range tests {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			inHouse(t, func(t *testing.T, h *house) {
+				h.next.refuse = map[string]error{"ann": tt.ann, "bob": tt.bob}
+				h.play(t, sender+"C: RCPT TO:<both@mx.example>\nS: "+tt.want)
+				if tt.to == "" {
+					return
+				}
+				h.play(t, sender+"C: RCPT TO:<both@mx.example>\nS: 250 *\n"+data+"C: a: b\nC: .\nS: 250 *\n"+quit)
+				if got := h.delivered(t); fmt.Sprint(got.env.To) != tt.to {
+					t.Errorf("delivered to %v", got.env.To)
+				}
+			})
+		})
+	}
+}
+
+// RFC 5321, section 4.4: the time stamp line, on top, and whole.
+func TestRFC5321_4_4_Received(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.play(t, toAnn+data+"C: From: a\nC:\nC: hi\nC: .\nS: 250 *\n"+quit)
+		got := h.delivered(t)
+		want := "Received: from client.example ([192.0.2.1])\r\n" +
+			"\tby mx.example with ESMTP\r\n" +
+			"\tid " + got.env.ID + "\r\n" +
+			"\tfor <ann@mx.example>;\r\n" +
+			"\tSat, 01 Jan 2000 00:00:00 +0000\r\n" +
+			"From: a\r\n\r\nhi\r\n"
+		if got.text != want {
+			t.Errorf("got %q, want %q", got.text, want)
+		}
+	})
+}
+
+// Other recipients are not shown (section 7.2).
+func TestRFC5321_7_2_NoForWithSeveral(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.play(t, toBoth+data+"C: Bcc: bob@mx.example\nC: .\nS: 250 *\n"+quit)
+		got := h.delivered(t)
+		if strings.Contains(got.text, "for <") {
+			t.Errorf("delivered %q", got.text)
+		}
+		// And what the sender wrote is not ours to take out.
+		if !strings.Contains(got.text, "\r\nBcc: bob@mx.example\r\n") {
+			t.Errorf("Bcc is gone: %q", got.text)
+		}
+	})
+}
+
+func TestRFC5321_4_4_HostileHello(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.play(t, greeting+`
+			C: EHLO evil (x) by mx.example;\rX-Spam: no\x00 `+strings.Repeat("y", 1000)+`
+			S: ...
+			S: 250 *
+			C: MAIL FROM:<a@b>
+			S: 250 *
+			C: RCPT TO:<ann@mx.example>
+			S: 250 *
+			`+data+"C: a: b\nC: .\nS: 250 *\n"+quit)
+		got := h.delivered(t)
+		first, _, _ := strings.Cut(got.text, "\r\n")
+		if !strings.HasPrefix(first, "Received: from evil??x??by?mx.example??X-Spam:?no??yyy") || !strings.HasSuffix(first, "y ([192.0.2.1])") || len(first) > 300 {
+			t.Errorf("delivered %q", first)
+		}
+	})
+}
+
+// RFC 5321, section 6.3: a hundred hops are a loop.
+func TestRFC5321_6_3_Loop(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.play(t, toAnn+data+strings.Repeat("C: received: from a\n", 100)+"C: .\nS: 554 5.4.6 *\n"+quit)
+		h.nothingDelivered(t)
+	})
+	inHouse(t, func(t *testing.T, h *house) {
+		h.play(t, toAnn+data+strings.Repeat("C: Received: from a\n", 99)+"C:\nC: Received: in the body\nC: .\nS: 250 *\n"+quit)
+		h.delivered(t)
+	})
+}
+
+// RFC 5321, section 4.4: the final delivery adds Return-Path; others are taken
+// out, wherever they stand.
+func TestRFC5321_4_4_ReturnPath(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.play(t, toAnn+data+`
+			C: Return-Path: <evil@example.org>
+			C: From: a
+			C: RETURN-path:
+			C:  <evil@example.org>
+			C: To: b
+			C: Return-Path : <x>
+			C:
+			C: Return-Path: <body>
+			C: .
+			S: 250 *
+			`+quit)
+		if got := h.delivered(t).body(); got != "From: a\r\nTo: b\r\n\r\nReturn-Path: <body>\r\n" {
+			t.Errorf("delivered %q", got)
+		}
+	})
+}
+
+// A message that does not begin with a field neither becomes part of our fields
+// nor loses an octet.
+func TestRFC5322_2_2_MessagesThatAreNone(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"a continuation", ` X-Evil: 1\r\na: b\r\n`, "X-Header-Begins-With-White-Space:\r\n X-Evil: 1\r\na: b\r\n"},
+		{"a TAB", `\tx\r\n\r\nhi\r\n`, "X-Header-Begins-With-White-Space:\r\n\tx\r\n\r\nhi\r\n"},
+		{"a blank line of spaces", ` \r\na: b\r\n`, "X-Header-Begins-With-White-Space:\r\n \r\na: b\r\n"},
+		{"no header", `hello\r\nworld\r\n`, "\r\nhello\r\nworld\r\n"},
+		{"an empty header", `\r\nhello\r\n`, "\r\nhello\r\n"},
+		{"a header alone", `a: b\r\n`, "a: b\r\n"},
+		{"garbage in the header", `a: b\r\nhello\r\nFrom: evil\r\n`, "a: b\r\n\r\nhello\r\nFrom: evil\r\n"},
+		{"the line of an mbox", `From ann Sat Jan  1 00:00:00 2000\r\nFrom: evil\r\n`, "\r\nFrom ann Sat Jan  1 00:00:00 2000\r\nFrom: evil\r\n"},
+		{"a field of nothing but a name", `a:\r\n\r\n`, "a:\r\n\r\n"},
+		{"Return-Path, then garbage", `Return-Path: x\r\nhello\r\n`, "\r\nhello\r\n"},
+		{"Return-Path, then a blank line", `Return-Path: x\r\n\r\nhello\r\n`, "\r\nhello\r\n"},
+		{"8-bit", `\xff: x\r\n\r\nhi\r\n`, "\r\n\xff: x\r\n\r\nhi\r\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inHouse(t, func(t *testing.T, h *house) {
+				h.play(t, toAnn+data+"C| "+tt.text+".\\r\\n\nS: 250 *\n"+quit)
+				if got := h.delivered(t).body(); got != tt.want {
+					t.Errorf("delivered %q, want %q", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func TestRFC5322_HeaderThatIsTooLarge(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.play(t, toAnn+data+"C: a: "+strings.Repeat("x", 300<<10)+"\nC:\nC: hi\nC: .\nS: 552 5.3.4 *\n"+quit)
+		h.nothingDelivered(t)
+	})
+}
+
+// RFC 1870, section 6.1, and the space that there is.
+func TestSpace(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		var asked []int64
+		h.Space = func(size int64) error {
+			asked = append(asked, size)
+			if size > 1000 {
+				return mail.NoSpace
+			}
+			return nil
+		}
+		h.play(t, ehlo+`
+			C: MAIL FROM:<a@b> SIZE=1001
+			S: 452 4.3.1 *
+			C: MAIL FROM:<a@b>
+			S: 250 *
+			`+quit)
+		if fmt.Sprint(asked) != "[1001 0]" {
+			t.Errorf("asked for %v", asked)
+		}
+	})
+}
