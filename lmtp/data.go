@@ -90,7 +90,11 @@ func (s *session) receive(body *spool.Buffer) (mail.Reply, error) {
 func (srv *Server) deliver(ctx context.Context, env *mail.Envelope, body *spool.Buffer) []mail.Reply {
 	msg := mail.NewMessage(body)
 	if srv.Received {
-		msg = msg.Prepend(srv.received(env) + separator(body))
+		h, err := header.Read(body, header.Limits{Fields: 1})
+		if err != nil {
+			return slices.Repeat([]mail.Reply{mail.ReplyTo(err)}, len(env.To))
+		}
+		msg = msg.Prepend(srv.received(env) + h.Separator())
 	}
 	ctx, cancel := context.WithTimeout(ctx, srv.Timeouts.orDefault().Deliver)
 	defer cancel()
@@ -106,21 +110,6 @@ func (srv *Server) received(env *mail.Envelope) string {
 		r.For = &env.To[0].Address
 	}
 	return r.Field()
-}
-
-// separator returns what must stand between our field and a message that does
-// not begin with one: else its first line would become part of ours, or its text
-// part of the header.
-func separator(src mail.Source) string {
-	h, err := header.Read(src, header.Limits{Fields: 1})
-	switch {
-	case err != nil: // it comes again when the message is read
-	case h.Stop == header.Continuation:
-		return "X-Header-Begins-With-White-Space:\r\n"
-	case h.Stop == header.NotAField && h.End == 0:
-		return "\r\n"
-	}
-	return ""
 }
 
 // recordMessage records a message that did not come to be delivered.

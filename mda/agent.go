@@ -146,19 +146,9 @@ func finalForm(env *mail.Envelope, msg *mail.Message) (*mail.Message, error) {
 	if stale != nil {
 		msg = msg.Cut(stale)
 	}
-	return msg.Prepend(mail.ReturnPath(env.From) + separator(h, msg)), nil
-}
-
-// separator returns what must stand between our field and a message that does
-// not begin with one: else its first line would become part of ours, or its text
-// part of the header.
-func separator(h header.Header, msg *mail.Message) string {
-	switch {
-	case msg.Trace() != "":
-	case h.Stop == header.Continuation:
-		return "X-Header-Begins-With-White-Space:\r\n"
-	case h.Stop == header.NotAField && h.End == 0:
-		return "\r\n"
+	separator := ""
+	if msg.Trace() == "" { // else that of the server in front of us stands between
+		separator = h.Separator()
 	}
-	return ""
+	return msg.Prepend(mail.ReturnPath(env.From) + separator), nil
 }

@@ -226,10 +226,10 @@ func (srv *Server) stamp(tx *transaction, h header.Header, verdict policy.Verdic
 // for a reader that is less strict: it would see a From that was not judged, and
 // results in our name that were not taken out.
 func endHeader(msg *mail.Message, h header.Header) *mail.Message {
-	switch h.Stop {
-	case header.Continuation:
-		return msg.Insert(0, "X-Header-Begins-With-White-Space:\r\n")
-	case header.NotAField, header.FromLine:
+	if before := h.Separator(); before != "" {
+		return msg.Insert(0, before)
+	}
+	if h.Stop == header.NotAField || h.Stop == header.FromLine {
 		return msg.Insert(int64(h.End), "\r\n")
 	}
 	return msg

@@ -78,10 +78,7 @@ func deliverOne(ctx context.Context, config string, in io.Reader, env *mail.Enve
 	if err != nil {
 		return mail.Reply{}, err
 	}
-	agent, store, err := b.agent()
-	if err != nil {
-		return mail.Reply{}, err
-	}
+	agent, store := b.agent()
 	defer store.Close()
 	body := b.spool("").New()
 	defer body.Close()

@@ -128,10 +128,7 @@ type server struct {
 
 // startMDA starts the delivery agent and the server in front of it.
 func (s *server) startMDA(ctx context.Context, group *errgroup.Group) error {
-	agent, store, err := s.agent()
-	if err != nil {
-		return err
-	}
+	agent, store := s.agent()
 	listener, err := s.sockets.listen("lmtp", s.config.MDA.Listen)
 	if err != nil {
 		return err
@@ -146,6 +143,9 @@ func (s *server) startMDA(ctx context.Context, group *errgroup.Group) error {
 
 // startMX starts the server that faces the world.
 func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
+	if err := makeFolder("mx.spool", s.config.MX.Spool); err != nil {
+		return err
+	}
 	srv, cert, err := s.mx()
 	if err != nil {
 		return err

@@ -47,7 +47,7 @@ func load(path string, w io.Writer, half string) (*parts, error) {
 	log := newLog(w, c.Log.Format, c.Log.Level)
 	keep := ""
 	if half != "" {
-		_ = os.Mkdir(filepath.Join(c.State, half), 0o700) // if it is missing, the log will say what that means
+		_ = os.MkdirAll(filepath.Join(c.State, half), 0o700) // if it is missing, the log will say what that means
 		keep = filepath.Join(c.State, half, "recipients")
 	}
 	recipients, err := config.Open(c.Recipients, c.Hostname, keep, log)
@@ -115,18 +115,18 @@ func (p *parts) mx() (*mx.Server, *certificate, error) {
 }
 
 // agent returns the delivery agent, and what closes its store.
-func (p *parts) agent() (*mda.Agent, io.Closer, error) {
+func (p *parts) agent() (*mda.Agent, io.Closer) {
 	c := p.config
-	store, err := mailbox.Open(c.MDA.Store, mailbox.Options{Host: c.Hostname})
-	if err != nil {
-		return nil, nil, err
+	store := &store{path: c.MDA.Store, options: mailbox.Options{Host: c.Hostname}}
+	if _, err := store.get(); err != nil {
+		p.log.Error("no mail can be delivered until the store is there", "cause", err)
 	}
 	boxes := mailboxes{store: store, recipients: p.recipients.Current}
 	return &mda.Agent{
 		Lookup: boxes.lookup,
 		Space:  space(c.MDA.Store, spareSpace),
 		Record: p.record(),
-	}, store, nil
+	}, store
 }
 
 // lmtp returns the server in front of the delivery agent.
@@ -179,7 +179,7 @@ func lookup(r *config.Recipients, addr mail.Address) ([]config.Member, error) {
 
 // mailboxes opens those that the recipient maps speak of.
 type mailboxes struct {
-	store      *mailbox.Store
+	store      *store
 	recipients func() *config.Recipients
 }
 
@@ -202,11 +202,10 @@ func (b mailboxes) target(m config.Member) mda.Target {
 	target := mda.Target{
 		Address: mail.Address{Local: m.User, Domain: m.Domain},
 		Mailbox: m.Path,
-		Open:    func() (mailbox.Mailbox, error) { return b.store.MaildirAt(m.Path) },
+		Open:    func() (mailbox.Mailbox, error) { return b.store.maildir(m.Path, m.Domain, m.User) },
 	}
 	if m.Path == "" {
 		target.Mailbox = m.Domain + "/" + m.User
-		target.Open = func() (mailbox.Mailbox, error) { return b.store.Maildir(m.Domain, m.User) }
 	}
 	return target
 }

@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"io"
 	"iter"
+	"slices"
 )
 
 // Limits bound what is looked at. A zero limit is replaced by its default.
@@ -35,9 +36,9 @@ type Stop int
 const (
 	EmptyLine    Stop = iota // the line that separates header and body (RFC 5322, section 2.1)
 	EndOfMessage             // the message ended: no empty line, no body
-	NotAField                // a line that is neither a field nor its continuation
+	NotAField                // a line that is neither a field nor its continuation, and no empty line after it
 	Continuation             // the first line of the message begins with white space
-	FromLine                 // the first line of the message is that of an mbox, "From ann@…"
+	FromLine                 // the first line of the message is that of an mbox, and no empty line after it
 	TooLong                  // Limits.Octets exceeded
 	TooMany                  // Limits.Fields exceeded
 )
@@ -58,7 +59,9 @@ func (s Stop) String() string {
 
 // A Header is the header section of a message. Its fields are adjacent: the
 // first begins at offset 0, each next where the one before ends, and the last
-// ends at End.
+// ends at End. A line among them that is no field, and that most readers skip,
+// is one without a name: whoever judges the message or takes something out of it
+// must see what those readers see.
 type Header struct {
 	Fields []Field
 	End    int // where the last field ends
@@ -68,6 +71,19 @@ type Header struct {
 
 // Exceeded reports whether the header was larger than its Limits.
 func (h Header) Exceeded() bool { return h.Stop == TooLong || h.Stop == TooMany }
+
+// Separator returns what must stand between a field that is put on top of the
+// message and the message, if it does not begin with a field: else its first
+// line would become part of ours, or its text part of the header.
+func (h Header) Separator() string {
+	switch {
+	case h.Stop == Continuation:
+		return "X-Header-Begins-With-White-Space:\r\n"
+	case h.Stop == NotAField && h.End == 0:
+		return "\r\n"
+	}
+	return ""
+}
 
 // All yields the fields of that name, in whatever case, from the top.
 func (h Header) All(name string) iter.Seq[Field] {
@@ -144,7 +160,53 @@ func (l Limits) orDefault() Limits {
 // scan finds the fields in b, which is the whole message if whole, and else
 // its beginning: then what b ends in the middle of is TooLong.
 func scan(b []byte, lim Limits, whole bool) Header {
-	h := Header{Fields: make([]Field, 0, min(lim.Fields, 32))}
+	strict := scanFrom(b, Header{Fields: make([]Field, 0, min(lim.Fields, 32))}, lim, whole)
+	if !strict.skippable() {
+		return strict
+	}
+	// A line that is no field: the header is over for a strict reader. If an
+	// empty line follows, most readers skip the line and go on to that one.
+	if !bytes.Contains(b[strict.End:], emptyLine) {
+		if !whole && len(b) <= lim.Octets {
+			strict.Stop = TooLong // it may follow in what b lacks
+		}
+		return strict
+	}
+	if h := skipping(b, strict, lim, whole); h.Stop == EmptyLine {
+		return h
+	}
+	return strict
+}
+
+var emptyLine = []byte("\r\n\r\n")
+
+// maxSkipped is how many lines that are no fields are skipped. What has more of
+// them is text.
+const maxSkipped = 100
+
+// skippable reports whether what ended h may be a line that somebody put among
+// the fields, and not the text of a message without a header.
+func (h Header) skippable() bool {
+	return h.Stop == FromLine || h.Stop == NotAField && len(h.Fields) > 0
+}
+
+// skipping goes on behind the line that ended h. The lines that it skips are
+// among the fields, without a name.
+func skipping(b []byte, h Header, lim Limits, whole bool) Header {
+	h.Fields = slices.Clip(h.Fields)
+	for range maxSkipped {
+		n := bytes.Index(b[h.End:], crlf) + len(crlf)
+		h.Fields = append(h.Fields, Field{Start: h.End, End: h.End + n, raw: b[h.End : h.End+n]})
+		h.End += n
+		if h = scanFrom(b, h, lim, whole); h.Stop != NotAField {
+			break
+		}
+	}
+	return h
+}
+
+// scanFrom goes on where h ends, up to the first line that is no field.
+func scanFrom(b []byte, h Header, lim Limits, whole bool) Header {
 	for {
 		rest := b[h.End:]
 		if stop, separator, ended := ends(rest, h.End == 0, whole); ended {
@@ -155,7 +217,7 @@ func scan(b []byte, lim Limits, whole bool) Header {
 		switch {
 		case n == 0:
 			h.Stop, h.Body = TooLong, h.End
-		case len(h.Fields) == lim.Fields:
+		case len(h.Fields) >= lim.Fields:
 			h.Stop, h.Body = TooMany, h.End
 		default:
 			f.Start, f.End = h.End, h.End+n

@@ -28,12 +28,14 @@ func TestScan(t *testing.T) {
 		{"empty", "", nil, EndOfMessage, ""},
 		{"empty header", "\r\nA: b\r\n", nil, EmptyLine, "A: b\r\n"},
 		{"first line a continuation", " x\r\nA: b\r\n\r\n", nil, Continuation, " x\r\nA: b\r\n\r\n"},
-		{"mbox", "From ann@example.org Mon Jan  1 00:00:00 2001\r\nA: b\r\n\r\n", nil, FromLine,
-			"From ann@example.org Mon Jan  1 00:00:00 2001\r\nA: b\r\n\r\n"},
+		{"mbox", "From ann@example.org\r\nA: b\r\n\r\n", []string{"|From ann@example.org", "A| b"}, EmptyLine, ""},
+		{"mbox without a body", "From ann@example.org\r\nA: b\r\n", nil, FromLine, "From ann@example.org\r\nA: b\r\n"},
 		{"From with a space is a field", "From : ann\r\n\r\n", []string{"From| ann"}, EmptyLine, ""},
-		{"mbox separator below", "A: b\r\nFrom ann\r\n\r\n", []string{"A| b"}, NotAField, "From ann\r\n\r\n"},
+		{"mbox separator below", "A: b\r\nFrom ann\r\n\r\n", []string{"A| b", "|From ann"}, EmptyLine, ""},
+		{"lines that are no fields", "A: b\r\nx\r\n y\r\nC: d\r\n\r\nx\r\n", []string{"A| b", "|x", "| y", "C| d"}, EmptyLine, "x\r\n"},
+		{"text instead of an empty line", "A: b\r\n" + strings.Repeat("x\r\n", 101) + "\r\n", []string{"A| b"}, NotAField, strings.Repeat("x\r\n", 101) + "\r\n"},
 		{"body without an empty line", "A: b\r\nhello there\r\n", []string{"A| b"}, NotAField, "hello there\r\n"},
-		{"no name", "A: b\r\n: c\r\n\r\n", []string{"A| b"}, NotAField, ": c\r\n\r\n"},
+		{"no name", "A: b\r\n: c\r\n\r\n", []string{"A| b", "|: c"}, EmptyLine, ""},
 		{"space in the name", "A B: c\r\n\r\n", nil, NotAField, "A B: c\r\n\r\n"},
 		{"8 bit in the name", "A\xe9: c\r\n\r\n", nil, NotAField, "A\xe9: c\r\n\r\n"},
 		{"NUL in the name", "A\x00: c\r\n\r\n", nil, NotAField, "A\x00: c\r\n\r\n"},
@@ -175,6 +177,12 @@ func FuzzScan(f *testing.F) {
 func checkField(t *testing.T, f Field) {
 	t.Helper()
 	name, value := f.Name(), f.Value()
+	if len(name) == 0 { // a line that is skipped
+		if line, rest, _ := bytes.Cut(f.Raw(), crlf); len(rest) > 0 || nameEnd(line) >= 0 || !bytes.Equal(value, line) {
+			t.Fatalf("skipped %q", f.Raw())
+		}
+		return
+	}
 	if len(name) == 0 || bytes.ContainsAny(name, ": \t\r\n") || !bytes.HasPrefix(f.Raw(), name) || !f.Is(strings.ToUpper(string(name))) {
 		t.Fatalf("name %q of %q", name, f.Raw())
 	}
