@@ -62,6 +62,7 @@ type Conn struct {
 	end  time.Time         // when all reading ends, however busy the peer is; zero: never
 	buf  *[bufferSize]byte // nil while nothing is buffered and a command is awaited
 	r, w int               // buf[r:w] was received and not yet used
+	full bool              // the last read left no room: there is more to read
 	out  []byte            // written and not yet sent
 	idle [idleSize]byte
 
@@ -254,11 +255,12 @@ func (c *Conn) fill() error {
 }
 
 // fillLine is fill for a line. Once waited, the deadline stays that of the first
-// wait for the line. The wait for a command can be interrupted. A client that
-// has sent half a command is about to send the rest, and waits for nothing: what
-// it may wait for is sent with the reply to that.
+// wait for the line. The wait for a command can be interrupted. Replies are held
+// back only where half a command is there because there was no room for the rest:
+// that comes at once. Else whoever sent half a command may send no more of it
+// before it has heard what it waits for.
 func (c *Conn) fillLine(command, waited bool) error {
-	if !command || c.Buffered() == 0 {
+	if !command || c.Buffered() == 0 || !c.full {
 		if err := c.Flush(); err != nil {
 			return err
 		}
@@ -270,7 +272,11 @@ func (c *Conn) fillLine(command, waited bool) error {
 	if command && c.Buffered() == 0 {
 		read = c.readIdle
 	}
-	return c.endWait(read())
+	err := c.endWait(read())
+	if err != nil {
+		_ = c.Flush() // what was held back; there is nothing more to wait for
+	}
+	return err
 }
 
 // read reads more octets behind those that are buffered.
@@ -281,6 +287,7 @@ func (c *Conn) read() error {
 	}
 	n, err := c.nc.Read(c.buf[c.w:])
 	c.w += n
+	c.full = c.w == bufferSize
 	if n > 0 {
 		return nil // an error comes again with the next read
 	}
@@ -297,6 +304,7 @@ func (c *Conn) readIdle() error {
 	}
 	c.makeRoom()
 	c.w = copy(c.buf[:], c.idle[:n])
+	c.full = n == idleSize
 	return nil
 }
 

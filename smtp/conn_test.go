@@ -166,6 +166,37 @@ func TestRFC2920_3_2_RepliesInOneWrite(t *testing.T) {
 	}
 }
 
+// A client that has sent a stray octet behind its command, as some do behind the
+// dot, still hears the reply, and so does one that says no more.
+func TestRepliesAreNotHeldBack(t *testing.T) {
+	for _, stray := range []string{"\n", "\x00", " ", "QUIT", "\r"} {
+		pipe(t, func(c *Conn) {
+			c.ReadTimeout = 5 * time.Minute
+			for {
+				if _, err := c.ReadCommand(); err != nil {
+					break
+				}
+				_ = c.WriteReply(mail.Accepted)
+			}
+		}, func(nc net.Conn, _ *Conn) {
+			start := time.Now()
+			_, _ = io.WriteString(nc, "NOOP\r\n"+stray)
+			_, err := io.ReadFull(nc, make([]byte, len("250 2.0.0 OK\r\n")))
+			if d := time.Since(start); d != 0 || err != nil {
+				t.Errorf("%q: heard after %v, %v", stray, d, err)
+			}
+		})
+	}
+	full := strings.Repeat("x", idleSize-len("NOOP \r\nNO"))
+	w := newWire("NOOP "+full+"\r\nNO", idleSize)
+	c := NewConn(w)
+	_, _ = c.ReadCommand()
+	_ = c.WriteReply(mail.Accepted)
+	if _, err := c.ReadCommand(); err != io.EOF || w.sent() != "250 2.0.0 OK\r\n" {
+		t.Errorf("at the end: %v, sent %q", err, w.sent())
+	}
+}
+
 // A client that pipelines without end and reads nothing does not fill our
 // memory.
 func TestRepliesAreBounded(t *testing.T) {
