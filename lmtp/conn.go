@@ -25,6 +25,7 @@ const (
 type conn struct {
 	*smtp.Conn
 	offer   smtp.Offer
+	takesID bool      // the server is our other half, and takes the name of a transaction
 	heard   bool      // there was an answer since the connection was taken from the pool
 	open    bool      // the server may have a transaction under way
 	broken  bool      // out of step, or closed: good for nothing any more
@@ -62,7 +63,7 @@ func (cn *conn) hello(hostname string) error {
 		return mail.NextHopDown.Because(fmt.Errorf("lmtp: LHLO: %w", r))
 	}
 	lines := strings.Split(r.Text, "\n")
-	cn.offer = smtp.ParseOffer(lines[1:])
+	cn.offer, cn.takesID = smtp.ParseOffer(lines[1:]), takesID(lines[1:])
 	return nil
 }
 
@@ -139,7 +140,7 @@ func (cn *conn) verify(env *mail.Envelope, rcpt mail.Recipient) (answer, err err
 	if err := cmp.Or(unfit(cn.offer, env, env.Size), unspeakable(env, rcpt.Address)); err != nil {
 		return err, nil
 	}
-	replies, err := cn.begin([]string{cn.offer.MailCommand(env, env.Size), cn.offer.RcptCommand(rcpt), "RSET"})
+	replies, err := cn.begin([]string{cn.mailCommand(env, env.Size), cn.offer.RcptCommand(rcpt), "RSET"})
 	cn.open = len(replies) < 3 || !replies[2].OK()
 	for i, r := range replies {
 		if v := verdict(r); !v.OK() || i == 1 { // the answer stands, whatever comes after it

@@ -33,6 +33,10 @@ type Server struct {
 	// (RFC 2033, section 5: LMTP is not for the world). The permissions of a
 	// UNIX socket say who may connect to it.
 	Networks []netip.Prefix
+	// Trusts reports whether the peer of a connection is the other half of this
+	// system, as the credentials of a UNIX socket can prove; nil: none is. Such a
+	// one may name its transactions.
+	Trusts func(net.Conn) bool
 	// Received says whether a Received field is put on top of each message (RFC
 	// 2033, section 4.1, and RFC 5321, section 4.4).
 	Received bool
@@ -160,6 +164,7 @@ func (srv *Server) serveConn(leaving, work context.Context, nc net.Conn) {
 		s.conn.Interrupt()
 		time.AfterFunc(time.Second, func() { hangUp(nc) })
 	})()
+	s.trusted = srv.Trusts != nil && srv.Trusts(nc)
 	if err := s.serve(leaving, work); err != nil {
 		srv.Log.Debug("connection ended", "client", s.client, "cause", err)
 	}

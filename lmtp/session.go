@@ -18,7 +18,9 @@ type session struct {
 	srv    *Server
 	conn   *smtp.Conn
 	client mail.Client
-	errors int // commands out of order or not understood
+	// trusted says that the client is our other half.
+	trusted bool
+	errors  int // commands out of order or not understood
 
 	// env is the transaction: begun by MAIL, ended by setting it to nil.
 	env *mail.Envelope
@@ -138,6 +140,9 @@ func (s *session) hello(arg string) mail.Reply {
 	s.env = nil
 	s.client.Hello, s.client.ESMTP = arg, true
 	lines := append([]string{s.srv.Hostname}, s.offer().Keywords()...)
+	if s.trusted {
+		lines = append(lines, handover+" "+handoverID)
+	}
 	return mail.Reply{Code: 250, Text: strings.Join(lines, "\n")}
 }
 
@@ -150,7 +155,11 @@ func (s *session) mail(arg string) mail.Reply {
 	if err != nil {
 		return mail.ReplyTo(err)
 	}
-	env := &mail.Envelope{ID: mail.NewID(time.Now()), Client: s.client, From: from}
+	id, params, err := s.cutID(params)
+	if err != nil {
+		return mail.ReplyTo(err)
+	}
+	env := &mail.Envelope{ID: cmp.Or(id, mail.NewID(time.Now())), Client: s.client, From: from}
 	if env.Params, err = s.offer().MailParams(params); err != nil {
 		return s.refused(env, mail.ReplyTo(err))
 	}

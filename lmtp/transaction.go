@@ -68,7 +68,7 @@ func (t *transaction) answer(r mail.Reply) {
 // no error, the server waits for the message for whoever has no reply yet.
 func (t *transaction) envelope(cn *conn, asked []int) error {
 	commands := make([]string, 0, len(asked)+3)
-	commands = append(commands, cn.offer.MailCommand(t.env, t.msg.Size()))
+	commands = append(commands, cn.mailCommand(t.env, t.msg.Size()))
 	for _, i := range asked {
 		commands = append(commands, cn.offer.RcptCommand(t.env.To[i]))
 	}
