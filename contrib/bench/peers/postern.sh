@@ -9,7 +9,8 @@ peer_store_dirs() { echo "$ROOT/$DOMAIN/*/new"; }
 peer_setup() {
   ensure_user $VUSER
   ( ROOT=$ROOT/$DOMAIN; maildirs $VUSER "" )
-  dns_setup 127.0.5.6
+  local dns=127.0.5.$((PORT % 200 + 10)) # of its own, where two revisions run
+  dns_setup "$dns" || return 1
   local etc=$WORK/etc half
   mkdir -p "$etc/recipients.d"
   { echo "domain = \"$DOMAIN\""; echo "mailboxes = ["; sed 's/.*/  "&",/' "$USERS"; echo "]"; } >"$etc/recipients.d/$DOMAIN.toml"
@@ -31,7 +32,7 @@ store = "$ROOT"
 durability = "full"
 control = "$WORK/$half/mda-control.sock"
 [dns]
-servers = ["127.0.5.6:53"]
+servers = ["$dns:53"]
 [limits]
 exempt = ["127.0.0.0/8"]
 [log]
