@@ -88,6 +88,10 @@ var (
 // writeRelaxed reduces each run of white space to a space, or at the end of a
 // line to nothing (RFC 6376, section 3.4.4).
 func (h *bodyHash) writeRelaxed(b []byte) {
+	if !h.space && bytes.IndexByte(b, ' ') < 0 && bytes.IndexByte(b, '\t') < 0 {
+		h.writeSimple(b) // as in attachments, which most of the mail consists of
+		return
+	}
 	for i := 0; i < len(b); {
 		if n := unchanged(b[i:]); n > 0 {
 			if h.cr {

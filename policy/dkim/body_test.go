@@ -61,6 +61,8 @@ func TestCanonicalBody(t *testing.T) {
 		{"a \r b", "a \r b\r\n", "a \r b\r\n"},
 		{"a \r", "a \r\r\n", "a \r\r\n"},
 		{"a \n b", "a \n b\r\n", "a \n b\r\n"},
+		{"a\t\nb\r\n", "a\t\nb\r\n", "a \nb\r\n"},
+		{"a\r\tb\r\n", "a\r\tb\r\n", "a\r b\r\n"},
 		{"a\x00 \x0b\r\n", "a\x00 \x0b\r\n", "a\x00 \x0b\r\n"},
 	}
 	for _, tt := range tests {
