@@ -42,6 +42,7 @@ var (
 
 	ShuttingDown       = Reply{Code: 421, Status: Status{4, 3, 2}, Text: "shutting down, try again later"}
 	IdleTooLong        = Reply{Code: 421, Status: Status{4, 4, 2}, Text: "timeout"}
+	ClientLost         = Reply{Code: 421, Status: Status{4, 4, 2}, Text: "connection lost"}
 	Broken             = Reply{Code: 421, Status: Status{4, 3, 0}, Text: "local error, closing the connection"}
 	TooManyErrors      = Reply{Code: 421, Status: Status{4, 7, 0}, Text: "too many errors"}
 	TooManyConnections = Reply{Code: 421, Status: Status{4, 7, 0}, Text: "too many connections, try again later"}

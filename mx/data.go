@@ -116,8 +116,10 @@ func (s *session) receive(tx *transaction, read func() error) mail.Reply {
 		return mail.Accepted
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return mail.IdleTooLong
+	case errors.Is(err, smtp.ErrEndless):
+		return mail.TooManyErrors.Because(err)
 	case smtp.ConnLost(err):
-		return mail.Broken.Because(err)
+		return mail.ClientLost // which is no trouble of ours, and common
 	case errors.Is(err, smtp.ErrTooBig):
 		return mail.TooBig
 	case errors.Is(err, spool.ErrFull):

@@ -256,8 +256,8 @@ func TestRFC1047_ClientGoneInData(t *testing.T) {
 				h.play(t, toAnn+data+text+"\nC.")
 				h.nothingDelivered(t)
 				o := h.outcome(t, mail.Accept)
-				if !o.Reply.Temporary() {
-					t.Errorf("recorded %v", o.Reply)
+				if !o.Reply.Is(mail.ClientLost) || o.Reply.Err != nil {
+					t.Errorf("recorded %v", o.Reply.Error())
 				}
 			})
 		})
