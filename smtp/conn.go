@@ -329,9 +329,6 @@ func (c *Conn) beginWait(command, waited bool) error {
 func (c *Conn) endWait(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.interrupted && c.ReadTimeout <= 0 {
-		_ = c.nc.SetReadDeadline(time.Time{}) // nobody else takes back what Interrupt set
-	}
 	interrupted := c.waiting && c.interrupted && errors.Is(err, os.ErrDeadlineExceeded)
 	c.waiting = false
 	if !interrupted {
