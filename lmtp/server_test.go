@@ -351,8 +351,10 @@ func TestShutdown(t *testing.T) {
 		start := time.Now()
 		cancel()
 		dialogue.Play(t, idle, "S: 421 4.3.2 *\nS.")
-		if _, err := l.Dial(t.Context()); err == nil {
+		synctest.Wait()
+		if nc, err := l.Dial(t.Context()); err == nil {
 			t.Error("still accepts")
+			_ = nc.Close()
 		}
 		dialogue.Play(t, busy, `
 			WAIT 20s
