@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"hash"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -72,6 +73,26 @@ func TestCanonicalBody(t *testing.T) {
 			}
 			if got, _ := canonicalBody(Relaxed, tt.in, piece); got != tt.relaxed {
 				t.Errorf("%q in pieces of %d: relaxed %q, want %q", tt.in, piece, got, tt.relaxed)
+			}
+		}
+	}
+}
+
+// A long body of long and short lines takes no more memory than a short one, and
+// is hashed in order.
+func TestCanonicalLongBody(t *testing.T) {
+	words := []string{"word", " ", "  ", "\t", "\r\n", " \r\n", "\r\n\r\n", "\r", "\n", strings.Repeat("x", 3000), strings.Repeat("y z ", 500)}
+	random := rand.New(rand.NewPCG(1, 2))
+	var body strings.Builder
+	for body.Len() < 1<<18 {
+		body.WriteString(words[random.IntN(len(words))])
+	}
+	for _, c := range []Canon{Simple, Relaxed} {
+		want := modelBody(c, body.String())
+		for _, piece := range []int{7, 1000, 1 << 15, 1 << 20} {
+			got, h := canonicalBody(c, body.String(), piece)
+			if got != want || cap(h.buf) != 4<<10 {
+				t.Errorf("%s, in pieces of %d: wrong: %v; buffer of %d octets", c, piece, got != want, cap(h.buf))
 			}
 		}
 	}

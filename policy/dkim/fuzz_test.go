@@ -79,6 +79,7 @@ func FuzzKey(f *testing.F) {
 func FuzzCanonicalField(f *testing.F) {
 	f.Add("Subject : a\r\n \t b \t\r\n ")
 	f.Add("A:\r\n")
+	f.Add("AZ-az@[`{:  AZ-az@[`{\r\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		h := header.Scan([]byte(text), header.Limits{})
 		for _, field := range h.Fields {
