@@ -42,15 +42,18 @@ func (m *Maildir) clean(now time.Time) error {
 	if !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
-	return removeOld(tmp, now.Add(-abandoned))
+	return removeOld(tmp, now.Add(-abandoned), func(string) bool { return true })
 }
 
-// removeOld removes the files in dir that nothing was done to since then. A
-// time of modification alone does not tell: it may have been set.
-func removeOld(dir Dir, then time.Time) error {
+// removeOld removes those of the files in dir that nothing was done to since
+// then. A time of modification alone does not tell: it may have been set.
+func removeOld(dir Dir, then time.Time, those func(name string) bool) error {
 	for name, err := range dir.Names() {
 		if err != nil {
 			return err
+		}
+		if !those(name) {
+			continue
 		}
 		info, err := dir.Stat(name)
 		if err == nil && info.Regular && info.Modified.Before(then) && info.Changed.Before(then) {

@@ -39,7 +39,7 @@ func TestFolder(t *testing.T) {
 		}
 	}
 	for _, dir := range []string{"bob/.Junk", "bob/.Lists.go", "bob/.Entw&APw-rfe", "bob"} {
-		if err := violations(disk, dir, onDisk, 2, 2); err != nil {
+		if err := violations(inNew(disk, dir), 2, 2, false); err != nil {
 			t.Errorf("%s: %v", dir, err)
 		}
 		if _, is := disk.Files(dir)["maildirfolder"]; is != (dir != "bob") {
@@ -75,7 +75,7 @@ func TestFolderAndPowerLoss(t *testing.T) {
 			promises = 1
 		}
 		for after := range disk.Fates() {
-			if err := violations(after, "bob/.Junk", onDisk, promises, 1); err != nil {
+			if err := violations(inNew(after, "bob/.Junk"), promises, 1, false); err != nil {
 				t.Fatalf("power lost before operation %d: %v\n%s", op, err, disk.Trace())
 			}
 			files := after.Files("bob")
@@ -103,7 +103,7 @@ func TestFolderAndFaults(t *testing.T) {
 		if err == nil {
 			t.Errorf("operation %d failed, and was not told of\n%s", op, disk.Trace())
 		}
-		if verr := violations(disk, "bob/.Junk", onDisk, 0, 0); verr != nil {
+		if verr := violations(inNew(disk, "bob/.Junk"), 0, 0, false); verr != nil {
 			t.Errorf("operation %d: %v", op, verr)
 		}
 		if n := disk.Open(); n != 0 {

@@ -42,7 +42,7 @@ type Dir interface {
 
 	// Open opens a file that is already there, and is nothing but a file: no
 	// link, and no other name leads to it.
-	Open(name string) (OpenFile, error)
+	Open(name string) (File, error)
 
 	// Replace gives the file name the name newname in place of whatever file
 	// had it, at once.
@@ -73,28 +73,31 @@ type Info struct {
 	ID              [2]uint64 // tells a file from others, whatever its name
 }
 
-// A File is a new file that is being written.
+// A File is an open file. One that Create or Tmpfile made is written from its
+// beginning; to one that Open opened Write appends.
 type File interface {
 	// Write writes all of p, or returns an error.
 	io.Writer
+	io.ReaderAt
+
+	// WriteAt writes over what a new file has at off.
+	io.WriterAt
+
+	Stat() (Info, error)
 
 	// SetTime sets the time of modification.
 	SetTime(t time.Time) error
+
+	// Truncate cuts the file to size octets.
+	Truncate(size int64) error
+
+	// TryLock takes a lock of the whole file for writing, which Close gives
+	// back. It reports false if another holds it, be it in this process.
+	TryLock(l Lock) (bool, error)
 
 	// Sync makes the content durable, not the name. An error is final: the
 	// system may have dropped what it could not write, and the next Sync would
 	// then succeed for nothing.
 	Sync() error
 	Close() error
-}
-
-// An OpenFile is a file that others may have open as well. Its Write appends,
-// in one piece if it fits the disk.
-type OpenFile interface {
-	File
-	io.ReaderAt
-	Stat() (Info, error)
-
-	// Truncate cuts the file to size octets.
-	Truncate(size int64) error
 }

@@ -2,6 +2,7 @@ package mailbox_test
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"slices"
 	"testing"
@@ -79,6 +80,7 @@ func testFS(t *testing.T, fsys mailbox.FS) {
 	defer b.Close()
 	testNewFiles(t, a, b)
 	testNames(t, a, b)
+	testOpenFiles(t, a)
 	must(t, "Sync", a.Sync(), nil)
 }
 
@@ -149,4 +151,94 @@ func testNames(t *testing.T, a, b mailbox.Dir) {
 	if !info.Folder || info.Regular {
 		t.Errorf("Stat of a folder: %+v", info)
 	}
+}
+
+func testOpenFiles(t *testing.T, dir mailbox.Dir) {
+	_, err := dir.Open("nothing")
+	must(t, "Open of nothing", err, fs.ErrNotExist)
+	isAPathError(t, "Open of nothing", err)
+	_, err = dir.Open("b")
+	if err == nil {
+		t.Error("Open of a folder")
+	}
+	made, err := dir.Create("f")
+	must(t, "Create", err, nil)
+	_, err = io.WriteString(made, "0123456789")
+	must(t, "Write", err, nil)
+	_, err = made.WriteAt([]byte("ab"), 3)
+	must(t, "WriteAt", err, nil)
+	_, err = made.WriteAt([]byte("cd"), 9)
+	must(t, "WriteAt over the end", err, nil)
+	checkContent(t, made, "012ab5678cd")
+	must(t, "Close", made.Close(), nil)
+
+	f, err := dir.Open("f")
+	must(t, "Open", err, nil)
+	defer f.Close()
+	must(t, "Truncate", f.Truncate(5), nil)
+	for range 2 {
+		_, err = io.WriteString(f, "xy")
+		must(t, "Write", err, nil)
+	}
+	checkContent(t, f, "012abxyxy")
+	must(t, "Sync", f.Sync(), nil)
+	// Another file takes the name.
+	other, err := dir.Create("g")
+	must(t, "Create", err, nil)
+	must(t, "Close", other.Close(), nil)
+	must(t, "Replace", dir.Replace("g", "f"), nil)
+	must(t, "Replace of nothing", dir.Replace("g", "f"), fs.ErrNotExist)
+	before, err := f.Stat()
+	must(t, "Stat", err, nil)
+	after, err := dir.Stat("f")
+	must(t, "Stat", err, nil)
+	if before.ID == after.ID || before.Size != 9 || after.Size != 0 {
+		t.Errorf("%+v was replaced by %+v", before, after)
+	}
+	locked, err := dir.Open("f")
+	must(t, "Open", err, nil)
+	testLocks(t, dir, locked)
+}
+
+// checkContent checks what a file holds.
+func checkContent(t *testing.T, f mailbox.File, want string) {
+	t.Helper()
+	got := make([]byte, 100)
+	n, err := f.ReadAt(got, 0)
+	if err != io.EOF || string(got[:n]) != want {
+		t.Errorf("read %q, %v, want %q", got[:n], err, want)
+	}
+	if n, err = f.ReadAt(got[:2], 1); err != nil || string(got[:n]) != want[1:3] {
+		t.Errorf("read %q at 1, %v", got[:n], err)
+	}
+	if n, err = f.ReadAt(got, int64(len(want))); n != 0 || err != io.EOF {
+		t.Errorf("read %d at the end, %v", n, err)
+	}
+	info, err := f.Stat()
+	if err != nil || info.Size != int64(len(want)) || !info.Regular {
+		t.Errorf("Stat: %+v, %v", info, err)
+	}
+}
+
+func testLocks(t *testing.T, dir mailbox.Dir, f mailbox.File) {
+	other, err := dir.Open("f")
+	must(t, "Open", err, nil)
+	for _, l := range []mailbox.Lock{mailbox.Fcntl, mailbox.Flock} {
+		try := func(f mailbox.File, want bool) {
+			t.Helper()
+			if got, err := f.TryLock(l); got != want || err != nil {
+				t.Errorf("%v: %v, %v, want %v", l, got, err, want)
+			}
+		}
+		try(f, true)
+		try(f, true)
+		try(other, false)
+	}
+	must(t, "Close", f.Close(), nil)
+	for _, l := range []mailbox.Lock{mailbox.Fcntl, mailbox.Flock} {
+		if got, err := other.TryLock(l); !got || err != nil {
+			t.Errorf("%v after Close: %v, %v", l, got, err)
+		}
+	}
+	must(t, "Close", other.Close(), nil)
 }

@@ -81,7 +81,7 @@ func TestLineEndsAtTheEndOfTheBuffer(t *testing.T) {
 			for _, end := range []string{"\r\n", "\n", "\r\r\n", "\r", "\n\n"} {
 				msg := strings.Repeat("x", size+shift) + end + "y\r\n"
 				checkStored(t, []byte(msg), []byte{255})
-				msg = strings.Repeat("x\r\n", (size+shift)/2) + end + "y"
+				msg = strings.Repeat("x", 15+shift) + "\r\n" + strings.Repeat("123456789012345\r\n", size/16-1) + end + "y"
 				checkStored(t, []byte(msg), []byte{255, 100})
 			}
 		}

@@ -9,8 +9,13 @@ import (
 )
 
 // Open implements Dir. Neither a FIFO nor a device makes it wait.
-func (d *osDir) Open(name string) (OpenFile, error) {
-	fd, err := openat(d.fd, name, unix.O_RDWR|unix.O_APPEND|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+func (d *osDir) Open(name string) (File, error) {
+	const flags = unix.O_RDWR | unix.O_APPEND | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY
+	// Looking at the end of an mbox must not look as if its reader had read it.
+	fd, err := openat(d.fd, name, flags|unix.O_NOATIME, 0)
+	if err == unix.EPERM {
+		fd, err = openat(d.fd, name, flags, 0)
+	}
 	if err != nil {
 		return nil, d.failed("open", name, err)
 	}
@@ -53,6 +58,13 @@ func writeAll(write func([]byte) (int, error), p []byte) (written int, err error
 		written += n
 	}
 	return written, nil
+}
+
+func (f *osFile) WriteAt(p []byte, off int64) (int, error) {
+	n, err := writeAll(func(rest []byte) (int, error) {
+		return unix.Pwrite(f.fd, rest, off+int64(len(p)-len(rest)))
+	}, p)
+	return n, f.dir.failed("write", f.name, err)
 }
 
 func (f *osFile) SetTime(t time.Time) error {
@@ -103,4 +115,24 @@ func (f *osFile) Stat() (Info, error) {
 
 func (f *osFile) Truncate(size int64) error {
 	return f.dir.failed("truncate", f.name, retry(func() error { return unix.Ftruncate(f.fd, size) }))
+}
+
+func (f *osFile) TryLock(l Lock) (bool, error) {
+	var err error
+	switch l {
+	case Fcntl:
+		// Locks of an open file description meet those of fcntl(2) as others use
+		// it, but the goroutines of one process meet each other too, and closing
+		// the file elsewhere does not drop them.
+		whole := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
+		err = retry(func() error { return unix.FcntlFlock(uintptr(f.fd), unix.F_OFD_SETLK, &whole) })
+	case Flock:
+		err = retry(func() error { return unix.Flock(f.fd, unix.LOCK_EX|unix.LOCK_NB) })
+	default:
+		err = fs.ErrInvalid
+	}
+	if err == unix.EAGAIN || err == unix.EACCES {
+		return false, nil
+	}
+	return err == nil, f.dir.failed("lock", f.name, err)
 }

@@ -153,7 +153,7 @@ func (d *osDir) newFile(fd int, name string) (File, error) {
 }
 
 func (d *osDir) Create(name string) (File, error) {
-	fd, err := openat(d.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, d.fileMode)
+	fd, err := openat(d.fd, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, d.fileMode)
 	if err != nil {
 		return nil, d.failed("create", name, err)
 	}
@@ -171,7 +171,7 @@ func (d *osDir) Tmpfile() (File, error) {
 	if d.mustName() {
 		return nil, d.failed("create", unnamed, errors.ErrUnsupported)
 	}
-	fd, err := openat(d.fd, ".", unix.O_WRONLY|unix.O_TMPFILE, d.fileMode)
+	fd, err := openat(d.fd, ".", unix.O_RDWR|unix.O_TMPFILE, d.fileMode)
 	switch err {
 	case nil:
 		return d.newFile(fd, unnamed)

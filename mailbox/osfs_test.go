@@ -208,20 +208,21 @@ func TestOldIsWhatNothingWasDoneTo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dir.Close()
+	all := func(string) bool { return true }
 	old := time.Now().Add(-100 * time.Hour)
 	err = errors.Join(
 		os.Mkdir(root+"/folder", 0o700),
 		os.Symlink("file", root+"/link"),
 		os.WriteFile(root+"/file", nil, 0o600),
 		os.Chtimes(root+"/file", old, old),
-		removeOld(dir, time.Now().Add(-abandoned)))
+		removeOld(dir, time.Now().Add(-abandoned), all))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Lstat(root + "/file"); err != nil {
 		t.Error(err)
 	}
-	if err := removeOld(dir, time.Now().Add(time.Hour)); err != nil {
+	if err := removeOld(dir, time.Now().Add(time.Hour), all); err != nil {
 		t.Fatal(err)
 	}
 	left, err := os.ReadDir(root)

@@ -52,7 +52,7 @@ func TestQuota(t *testing.T) {
 				must(t, "Room", box.Room(size), want)
 				must(t, "deliver", deliver(box, wire), want)
 			}
-			if err := violations(disk, "bob", onDisk, tt.want, tt.want); err != nil {
+			if err := violations(inNew(disk, "bob"), tt.want, tt.want, false); err != nil {
 				t.Error(err)
 			}
 			if n := disk.Open(); n != 0 {
@@ -156,7 +156,7 @@ func TestQuotaAndFaults(t *testing.T) {
 			if !errors.Is(err, syscall.EIO) {
 				t.Fatalf("operation %d failed, and was not told of: %v\n%s", op, err, disk.Trace())
 			}
-			if err := violations(disk, "bob", onDisk, before, before); err != nil {
+			if err := violations(inNew(disk, "bob"), before, before, false); err != nil {
 				t.Fatalf("operation %d: %v\n%s", op, err, disk.Trace())
 			}
 			if n := disk.Open(); n != 0 {

@@ -22,6 +22,8 @@ type Options struct {
 	// lost, with very many the last ones wait long.
 	Syncs int
 
+	Mbox MboxOptions
+
 	// UTF8Folders has the names of folders in UTF-8 on disk, as Dovecot does with
 	// mailbox_list_utf8, and not in modified UTF-7.
 	UTF8Folders bool
@@ -80,6 +82,7 @@ func New(fsys FS, o Options) *Store {
 	if o.Syncs <= 0 {
 		o.Syncs = DefaultSyncs
 	}
+	o.Mbox = o.Mbox.withDefaults()
 	return &Store{
 		fs:     fsys,
 		home:   func(string) (FS, error) { return nil, errors.ErrUnsupported },
@@ -141,13 +144,21 @@ func (s *Store) setRooted(key string) {
 	s.rooted[key] = struct{}{}
 }
 
-// rootMaildir makes the folders of the Maildir at dir that are missing, and
-// all of them durable: its own, and the names of those that lead to it. It
-// syncs also what it finds, for whoever made that, be it a process that died
-// since, may not have come to its sync.
-//
-// new/ is made last: where it is, all is.
+// rootMaildir makes the folders of the Maildir at dir that are missing, and all
+// of them durable. new/ is made last: where it is, all is.
 func (s *Store) rootMaildir(fsys FS, dir string) error {
+	if err := s.rootFolders(fsys, dir); err != nil {
+		return err
+	}
+	_, err := s.makeIn(fsys, dir, "tmp", "cur", "new")
+	return err
+}
+
+// rootFolders makes the folders that are missing on the way to dir and dir
+// itself, and makes their names durable. It syncs also what it finds, for
+// whoever made that, be it a process that died since, may not have come to its
+// sync.
+func (s *Store) rootFolders(fsys FS, dir string) error {
 	at := "."
 	for name := range strings.SplitSeq(dir, "/") {
 		if _, err := s.makeIn(fsys, at, name); err != nil {
@@ -155,8 +166,7 @@ func (s *Store) rootMaildir(fsys FS, dir string) error {
 		}
 		at = path.Join(at, name)
 	}
-	_, err := s.makeIn(fsys, at, "tmp", "cur", "new")
-	return err
+	return nil
 }
 
 // makeIn makes the folders names in the folder at, and makes their names

@@ -31,7 +31,11 @@ func (s *Store) subscribe(fsys FS, m *Maildir) error {
 	}
 	defer dir.Close()
 	const lock = subscriptions + ".lock"
-	file, err := dotlock(dir, lock, subscribeWait)
+	var file File
+	err = patiently(subscribeWait, func() (err error) {
+		file, err = tryDotlock(dir, lock)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
@@ -88,35 +92,5 @@ func readFile(dir Dir, name string, limit int64) ([]byte, error) {
 	return text, errors.Join(err, f.Close())
 }
 
-// How long another may hold the lock before it is taken for dead, and how long
-// a delivery waits for it.
-const (
-	dotlockStale  = 5 * time.Minute
-	subscribeWait = 2 * time.Second
-	dotlockRetry  = 20 * time.Millisecond
-)
-
-// dotlock makes the file name, which must not exist, and tries again until wait
-// has passed. The file of an owner that died is removed.
-func dotlock(dir Dir, name string, wait time.Duration) (File, error) {
-	for deadline := time.Now().Add(wait); ; time.Sleep(dotlockRetry) {
-		file, err := dir.Create(name)
-		if !errors.Is(err, fs.ErrExist) {
-			return file, err
-		}
-		info, err := dir.Stat(name)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-		if err == nil && time.Since(info.Changed) > dotlockStale {
-			err = dir.Remove(name)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return nil, err
-			}
-			continue
-		}
-		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("%s is held by another", name)
-		}
-	}
-}
+// subscribeWait is how long a delivery waits for the lock.
+const subscribeWait = 2 * time.Second

@@ -95,7 +95,7 @@ func (o wrongOrder) caught() bool {
 				promises++
 			}
 			for after := range disk.Fates() {
-				if violations(after, "example.org/bob", onDisk, promises, 1) != nil {
+				if violations(inNew(after, "example.org/bob"), promises, 1, false) != nil {
 					return true
 				}
 			}

@@ -129,7 +129,7 @@ func (d *dir) Move(name string, to mailbox.Dir, newname string) error {
 	})
 }
 
-func (d *dir) Open(name string) (mailbox.OpenFile, error) {
+func (d *dir) Open(name string) (mailbox.File, error) {
 	var n *node
 	err := d.op("open", name, func() error {
 		if n = d.node.names[name]; n == nil {

@@ -65,7 +65,9 @@ type node struct {
 	droppedNames       map[string]bool // changed, but a failed Sync dropped that
 
 	data, synced []byte
-	dropped      bool // a failed Sync dropped data
+	dropped      int // from where on a failed Sync dropped data, plus 1; 0: nothing
+
+	locks map[mailbox.Lock]*file // who holds them
 }
 
 func newFolder(id uint64) *node {

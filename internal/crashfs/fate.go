@@ -108,7 +108,7 @@ func (f *fate) survive(n *node) *node {
 		return m
 	}
 	if !n.folder {
-		m := &node{id: n.id, time: n.time, changedAt: n.changedAt, data: f.content(n)}
+		m := &node{id: n.id, time: n.time, changedAt: n.changedAt, data: slices.Clone(f.content(n))}
 		m.synced = m.data
 		f.met[n] = m
 		return m
@@ -132,20 +132,31 @@ func (f *fate) survive(n *node) *node {
 	return m
 }
 
-// content returns what becomes of a file's octets, if they were not synced: the
-// old, zeros in place of the new, half of the new, or all.
+// content returns what becomes of a file's octets, if they were not synced. What
+// did not change stays. Of what came after it, there are the old octets, zeros in
+// place of the new, half of the new, or all.
 func (f *fate) content(n *node) []byte {
 	if bytes.Equal(n.data, n.synced) {
 		return n.data
 	}
+	same := n.unchanged()
 	first, second := f.next(), f.next()
 	switch {
 	case first && second:
 		return n.data
 	case first:
-		return n.data[:len(n.data)/2]
+		return n.data[:(same+len(n.data)+1)/2]
 	case second:
-		return make([]byte, len(n.data))
+		return append(n.data[:same:same], make([]byte, len(n.data)-same)...)
 	}
 	return n.synced
+}
+
+// unchanged returns how many octets at the beginning of a file are as on disk.
+func (n *node) unchanged() int {
+	same := 0
+	for same < min(len(n.data), len(n.synced)) && n.data[same] == n.synced[same] {
+		same++
+	}
+	return same
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"time"
 
@@ -57,14 +58,14 @@ func (f *file) Sync() error {
 	done := false
 	err := f.op("fdatasync", func() error {
 		done = true
-		if !f.node.dropped {
+		if f.node.dropped == 0 {
 			f.node.synced = slices.Clone(f.node.data)
 		}
 		return nil
 	})
 	if err != nil && !done && !unable(err) {
 		f.disk.mu.Lock()
-		f.node.dropped = true
+		f.node.dropped = f.node.unchanged() + 1
 		f.disk.mu.Unlock()
 	}
 	return err
@@ -72,10 +73,14 @@ func (f *file) Sync() error {
 
 func (f *file) Close() error {
 	err := f.op("close", nil)
-	if !f.closed {
-		f.closed = true
-		f.disk.opened(-1)
+	if f.closed {
+		return err
 	}
+	f.closed = true
+	f.disk.opened(-1)
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	maps.DeleteFunc(f.node.locks, func(_ mailbox.Lock, holder *file) bool { return holder == f })
 	return err
 }
 
@@ -103,11 +108,41 @@ func (f *file) Stat() (info mailbox.Info, err error) {
 	return info, err
 }
 
+func (f *file) WriteAt(p []byte, off int64) (n int, err error) {
+	err = f.op("write", func() error {
+		end := int(off) + len(p)
+		data := make([]byte, max(end, len(f.node.data)))
+		copy(data, f.node.data)
+		n = copy(data[off:], p)
+		f.node.data = data
+		f.node.touch()
+		return nil
+	})
+	return n, err
+}
+
+func (f *file) TryLock(l mailbox.Lock) (taken bool, err error) {
+	err = f.op("lock", func() error {
+		if f.node.locks == nil {
+			f.node.locks = make(map[mailbox.Lock]*file)
+		}
+		holder := f.node.locks[l]
+		if taken = holder == nil || holder == f; taken {
+			f.node.locks[l] = f
+		}
+		return nil
+	})
+	return taken, err
+}
+
 func (f *file) Truncate(size int64) error {
 	return f.op("truncate", func() error {
 		data := make([]byte, size)
 		copy(data, f.node.data)
 		f.node.data = data
+		if int(size) < f.node.dropped {
+			f.node.dropped = 0 // what was dropped is not wanted any more
+		}
 		f.node.touch()
 		return nil
 	})

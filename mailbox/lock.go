@@ -1,0 +1,77 @@
+package mailbox
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"time"
+)
+
+// A Lock is a way in which programs keep each other from an mbox. All that
+// touch it must use the same ones, in the same order.
+type Lock int
+
+// The locks.
+const (
+	Dotlock Lock = iota // a file with .lock added to its name
+	Fcntl               // fcntl(2)
+	Flock               // flock(2)
+)
+
+// String returns the name that Dovecot and Postfix have for l.
+func (l Lock) String() string {
+	switch l {
+	case Dotlock:
+		return "dotlock"
+	case Fcntl:
+		return "fcntl"
+	case Flock:
+		return "flock"
+	}
+	return fmt.Sprintf("lock %d", int(l))
+}
+
+// dotlockStale is the age at which the holder of a dotlock is taken for dead.
+const dotlockStale = 5 * time.Minute
+
+// errLocked tells that another holds a lock.
+var errLocked = errors.New("mailbox: locked by another")
+
+// tryDotlock makes the file name, which must not exist. That of a holder who
+// died is removed.
+func tryDotlock(dir Dir, name string) (File, error) {
+	file, err := dir.Create(name)
+	if !errors.Is(err, fs.ErrExist) {
+		return file, err
+	}
+	info, err := dir.Stat(name)
+	if err == nil && time.Since(info.Changed) > dotlockStale {
+		err = dir.Remove(name)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return nil, fmt.Errorf("%s: %w", name, errLocked)
+}
+
+// patiently calls f until it returns something else than errLocked, or wait has
+// passed. It waits a little longer each time, and not as long as others do.
+func patiently(wait time.Duration, f func() error) error {
+	deadline := time.Now().Add(wait)
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
+		err := f()
+		if !errors.Is(err, errLocked) || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(pause/2 + rand.N(pause))
+	}
+}
+
+// signDotlock tells other programs in the dotlock file who holds it.
+func signDotlock(file File, host string) error {
+	_, err := io.WriteString(file, fmt.Sprintf("%d:%s\n", os.Getpid(), host))
+	return err
+}
