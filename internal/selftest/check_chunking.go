@@ -75,13 +75,13 @@ var chunkChecks = []Check{
 		}},
 
 	{ID: "bdat.no-mail", Section: "RFC 3030, 2", Level: Must, needs: "CHUNKING",
-		Title: "Without MAIL a chunk is refused, and no command",
+		Title: "A chunk without MAIL is refused, not executed",
 		run:   func(s *session) { s.hello(); s.drained("BDAT 6 LAST", "NOOP\r\n") }},
 	{ID: "bdat.no-rcpt", Section: "RFC 3030, 2", Level: Must, needs: "CHUNKING",
-		Title: "Nor is it one without RCPT",
+		Title: "A chunk without RCPT is refused, not executed",
 		run:   func(s *session) { s.hello(); s.mail(); s.drained("BDAT 6 LAST", "NOOP\r\n") }},
 	{ID: "bdat.rcpt-refused", Section: "RFC 3030, 2", Level: Must, needs: "CHUNKING",
-		Title: "Nor after only refused recipients",
+		Title: "A chunk without good RCPT is not executed",
 		run: func(s *session) {
 			s.hello()
 			s.mail()
@@ -89,7 +89,7 @@ var chunkChecks = []Check{
 			s.drained("BDAT 6 LAST", "NOOP\r\n")
 		}},
 	{ID: "bdat.not-last-drained", Section: "RFC 3030, 2", Level: Must, needs: "CHUNKING",
-		Title: "Nor is one that is not the last",
+		Title: "A first chunk without MAIL is not executed",
 		run:   func(s *session) { s.hello(); s.drained("BDAT 6", "NOOP\r\n") }},
 	{ID: "bdat.each-drained", Section: "RFC 3030, 2", Level: Must, needs: "CHUNKING PIPELINING",
 		Title: "Each chunk of a refused message is refused",
@@ -102,7 +102,7 @@ var chunkChecks = []Check{
 			}
 		}},
 	{ID: "bdat.bad-end", Section: "RFC 3030, 2", Level: Should, needs: "CHUNKING",
-		Title: "Nor behind a word that is not LAST",
+		Title: "A chunk behind a syntax error is not executed",
 		run:   func(s *session) { s.hello(); s.drained("BDAT 6 FIRST", "NOOP\r\n") }},
 	{ID: "bdat.no-size", Section: "RFC 3030, 2", Level: Must, needs: "CHUNKING to",
 		Title: "BDAT without a size is refused",

@@ -42,17 +42,25 @@ var utf8Checks = []Check{
 	{ID: "utf8.domain", Section: "RFC 6531, 3.3", Level: Must, needs: "SMTPUTF8",
 		Title: "A domain in UTF-8 is no syntax error",
 		play:  "hello\nMAIL FROM:<$from> SMTPUTF8 => 250\nRCPT TO:<selftest@bücher.example> => 2xx|4xx|550|551|553|554"},
-	{ID: "utf8.not-announced", Section: "RFC 6531, 3.5", Level: Must, needs: "SMTPUTF8 to",
-		Title: "Without SMTPUTF8 such an address is refused",
-		play:  "hello\nmail\nRCPT TO:<süch@$domain> => 5xx"},
-	{ID: "utf8.sender-not-announced", Section: "RFC 6531, 3.5", Level: Must, needs: "SMTPUTF8 to",
-		Title: "So is such a sender",
+	{ID: "utf8.sender", Section: "RFC 6531, 3.5", Level: Must, needs: "SMTPUTF8 to",
+		Title: "A sender in UTF-8 without SMTPUTF8 is refused",
 		play:  "hello\nMAIL FROM:<süch@$domain> => 5xx"},
+	{ID: "utf8.recipient", Section: "RFC 6531, 3.5", Level: Must, needs: "SMTPUTF8 to",
+		Title: "A recipient in UTF-8 without it is refused",
+		play:  "hello\nmail\nRCPT TO:<süch@$domain> => 5xx"},
+	{ID: "utf8.status", Section: "RFC 6531, 3.5", Level: Should, needs: "SMTPUTF8 ENHANCEDSTATUSCODES to",
+		Title: "UTF-8 without SMTPUTF8 is status 5.6.7",
+		run: func(s *session) {
+			s.hello()
+			s.judgeStatus("5.6.7", s.ask(s.expand("MAIL FROM:<süch@$domain>")))
+			s.mail()
+			s.judgeStatus("5.6.7", s.ask(s.expand("RCPT TO:<süch@$domain>")))
+		}},
 	{ID: "utf8.invalid", Section: "RFC 6531, 3.3", Level: Must, needs: "SMTPUTF8 to",
 		Title: "An address in invalid UTF-8 is refused",
 		play:  "hello\nMAIL FROM:<$from> SMTPUTF8 => 250\nRCPT TO:<s\xfcch@$domain> => 5xx"},
 	{ID: "utf8.overlong", Section: "RFC 3629, 3", Level: Must, needs: "SMTPUTF8 to",
-		Title: "So is one with an overlong @",
+		Title: "An address with an overlong @ is refused",
 		play:  "hello\nMAIL FROM:<$from> SMTPUTF8 => 250\nRCPT TO:<s\xc1\x80$to> => 5xx"},
 	{ID: "utf8.8bitmime", Section: "RFC 6531, 3.1", Level: Must, needs: "SMTPUTF8",
 		Title: "Who offers SMTPUTF8 offers 8BITMIME",

@@ -36,7 +36,7 @@ var mailChecks = []Check{
 		Title: "An unknown parameter of MAIL is refused",
 		play:  "hello\nMAIL FROM:<$from> XYZZY=1 => 5xx"},
 	{ID: "mail.parameter-code", Section: "RFC 5321, 4.1.1.11", Level: Should,
-		Title: "It is refused with 555",
+		Title: "An unknown parameter of MAIL: 555",
 		play:  "hello\nMAIL FROM:<$from> XYZZY=1 => 555"},
 	{ID: "mail.same-twice", Section: "RFC 5321, 4.1.2", Level: Should, needs: "SIZE",
 		Title: "A parameter that comes twice is refused",
@@ -50,7 +50,7 @@ var mailChecks = []Check{
 	{ID: "mail.refused-keeps", Section: "RFC 5321, 4.1.4", Level: Must,
 		Title: "After a refused MAIL another may come",
 		play:  "hello\nMAIL FROM:<$from> XYZZY=1 => 5xx\nMAIL FROM:<$from> => 250"},
-	{ID: "mail.refused-begins-nothing", Section: "RFC 5321, 4.1.4", Level: Must, needs: "to",
+	{ID: "mail.refused-is-none", Section: "RFC 5321, 4.1.4", Level: Must, needs: "to",
 		Title: "A refused MAIL begins no transaction",
 		play:  "hello\nMAIL FROM:<$from> XYZZY=1 => 5xx\nRCPT TO:<$to> => 503"},
 }
@@ -61,7 +61,7 @@ var rcptChecks = []Check{
 		Title: "A recipient that exists is accepted",
 		play:  "hello\nmail\nRCPT TO:<$to> => 250|251|252"},
 	{ID: "rcpt.unknown", Section: "RFC 5321, 3.3", Level: Should, needs: "unknown",
-		Title: "One that does not exist is refused at RCPT",
+		Title: "A recipient that does not exist is refused",
 		play:  "hello\nmail\nRCPT TO:<$unknown> => 5xx"},
 	{ID: "rcpt.twice", Section: "RFC 5321, 4.1.1.3", Level: Must, needs: "to",
 		Title: "A recipient that comes twice is no error",
@@ -170,7 +170,7 @@ var rcptChecks = []Check{
 		Title: "An unknown parameter of RCPT is refused",
 		play:  "hello\nmail\nRCPT TO:<$to> XYZZY=1 => 5xx"},
 	{ID: "rcpt.parameter-code", Section: "RFC 5321, 4.1.1.11", Level: Should, needs: "to",
-		Title: "It is refused with 555",
+		Title: "An unknown parameter of RCPT: 555",
 		play:  "hello\nmail\nRCPT TO:<$to> XYZZY=1 => 555"},
 }
 

@@ -25,7 +25,7 @@ var pipeliningChecks = []Check{
 		run: pipelined("250 5xx 2xx 250", "MAIL FROM:<$from>", "RCPT TO:<>",
 			"RCPT TO:<$to>", "RSET")},
 	{ID: "pipe.unknown-command", Section: "RFC 2920, 3.2", Level: Must, needs: "PIPELINING",
-		Title: "Nor does a command that is none",
+		Title: "An unknown command does not lose the rest",
 		run:   pipelined("250 5xx 250", "MAIL FROM:<$from>", "XYZZY", "RSET")},
 	{ID: "pipe.mail-refused", Section: "RFC 2920, 3.1", Level: Must, needs: "PIPELINING to",
 		Title: "After a refused MAIL the whole batch is refused",

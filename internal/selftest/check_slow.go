@@ -12,14 +12,14 @@ var slowChecks = []Check{
 		Title: "The server waits 5 minutes for a command",
 		run:   func(s *session) { s.hello(); s.wait(serverTimeout - 5*time.Second); s.expect("250", "NOOP") }},
 	{ID: "slow.greeting", Section: "RFC 5321, 4.5.3.2.7", Level: Should, needs: "slow",
-		Title: "It waits 5 minutes for the first one, too",
+		Title: "The server waits 5 minutes for EHLO/LHLO",
 		run: func(s *session) {
 			s.connect()
 			s.wait(serverTimeout - 5*time.Second)
 			s.expect("250", s.expand("$hello $me"))
 		}},
 	{ID: "slow.data", Section: "RFC 5321, 4.5.3.2.5", Level: Should, needs: "slow to",
-		Title: "It waits nearly 3 minutes within a message",
+		Title: "The server waits 3 minutes within a message",
 		run: func(s *session) {
 			s.data()
 			s.send(s.message())

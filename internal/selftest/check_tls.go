@@ -32,7 +32,7 @@ var tlsChecks = []Check{
 	{ID: "tls.forgets-hello", Section: "RFC 3207, 4.2", Level: Must, needs: "STARTTLS",
 		Title: "EHLO does not outlive STARTTLS", run: helloOverTLS},
 	{ID: "tls.not-offered-again", Section: "RFC 3207, 4.2", Level: Must, needs: "STARTTLS",
-		Title: "Under TLS it is not offered",
+		Title: "STARTTLS is not offered under TLS",
 		run: func(s *session) {
 			s.hello()
 			s.startTLS()
