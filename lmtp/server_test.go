@@ -151,6 +151,15 @@ func TestRFC5321_4_1_4_Sequence(t *testing.T) {
 		S: 500 5.5.1 *
 		C: DATA now
 		S: 501 5.5.4 *
+		C: RSET now
+		S: 501 5.5.4 *
+		C: QUIT now
+		S: 501 5.5.4 *
+		C: VRFY
+		S: 501 5.5.4 *
+		# the transaction is still there
+		C: RCPT TO:<cid@mda.example>
+		S: 250 2.1.5 *
 		C: RSET
 		S: 250 2.0.0 *
 		C: DATA

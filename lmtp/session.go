@@ -100,18 +100,41 @@ func (s *session) handle(ctx context.Context, cmd smtp.Command) (mail.Reply, err
 	case "DATA":
 		return s.data(ctx, cmd.Arg)
 	case "RSET":
-		s.env = nil
-		return mail.Accepted, nil
+		return s.reset(cmd.Arg), nil
 	case "NOOP":
 		return mail.Accepted, nil
 	case "VRFY":
-		return mail.CannotVerify, nil
+		return verify(cmd.Arg), nil
 	case "HELP":
 		return mail.Help, nil
 	case "QUIT":
-		return mail.Bye, nil
+		return quit(cmd.Arg), nil
 	}
 	return mail.BadCommand, nil
+}
+
+// reset answers RSET. As with QUIT, an argument means that the client speaks of
+// something else (RFC 5321, section 4.1.1).
+func (s *session) reset(arg string) mail.Reply {
+	if arg != "" {
+		return mail.BadArgument
+	}
+	s.env = nil
+	return mail.Accepted
+}
+
+func verify(arg string) mail.Reply {
+	if arg == "" {
+		return mail.BadArgument
+	}
+	return mail.CannotVerify
+}
+
+func quit(arg string) mail.Reply {
+	if arg != "" {
+		return mail.BadArgument
+	}
+	return mail.Bye
 }
 
 // offer returns what a session may use. PIPELINING and ENHANCEDSTATUSCODES must
