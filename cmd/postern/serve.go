@@ -133,6 +133,9 @@ func (s *server) startMDA(ctx context.Context, group *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
+	if c := s.config.MDA; c.Listen.Network == "tcp" && len(c.Allow) == 0 {
+		s.log.Warn("mda.allow is empty: nobody may connect over TCP", "listen", c.Listen.String())
+	}
 	srv := s.lmtp(agent)
 	group.Go(func() error {
 		defer store.Close()
@@ -153,6 +156,9 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 	listeners, err := s.sockets.listenMX(&s.config.MX)
 	if err != nil {
 		return err
+	}
+	if c := s.config.MX; len(c.ListenProxy) > 0 && len(c.TrustedProxies) == 0 {
+		s.log.Warn("mx.trusted_proxies is empty: nobody may connect to mx.listen_proxy")
 	}
 	if cert != nil {
 		s.reloads = append(s.reloads, cert.reload)
