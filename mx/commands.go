@@ -16,12 +16,12 @@ func (s *session) mail(arg string) mail.Reply {
 		return mail.BadSequence
 	}
 	from, params, err := smtp.ParseMail(arg)
-	if err != nil {
-		return mail.ReplyTo(err)
-	}
 	env := mail.Envelope{From: from, Client: s.client}
+	if err != nil {
+		return s.refusedArgument(env, mail.ReplyTo(err), arg)
+	}
 	if env.Params, err = s.offer.MailParams(params); err != nil {
-		return s.refused(env, mail.ReplyTo(err))
+		return s.refusedArgument(env, mail.ReplyTo(err), arg)
 	}
 	if !from.IsASCII() && !env.UTF8 {
 		return s.refused(env, mail.NonASCIIAddress)
@@ -44,18 +44,18 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 		return mail.BadSequence
 	}
 	addr, params, err := smtp.ParseRcpt(arg)
-	if err != nil {
-		return mail.ReplyTo(err)
-	}
 	to := mail.Recipient{Address: addr}
-	if err := s.offer.RcptParams(params, &to); err != nil {
-		return mail.ReplyTo(err)
+	if err == nil {
+		err = s.offer.RcptParams(params, &to)
+	}
+	if err != nil {
+		return s.refusedArgument(s.tx.env, mail.ReplyTo(err), arg)
 	}
 	switch {
 	case !addr.IsASCII() && !s.tx.env.UTF8:
 		return s.refused(s.tx.env, mail.NonASCIIAddress, addr)
 	case len(s.tx.rcpts) >= s.srv.MaxRecipients:
-		return mail.TooManyRecipients
+		return s.refused(s.tx.env, mail.TooManyRecipients, addr)
 	}
 	mailboxes, err := s.tx.directory.Expand(addr)
 	if err == nil {
@@ -103,3 +103,14 @@ func (s *session) refused(env mail.Envelope, reply mail.Reply, to ...mail.Addres
 	s.record(mail.Outcome{Event: mail.Refused, ID: env.ID, From: env.From, To: to, Size: env.Size, Reply: reply})
 	return reply
 }
+
+// refusedArgument is refused for an argument that was not understood: whoever
+// looks for a message that did not come has to see what was said.
+func (s *session) refusedArgument(env mail.Envelope, reply mail.Reply, arg string) mail.Reply {
+	note := "said " + mail.Printable(arg, maxNote)
+	s.record(mail.Outcome{Event: mail.Refused, ID: env.ID, From: env.From, Size: env.Size, Reply: reply, Note: note})
+	return reply
+}
+
+// maxNote is how much of what a client said is written down.
+const maxNote = 300

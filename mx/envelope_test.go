@@ -1,11 +1,13 @@
 package mx
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 
 	"postern/mail"
+	"postern/smtp"
 )
 
 func TestRFC5321_4_5_5_NullSender(t *testing.T) {
@@ -303,5 +305,94 @@ func TestSpace(t *testing.T) {
 		if fmt.Sprint(asked) != "[1001 0]" {
 			t.Errorf("asked for %v", asked)
 		}
+	})
+}
+
+// What is refused is recorded, with what was said where it was not understood.
+func TestRefusalsAreRecorded(t *testing.T) {
+	tests := []struct {
+		script string
+		reply  mail.Reply
+		note   string
+		to     string
+	}{
+		{`C: MAIL FROM:<a@b..\xff>` + "\nS: 501 *", mail.BadSender, "said FROM:<a@b..?>", "[]"},
+		{"C: MAIL FROM:<a@b> SIZE=x\nS: 501 *", mail.BadArgument, "said FROM:<a@b> SIZE=x", "[]"},
+		{"C: MAIL FROM:<a@b> X=" + strings.Repeat("y", 1000) + "\nS: 555 *", mail.BadParameter, "said FROM:<a@b> X=" + strings.Repeat("y", 300-len("FROM:<a@b> X=")), "[]"},
+		{"C: MAIL FROM:<a@b> SIZE=99999999\nS: 552 *", mail.TooBig, "said FROM:<a@b> SIZE=99999999", "[]"},
+		{"C: MAIL FROM:<a@b>\nS: 250 *\nC: RCPT TO:<ann>\nS: 501 *", mail.BadRecipient, "said TO:<ann>", "[]"},
+		{"C: MAIL FROM:<a@b>\nS: 250 *\nC: RCPT TO:<ann@mx.example> X\nS: 555 *", mail.BadParameter, "said TO:<ann@mx.example> X", "[]"},
+		{"C: MAIL FROM:<a@b>\nS: 250 *\nC: RCPT TO:<x@mx.example>\nS: 550 *", mail.NoSuchUser, "", "[x@mx.example]"},
+		{"C: MAIL FROM:<a@b>\nS: 250 *\nC: RCPT TO:<x@y.example>\nS: 550 *", mail.NoRelay, "", "[x@y.example]"},
+		{"C: MAIL FROM:<a@b>\nS: 250 *\n" + strings.Repeat("C: RCPT TO:<ann@mx.example>\nS: 250 *\n", 100) + "C: RCPT TO:<bob@mx.example>\nS: 452 *", mail.TooManyRecipients, "", "[bob@mx.example]"},
+	}
+	for _, tt := range tests {
+		inHouse(t, func(t *testing.T, h *house) {
+			h.play(t, ehlo+tt.script)
+			o := h.outcome(t, mail.Refused)
+			if !o.Reply.Is(tt.reply) || o.Note != tt.note || fmt.Sprint(o.To) != tt.to || o.Client.Hello != "client.example" {
+				t.Errorf("%.80q: recorded %+v", tt.script, o)
+			}
+		})
+	}
+}
+
+// A next hop hears what the sender wants to be told (RFC 3461), and only what it
+// offers is offered.
+func TestRFC3461_5_PassedOn(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.play(t, ehlo+`
+			C: MAIL FROM:<a@client.example> RET=HDRS ENVID=x+2By
+			S: 250 *
+			C: RCPT TO:<ann@mx.example> NOTIFY=FAILURE,DELAY ORCPT=rfc822;Ann@mx.example
+			S: 250 *
+			C: RCPT TO:<bob@mx.example> NOTIFY=NEVER,DELAY
+			S: 501 5.5.4 *
+			`+data+"C: a: b\nC: .\nS: 250 *\n"+quit)
+		env := h.delivered(t).env
+		if env.Ret != mail.RetHeaders || env.EnvelopeID != "x+y" || env.To[0].Notify != mail.NotifyFailure|mail.NotifyDelay || env.To[0].Original != "Ann@mx.example" {
+			t.Errorf("delivered with %+v", env)
+		}
+	})
+}
+
+func TestRFC6531_3_2_OfferOfTheNextHop(t *testing.T) {
+	tests := []struct {
+		name  string
+		offer smtp.Offer
+		err   error
+		want  string
+	}{
+		{"nothing", smtp.Offer{}, nil, "S: 250-PIPELINING\nS: 250-SIZE 1048576\nS: 250-CHUNKING\nS: 250-PRDR\nS: 250-LIMITS RCPTMAX=100\nS: 250 ENHANCEDSTATUSCODES\n" +
+			"C: MAIL FROM:<a@b> BODY=8BITMIME\nS: 555 *\nC: MAIL FROM:<a@b> SMTPUTF8\nS: 555 *\n"},
+		{"a smaller size", smtp.Offer{EightBit: true, SizeOffered: true, Size: 1000}, nil, "S: 250-PIPELINING\nS: 250-SIZE 1000\nS: 250-8BITMIME\nS: ...\nS: 250 *\nC: MAIL FROM:<a@b> SIZE=1001\nS: 552 *\n"},
+		{"a larger size", smtp.Offer{SizeOffered: true, Size: 1 << 30}, nil, "S: 250-PIPELINING\nS: 250-SIZE 1048576\nS: ...\nS: 250 *\n"},
+		{"no answer", smtp.Offer{}, fmt.Errorf("down"), "S: 250-PIPELINING\nS: 250-SIZE 1048576\nS: 250-8BITMIME\nS: 250-SMTPUTF8\nS: ...\nS: 250 *\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inHouse(t, func(t *testing.T, h *house) {
+				h.NextOffer = func(context.Context) (smtp.Offer, error) { return tt.offer, tt.err }
+				h.play(t, greeting+"C: EHLO a\nS: 250-mx.example\n"+tt.want+quit)
+			})
+		})
+	}
+}
+
+// PRDR: where the recipients fare differently each is answered, in the order of
+// RCPT, and a client that does not ask for it hears one reply.
+func TestPRDR(t *testing.T) {
+	full := mail.Reply{Code: 452, Status: mail.Status{4, 2, 2}, Text: "full"}
+	begin := ehlo + "C: MAIL FROM:<a@b> PRDR\nS: 250 *\nC: RCPT TO:<ann@mx.example>\nS: 250 *\nC: RCPT TO:<both@mx.example>\nS: 250 *\nC: RCPT TO:<bob@mx.example>\nS: 250 *\n" + data + "C: a: b\nC: .\n"
+	inHouse(t, func(t *testing.T, h *house) {
+		h.next.answer = map[string]mail.Reply{"bob": full}
+		h.play(t, begin+"S: 353 *\nS: 250 2.0.0 *\nS: 452 4.2.2 full\nS: 452 4.2.2 full\nS: 250 *\nC: MAIL FROM:<c@d>\nS: 250 *\n"+quit)
+	})
+	inHouse(t, func(t *testing.T, h *house) {
+		h.play(t, begin+"S: 250 2.0.0 OK *\n"+quit)
+	})
+	inHouse(t, func(t *testing.T, h *house) {
+		h.next.answer = map[string]mail.Reply{"ann": full, "bob": full}
+		h.play(t, begin+"S: 452 4.2.2 full\n"+quit)
 	})
 }

@@ -25,10 +25,11 @@ type house struct {
 	outcomes []mail.Outcome // in order
 	shutdown context.CancelFunc
 
-	ctx   context.Context
-	start sync.Once
-	conns chan net.Conn
-	ended chan error
+	ctx      context.Context
+	listener Listener
+	start    sync.Once
+	conns    chan net.Conn
+	ended    chan error
 }
 
 // inHouse runs test in a bubble, and checks afterwards that nothing is left.
@@ -83,7 +84,8 @@ func (h *house) dial() net.Conn {
 // dialled hands the server its end of a connection from 192.0.2.1.
 func (h *house) dialled(nc net.Conn) {
 	h.start.Do(func() {
-		go func() { h.ended <- h.Serve(h.ctx, Listener{Listener: pipes{h.conns, h.ctx}}) }()
+		h.listener.Listener = pipes{h.conns, h.ctx}
+		go func() { h.ended <- h.Serve(h.ctx, h.listener) }()
 	})
 	h.conns <- from{nc, netip.MustParseAddrPort("192.0.2.1:12345")}
 }
