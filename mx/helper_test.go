@@ -84,7 +84,9 @@ func (h *house) dial() net.Conn {
 // dialled hands the server its end of a connection from 192.0.2.1.
 func (h *house) dialled(nc net.Conn) {
 	h.start.Do(func() {
-		h.listener.Listener = pipes{h.conns, h.ctx}
+		if h.listener.Listener == nil {
+			h.listener.Listener = pipes{h.conns, h.ctx}
+		}
 		go func() { h.ended <- h.Serve(h.ctx, h.listener) }()
 	})
 	h.conns <- from{nc, netip.MustParseAddrPort("192.0.2.1:12345")}

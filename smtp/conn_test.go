@@ -400,6 +400,13 @@ func TestInterrupt(t *testing.T) {
 			time.Sleep(time.Minute)
 			_, _ = io.WriteString(nc, "IT\r\n")
 		}, "BUSY, NOOP, RSET, interrupted, QUIT, EOF"},
+		{"in the middle of a line that is too long", func(nc net.Conn, c *Conn) {
+			_, _ = io.WriteString(nc, strings.Repeat("x", maxCommand+1))
+			time.Sleep(time.Second)
+			c.Interrupt()
+			time.Sleep(time.Second)
+			_, _ = io.WriteString(nc, "QUIT\r\nNOOP\r\n")
+		}, "too long, NOOP, interrupted, EOF"},
 		{"while busy", func(nc net.Conn, c *Conn) {
 			_, _ = io.WriteString(nc, "BUSY\r\n")
 			time.Sleep(time.Second)
@@ -427,6 +434,8 @@ func interrupts(c *Conn) (got []string) {
 		switch {
 		case errors.Is(err, ErrInterrupted):
 			got = append(got, "interrupted")
+		case errors.Is(err, ErrLineTooLong):
+			got = append(got, "too long")
 		case err != nil:
 			return append(got, err.Error())
 		default:

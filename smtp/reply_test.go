@@ -265,16 +265,21 @@ func TestRFC5321_4_1_1_11_Parameters(t *testing.T) {
 }
 
 func TestOfferRoundTrip(t *testing.T) {
-	for bits := range 1 << 6 {
+	for bits := range 1 << 12 {
+		has := func(n int) bool { return bits&(1<<n) != 0 }
 		offer := Offer{
-			Pipelining: bits&1 != 0, EightBit: bits&2 != 0, Status: bits&4 != 0,
-			StartTLS: bits&8 != 0, SizeOffered: bits&16 != 0,
+			Pipelining: has(0), EightBit: has(1), Status: has(2), StartTLS: has(3), SizeOffered: has(4),
+			Chunking: has(5), UTF8: has(6), DSN: has(7), PRDR: has(8), RequireTLS: has(9),
 		}
-		if offer.SizeOffered && bits&32 != 0 {
+		if offer.SizeOffered && has(10) {
 			offer.Size = 12345
 		}
-		if got := ParseOffer(offer.Keywords()); got != offer {
-			t.Errorf("%+v came back as %+v", offer, got)
+		if has(11) {
+			offer.RcptMax = 100
+		}
+		lines := offer.Keywords()
+		if got := ParseOffer(lines); got != offer {
+			t.Fatalf("%+v came back as %+v", offer, got)
 		}
 	}
 }

@@ -1,0 +1,101 @@
+package mx
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"postern/internal/dialogue"
+)
+
+// A tired listener fails so often before it accepts again.
+type tired struct {
+	net.Listener
+	fails int
+}
+
+func (l *tired) Accept() (net.Conn, error) {
+	if l.fails--; l.fails >= 0 {
+		return nil, syscall.EMFILE
+	}
+	return l.Listener.Accept()
+}
+
+// Running out of file descriptors passes; until then the clients wait.
+func TestAcceptGoesOn(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.listener.Listener = &tired{pipes{h.conns, h.ctx}, 10}
+		start := time.Now()
+		h.play(t, greeting+quit)
+		if d := time.Since(start); d < time.Second || d > 5*time.Second {
+			t.Errorf("after %v", d)
+		}
+	})
+}
+
+// A listener that is closed by somebody else does not make the server spin, nor
+// end the others.
+func TestOneListenerOfTwoIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		open, closed := context.WithCancel(context.Background())
+		closed()
+		conns := make(chan net.Conn)
+		srv := &Server{Hostname: "mx.example", Log: slog.New(slog.DiscardHandler)}
+		ended := make(chan error)
+		go func() {
+			ended <- srv.Serve(ctx, Listener{Listener: pipes{nil, open}}, Listener{Listener: pipes{conns, ctx}})
+		}()
+		synctest.Wait()
+		client, server := net.Pipe()
+		conns <- server
+		dialogue.Play(t, client, greeting+quit)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A client that is cut off while it shakes hands leaves nothing behind.
+func TestShutdownDuringHandshake(t *testing.T) {
+	inHouseWithTLS(t, func(t *testing.T, h *house) {
+		nc := h.dial()
+		defer nc.Close()
+		dialogue.Play(t, nc, ehlo+"C: STARTTLS\nS: 220 *\nWAIT 1s")
+		start := time.Now()
+		h.shutdown()
+		dialogue.Play(t, nc, "S.")
+		if d := time.Since(start); d > 32*time.Second {
+			t.Errorf("after %v", d)
+		}
+	})
+}
+
+// Addresses are unmapped in one place, and without the zone of a link.
+func TestRemoteIP(t *testing.T) {
+	for addr, want := range map[string]string{
+		"192.0.2.1:5":          "192.0.2.1",
+		"[::ffff:192.0.2.1]:5": "192.0.2.1",
+		"[2001:db8::1]:5":      "2001:db8::1",
+		"[fe80::1%eth0]:5":     "fe80::1",
+	} {
+		nc := from{nil, netip.MustParseAddrPort(addr)}
+		if got := remoteIP(nc); got.String() != want {
+			t.Errorf("%s: %v", addr, got)
+		}
+	}
+	a, b := net.Pipe()
+	if got := remoteIP(a); got.IsValid() {
+		t.Errorf("a pipe: %v", got)
+	}
+	if err := errors.Join(a.Close(), b.Close()); err != nil {
+		t.Error(err)
+	}
+}
