@@ -82,13 +82,35 @@ func TestPowerLoss(t *testing.T) {
 	}
 }
 
+// makeMailboxes makes the Maildirs of all three.
+func makeMailboxes(t *testing.T, disk *crashfs.Disk) {
+	t.Helper()
+	for _, rcpt := range three {
+		targets, err := onDisk(disk).Lookup(address(rcpt))
+		if err != nil {
+			t.Fatal(err)
+		}
+		box, err := targets[0].Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := box.Begin(mailbox.Arrival{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Abort()
+	}
+}
+
 // Each operation of a delivery to three fails once, with each error: at most one
-// recipient hears of it, and that one has nothing.
+// recipient hears of it, and that one has nothing. The mailboxes are there: what
+// they have in common fails for all.
 func TestEachOperationFails(t *testing.T) {
 	for _, fault := range []error{syscall.EIO, syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.EACCES} {
 		for op := 0; ; op++ {
 			disk := crashfs.New()
-			disk.Fault, disk.Err = op, fault
+			makeMailboxes(t, disk)
+			disk.Fault, disk.Err = disk.Ops()+op, fault
 			replies := deliverThree(t, disk)
 			check(t, disk.Worst(), replies)
 			refused := slices.DeleteFunc(slices.Clone(replies), mail.Reply.OK)
