@@ -185,6 +185,9 @@ func (srv *Server) each(f func(*smtp.Conn)) {
 	}
 }
 
+// traceRoom is what our fields add to a message at most, or nearly so.
+const traceRoom = 16 << 10
+
 // nextOffer returns what the next hop takes, with the size limit of both.
 func (srv *Server) nextOffer(ctx context.Context) smtp.Offer {
 	everything := smtp.Offer{EightBit: true, UTF8: true, DSN: true, RequireTLS: true, Size: srv.MaxSize}
@@ -194,6 +197,9 @@ func (srv *Server) nextOffer(ctx context.Context) smtp.Offer {
 	offer, err := srv.NextOffer(ctx)
 	if err != nil {
 		return everything
+	}
+	if offer.Size > traceRoom {
+		offer.Size -= traceRoom
 	}
 	if offer.Size == 0 || offer.Size > srv.MaxSize {
 		offer.Size = srv.MaxSize

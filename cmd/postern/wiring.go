@@ -141,7 +141,7 @@ func (p *parts) lmtp(agent mail.Deliverer) *lmtp.Server {
 		Received:          c.MDA.Received,
 		RejectBareNewline: c.MX.BareNewline == config.Reject,
 		Record:            p.record(),
-		MaxSize:           c.MX.MaxMessageSize,
+		MaxSize:           c.MX.MaxMessageSize + 64<<10, // with what the server in front of us put on top
 		MaxConnections:    c.MDA.MaxConnections,
 		Timeouts:          lmtp.Timeouts{Grace: c.Grace},
 	}
