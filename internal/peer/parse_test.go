@@ -32,13 +32,17 @@ func TestParseTrace(t *testing.T) {
 12  <... openat resumed>)             = 6</x>
 13  --- SIGURG {si_signo=SIGURG} ---
 13  +++ exited with 0 +++
+13  read(3<pipe:[1]>,  <unfinished ...>
 14  write(3<socket:[1]>, "250 = (ok)\r\n", 12) = 12
+14  write(3<socket:[1]>, "221 bye\r\n", 9 <detached ...>
 `
 	want := []Call{
 		{12, "fsync", "5</a/b>", "0"},
 		{13, "linkat", `AT_FDCWD, "/proc/self/fd/7", 9</new>, "m", AT_SYMLINK_FOLLOW`, "-1 EEXIST (File exists)"},
 		{12, "openat", `AT_FDCWD</>, "x", O_RDONLY`, "6</x>"},
 		{14, "write", `3<socket:[1]>, "250 = (ok)\r\n", 12`, "12"},
+		{13, "read", "3<pipe:[1]>, ", "?"},
+		{14, "write", `3<socket:[1]>, "221 bye\r\n", 9`, "?"},
 	}
 	if got := parseTrace([]byte(trace)); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v\nwant %+v", got, want)

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -38,7 +39,7 @@ type Call struct {
 	Thread int
 	Name   string
 	Args   string // as strace prints them: descriptors with their paths, strings shortened
-	Result string // "0", "-1 ENOENT (No such file or directory)"
+	Result string // "0", "-1 ENOENT (No such file or directory)", "?"
 }
 
 // Strace watches the running process pid for the calls, a list such as
@@ -54,7 +55,9 @@ func Strace(t testing.TB, pid int, calls string) *Trace {
 	return tr
 }
 
-// End detaches and returns the calls in the order in which they returned.
+// End detaches and returns the calls in the order in which they returned. At the
+// end, with the result "?", are those of which no return was seen, in the order
+// in which they began: a reply that the test has read already may be among them.
 func (tr *Trace) End() []Call {
 	tr.t.Helper()
 	tr.expected.Store(true)
@@ -69,29 +72,40 @@ func (tr *Trace) End() []Call {
 
 var (
 	callLine    = regexp.MustCompile(`^(\d+) +(\w+)\((.*)\) += (.*)$`)
-	startedLine = regexp.MustCompile(`^(\d+) +(\w+)\((.*) <unfinished \.\.\.>$`)
+	startedLine = regexp.MustCompile(`^(\d+) +(\w+)\((.*) <(?:unfinished|detached) \.\.\.>$`)
 	resumedLine = regexp.MustCompile(`^(\d+) +<\.\.\. (\w+) resumed>(.*)\) += (.*)$`)
 )
 
 // parseTrace reads strace's output. A call that another thread's interrupts is
 // in two pieces, which are put together.
 func parseTrace(b []byte) (calls []Call) {
-	begun := make(map[string]string) // thread to the first piece of its arguments
+	var begun []Call // at most one of each thread
 	for line := range bytes.Lines(b) {
 		line = bytes.TrimRight(line, "\n")
 		if m := startedLine.FindSubmatch(line); m != nil {
-			begun[string(m[1])] = string(m[3])
+			begun = append(begun, newCall(m, "?"))
+			continue
+		}
+		if m := callLine.FindSubmatch(line); m != nil {
+			calls = append(calls, newCall(m, string(m[4])))
 			continue
 		}
 		m := resumedLine.FindSubmatch(line)
-		first := ""
-		if m != nil {
-			first = begun[string(m[1])]
-		} else if m = callLine.FindSubmatch(line); m == nil {
-			continue
+		if m == nil {
+			continue // a signal, or the end of a thread
 		}
-		thread, _ := strconv.Atoi(string(m[1]))
-		calls = append(calls, Call{Thread: thread, Name: string(m[2]), Args: first + string(m[3]), Result: string(m[4])})
+		c := newCall(m, string(m[4]))
+		if i := slices.IndexFunc(begun, func(b Call) bool { return b.Thread == c.Thread }); i >= 0 {
+			c.Args = begun[i].Args + c.Args
+			begun = slices.Delete(begun, i, i+1)
+		}
+		calls = append(calls, c)
 	}
-	return calls
+	return append(calls, begun...)
+}
+
+// newCall makes a Call of the thread, the name and the arguments in m.
+func newCall(m [][]byte, result string) Call {
+	thread, _ := strconv.Atoi(string(m[1])) // digits, as the expressions ask
+	return Call{Thread: thread, Name: string(m[2]), Args: string(m[3]), Result: result}
 }
