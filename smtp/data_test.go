@@ -247,13 +247,30 @@ func TestReadDataWriterFails(t *testing.T) {
 type failing struct {
 	after int
 	err   error
+	calls int
 }
 
 func (f *failing) Write(p []byte) (int, error) {
+	f.calls++
 	if f.after -= len(p); f.after < 0 {
 		return 0, f.err
 	}
 	return len(p), nil
+}
+
+// After a writer failed it is left alone, and it is its error that counts, also
+// where there was too much in the end.
+func TestReadDataWriterFailsOnce(t *testing.T) {
+	full := errors.New("no space left on device")
+	w := &failing{after: 5, err: full}
+	line := strings.Repeat("x", 10) + "\r\n"
+	c := NewConn(newWire(line+"\n"+line+".\r\n", 14, 20))
+	if _, err := c.ReadData(w, 15); err != full {
+		t.Errorf("got %v", err)
+	}
+	if w.calls != 1 {
+		t.Errorf("%d writes", w.calls)
+	}
 }
 
 // alphabet is what the fuzzer's octets are mapped to where arbitrary text would

@@ -67,6 +67,8 @@ func TestRFC5321_4_1_2_Mailbox(t *testing.T) {
 		{`"a\\b"@c`, `a\b`, "c"},
 		{`"\a\b"@c`, "ab", "c"}, // what needs no backslash loses it
 		{`"\ "@c`, " ", "c"},
+		{`"\~~"@c`, "~~", "c"},
+		{`"\~~"@c`, "~~", "c"},
 		{`"a.b"@c`, "a.b", "c"},
 		{`".a..b."@c`, ".a..b.", "c"},
 		{`"../../x"@c`, "../../x", "c"}, // an address is no path

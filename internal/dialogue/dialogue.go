@@ -23,6 +23,7 @@
 //	C: text    the client says this line; CRLF is added
 //	C| text    the client sends these octets; nothing is added
 //	C.         the client closes the connection
+//	S| text    the server says these octets
 //	WAIT 5m    nobody speaks for this long
 //
 // Lines of the side that is played, with nothing between them, are sent in one
