@@ -90,6 +90,7 @@ func TestChains(t *testing.T) {
 		{"results without a semicolon", results("i=1 example.org"), Fail, "i= is not"},
 		{"results of i= alone", results("i=1"), Fail, "without a semicolon"},
 		{"results of another i=", results("i=2; example.org"), Fail, "set 1: no ARC-Authentication-Results"},
+		{"results with white space around i=", sealed(testMessage, sealer{results: "\r\n i = 1 ; example.org"}), Pass, ""},
 		{"results with white space", sealed(testMessage, sealer{results: "i=1; \r\n example.org"}), Pass, ""},
 
 		{"first says pass", sealer{}.put(testMessage, 1, "pass"), Fail, "seal 1 says cv=pass"},
@@ -162,6 +163,10 @@ func TestResult(t *testing.T) {
 		if s != want[i] {
 			t.Errorf("set %d: %+v, want %+v", i+1, s, want[i])
 		}
+	}
+	broken := strings.Replace(msg, "ARC-Seal: i=1; a", "ARC-Seal: i=1; x=y; a", 1)
+	if got := validate(t, testZone(), broken, dkim.Options{}); got.Verdict != Fail || got.OldestPass != 0 || len(got.Sets) != 3 {
+		t.Errorf("broken: %+v", got)
 	}
 	if got := validate(t, testZone(), sealed(testMessage, sealer{}, sealer{}, sealer{}), dkim.Options{}); got.OldestPass != 0 {
 		t.Errorf("unchanged since the first: oldest pass %d", got.OldestPass)

@@ -104,7 +104,7 @@ func setsOf(msg string, i int) string {
 	for _, f := range split(head) {
 		if name, value, _ := strings.Cut(relaxed(f), ":"); strings.HasPrefix(name, "arc-") {
 			instance, _, _ := strings.Cut(value, ";")
-			byPlace[name+" "+instance] += name + ":" + value + "\r\n"
+			byPlace[name+" "+strings.ReplaceAll(instance, " ", "")] += name + ":" + value + "\r\n"
 		}
 	}
 	text := ""

@@ -40,6 +40,8 @@ func TestFormat(t *testing.T) {
 				"\tsmtp.mailfrom=\"\\\"a; dkim=pass header.d=bank.example\\\"@example.org\"\r\n\tsmtp.helo=\"h (; dmarc=pass\"\r\n"},
 		{"keywords", Field{"mx.example", []Result{{Method: "s;p\r\nf", Value: "pa ss", Props: []Property{{"smtp.\"x", "y"}}}, {Value: "pass"}}},
 			"Authentication-Results: mx.example;\r\n\tspf=pass smtp.x=y\r\n"},
+		{"every keyword, every token", Field{"mx.example", []Result{{Method: "azAZ09-._", Value: "pass", Props: []Property{{"x.y", "!#$%&'*+-.^_`{|}~"}, {"x.z", "\x7f\"(~"}}}}},
+			"Authentication-Results: mx.example;\r\n\tazAZ09-._=pass x.y=!#$%&'*+-.^_`{|}~ x.z=\"?\\\"(~\"\r\n"},
 		{"null sender", Field{"mx.example", []Result{{Method: "spf", Value: "pass", Props: []Property{{"smtp.mailfrom", "@example.org"}}}}},
 			"Authentication-Results: mx.example;\r\n\tspf=pass smtp.mailfrom=@example.org\r\n"},
 		{"literal", Field{ID: "[192.0.2.1]"}, "Authentication-Results: \"[192.0.2.1]\"; none\r\n"},

@@ -41,6 +41,8 @@ func TestOwn(t *testing.T) {
 		{"Authentication-Results: mx。example。org; none", true},
 		{"Authentication-Results: ｍｘ.example.org; none", true},
 		{"Authentication-Results: =?utf-8?q?mx=2Eexample.org?=; none", true},
+		{"Authentication-Results: (oops =?utf-8?q?mx=2Eexample.org?=; none", true},
+		{"Authentication-Results: (" + strings.Repeat("c", 5000) + ") =?utf-8?q?mx=2Eexample.org?=; none", true},
 		{"Authentication-Results: =?us-ascii?b?bXguZXhhbXBsZS5vcmc=?=; none", true},
 
 		{"Authentication-Results: mx.example.com; none", false},
@@ -76,6 +78,14 @@ func TestOwnInternationalised(t *testing.T) {
 				t.Errorf("%q is not taken for %q", forged, id)
 			}
 		}
+	}
+}
+
+// Names that are no host names are compared all the same.
+func TestOwnUnderscore(t *testing.T) {
+	h := header.Scan([]byte(Name+": mx_1.xn--bcher-kva.example; none\r\n"), header.Limits{})
+	if got := Own(h, "mx_1.bücher.example"); len(got) != 1 {
+		t.Error(got)
 	}
 }
 
