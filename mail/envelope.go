@@ -80,6 +80,19 @@ type Client struct {
 	TLS   string     // version and cipher suite, as "TLSv1.3 TLS_AES_128_GCM_SHA256"; empty: none
 }
 
+// Network returns the network whose members count as one client, for who has one
+// of its addresses may have them all: a /24 of IPv4, a /64 of IPv6 (RFC 6177). It
+// is the zero Prefix where there is no address.
+func (c Client) Network() netip.Prefix {
+	ip := c.IP.Unmap().WithZone("")
+	bits := 64
+	if ip.Is4() {
+		bits = 24
+	}
+	network, _ := ip.Prefix(bits) // fails for the zero Addr alone
+	return network
+}
+
 // LogValue implements slog.LogValuer.
 func (c Client) LogValue() slog.Value {
 	if !c.IP.IsValid() {

@@ -55,6 +55,8 @@ var (
 	PolicyTempError   = Reply{Code: 451, Status: Status{4, 4, 3}, Text: "DNS failure while checking the sender, try again later"}
 	MixedResult       = Reply{Code: 451, Status: Status{4, 5, 0}, Text: "some recipients were refused, try again"}
 	NoSpace           = Reply{Code: 452, Status: Status{4, 3, 1}, Text: "insufficient system storage, try again later"}
+	TooManyMessages   = Reply{Code: 450, Status: Status{4, 7, 1}, Text: "too many messages, try again later"}
+	Greylisted        = Reply{Code: 451, Status: Status{4, 7, 1}, Text: "greylisted, try again in some minutes"}
 	TooManyRecipients = Reply{Code: 452, Status: Status{4, 5, 3}, Text: "too many recipients"}
 	TLSUnavailable    = Reply{Code: 454, Status: Status{4, 7, 0}, Text: "TLS not available"}
 
@@ -71,6 +73,9 @@ var (
 	NoSuchUser       = Reply{Code: 550, Status: Status{5, 1, 1}, Text: "no such user here"}
 	NoRelay          = Reply{Code: 550, Status: Status{5, 7, 1}, Text: "we do not relay"}
 	BareNewline      = Reply{Code: 550, Status: Status{5, 5, 2}, Text: "bare LF in message: lines must end in CRLF"}
+	AccessDenied     = Reply{Code: 550, Status: Status{5, 7, 1}, Text: "refused by local policy"}
+	Listed           = Reply{Code: 550, Status: Status{5, 7, 1}, Text: "your address is listed"}
+	Filtered         = Reply{Code: 550, Status: Status{5, 7, 1}, Text: "refused by a content filter"}
 	SPFFail          = Reply{Code: 550, Status: Status{5, 7, 23}, Text: "SPF: the sender's domain sends no mail"}
 	DMARCFail        = Reply{Code: 550, Status: Status{5, 7, 26}, Text: "DMARC: the author's domain wants such mail refused"}
 	TooBig           = Reply{Code: 552, Status: Status{5, 3, 4}, Text: "message too big"}

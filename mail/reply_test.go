@@ -102,6 +102,7 @@ func TestCatalogueTemporary(t *testing.T) {
 	for _, name := range []string{
 		"ShuttingDown", "IdleTooLong", "Broken", "TooManyErrors", "TooManyConnections", "LocalError", "TryAgain",
 		"NextHopDown", "NextHopSlow", "PolicyTempError", "MixedResult", "NoSpace", "TooManyRecipients", "TLSUnavailable",
+		"TooManyMessages", "Greylisted",
 	} {
 		if r, ok := replies[name]; !ok || !r.Temporary() || r.OK() || !r.Refuses() {
 			t.Errorf("%s: %v", name, r)

@@ -33,12 +33,13 @@ func (s *session) mail(arg string) mail.Reply {
 	}
 	now := time.Now()
 	env.ID = mail.NewID(now)
-	s.tx = &transaction{env: env, began: now, directory: s.srv.Directory()}
+	s.tx = &transaction{env: env, began: now, directory: s.srv.Directory(), judged: s.srv.Judge.Open(&env)}
 	return mail.SenderOK
 }
 
-// rcpt adds a recipient (RFC 5321, section 4.1.1.3), if the next hop takes mail
-// for a mailbox that it stands for.
+// rcpt adds a recipient (RFC 5321, section 4.1.1.3), if the judge has nothing
+// against it and the next hop takes mail for a mailbox that it stands for. The
+// judge comes first: whom he refuses does not learn who exists.
 func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 	if s.tx == nil || s.tx.body != nil {
 		return mail.BadSequence
@@ -56,6 +57,10 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 		return s.refused(s.tx.env, mail.NonASCIIAddress, addr)
 	case len(s.tx.rcpts) >= s.srv.MaxRecipients:
 		return s.refused(s.tx.env, mail.TooManyRecipients, addr)
+	}
+	decision := s.tx.judged.Recipient(ctx, addr)
+	if err := decision.Refusal(); err != nil {
+		return s.refusedBecause(decision.Note(), s.tx.env, mail.ReplyTo(err), addr)
 	}
 	mailboxes, err := s.tx.directory.Expand(addr)
 	if err == nil {
@@ -100,7 +105,12 @@ func (s *session) verifyAny(ctx context.Context, mailboxes []mail.Address) ([]ma
 
 // refused records that MAIL or RCPT was refused, and returns the reply.
 func (s *session) refused(env mail.Envelope, reply mail.Reply, to ...mail.Address) mail.Reply {
-	s.record(mail.Outcome{Event: mail.Refused, ID: env.ID, From: env.From, To: to, Size: env.Size, Reply: reply})
+	return s.refusedBecause("", env, reply, to...)
+}
+
+// refusedBecause is refused, with a note for the log.
+func (s *session) refusedBecause(note string, env mail.Envelope, reply mail.Reply, to ...mail.Address) mail.Reply {
+	s.record(mail.Outcome{Event: mail.Refused, ID: env.ID, From: env.From, To: to, Size: env.Size, Reply: reply, Note: note})
 	return reply
 }
 

@@ -144,6 +144,7 @@ func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) ma
 	if reply.OK() {
 		reply = mail.Accepted.Saying("OK %s", tx.env.ID)
 	}
+	tx.reply = reply
 	s.record(mail.Outcome{
 		Event: mail.Accept, ID: tx.env.ID, From: tx.env.From, To: tx.addresses(), Size: tx.body.Size(),
 		Reply: reply, Took: time.Since(tx.began), Note: note,
@@ -189,12 +190,9 @@ func (srv *Server) process(ctx context.Context, tx *transaction) (replies []mail
 	case h.Count("Received") >= maxHops:
 		return []mail.Reply{mail.MailLoop}, ""
 	}
-	var verdict policy.Verdict
-	if srv.Judge != nil {
-		verdict = srv.Judge(ctx, &tx.env, tx.body, h)
-	}
-	if verdict.Refusal != nil {
-		return []mail.Reply{mail.ReplyTo(verdict.Refusal)}, verdict.Note
+	verdict := tx.judged.Message(ctx, tx.addresses(), tx.body, h)
+	if err := verdict.Refusal(); err != nil {
+		return []mail.Reply{mail.ReplyTo(err)}, verdict.Note
 	}
 	msg := srv.stamp(tx, h, verdict, mail.NewMessage(tx.body))
 	return tx.each(mail.Deliver(ctx, srv.Next, &tx.env, msg)), verdict.Note
@@ -215,7 +213,7 @@ func (srv *Server) stamp(tx *transaction, h header.Header, verdict policy.Verdic
 	if len(tx.rcpts) == 1 && tx.rcpts[0].addr.Domain != "" {
 		received.For = &tx.rcpts[0].addr
 	}
-	msg = msg.Prepend(received.Field() + verdict.Field)
+	msg = msg.Prepend(received.Field() + verdict.Fields)
 	if srv.ReturnPath {
 		msg = msg.Prepend(mail.ReturnPath(tx.env.From))
 	}

@@ -17,7 +17,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"postern/internal/header"
 	"postern/internal/spool"
 	"postern/mail"
 	"postern/policy"
@@ -39,8 +38,8 @@ type Server struct {
 	// Directory returns the recipients as they are now. A transaction asks once
 	// and keeps to the answer.
 	Directory func() Directory
-	// Judge looks at a whole message; nil: nothing is judged.
-	Judge func(ctx context.Context, env *mail.Envelope, src mail.Source, h header.Header) policy.Verdict
+	// Judge decides what is taken, of recipients and of messages; nil: everything.
+	Judge *policy.Judge
 	// Space reports whether there is room for a message of size octets; 0: the
 	// client did not say. Its error is the reply to MAIL. Nil: there is.
 	Space func(size int64) error

@@ -6,6 +6,7 @@ import (
 
 	"postern/internal/spool"
 	"postern/mail"
+	"postern/policy"
 	"postern/smtp"
 )
 
@@ -15,12 +16,14 @@ type transaction struct {
 	env       mail.Envelope // To: the mailboxes, as the next hop is to hear them, each once
 	began     time.Time
 	directory Directory
+	judged    *policy.Case
 	rcpts     []recipient // in the order of their RCPT
 
 	body     *spool.Buffer   // nil before DATA or the first BDAT
 	lines    *smtp.LineEnder // what chunks are written through
 	received int64           // octets of chunks
 	until    time.Time       // when the message has to be there
+	reply    mail.Reply      // to the end of data; zero before it
 }
 
 // A recipient is one that the client was told is fine.
@@ -31,7 +34,11 @@ type recipient struct {
 
 // end ends the transaction, if there is one, and gives back what it holds.
 func (s *session) end() {
-	if s.tx != nil && s.tx.body != nil {
+	if s.tx == nil {
+		return
+	}
+	s.tx.judged.Close(s.tx.reply)
+	if s.tx.body != nil {
 		_ = s.tx.body.Close() // it has no name, and nobody reads it any more
 	}
 	s.tx = nil

@@ -8,6 +8,8 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -19,6 +21,7 @@ import (
 	"postern/internal/dns"
 	"postern/internal/header"
 	"postern/mail"
+	"postern/policy/dnsbl"
 )
 
 const text = "From: Ann <ann@signer.example>\r\nTo: bob@here.example\r\nSubject: hi\r\n" +
@@ -43,10 +46,16 @@ func sign(t *testing.T, text, d string) (signed, record string) {
 	return b.String(), "v=DKIM1; k=rsa; p=" + base64.StdEncoding.EncodeToString(public)
 }
 
-func judge(p *Policy, env *mail.Envelope, message string) Verdict {
+// judge has p judge a message, as a server would.
+func judge(p *Policy, r dns.Resolver, env *mail.Envelope, message string) Verdict {
+	j := &Judge{Resolver: r, Policy: func() *Policy { return p }}
+	c := j.Open(env)
+	var to []mail.Address
+	for _, rcpt := range env.To {
+		to = append(to, rcpt.Address)
+	}
 	src := mail.Octets(message)
-	h := header.Scan(src, header.Limits{})
-	return p.Message(context.Background(), env, src, h)
+	return c.Message(context.Background(), to, src, header.Scan(src, header.Limits{}))
 }
 
 func envelope(from, to string) *mail.Envelope {
@@ -70,53 +79,53 @@ func TestVerdict(t *testing.T) {
 		from    string
 		to      string
 		message string
-		policy  Policy // Resolver and Hostname are filled in
+		policy  Policy // Hostname is filled in
 		refusal error
 		note    string
 	}{
 		{
 			name: "nothing published", message: text, policy: Policy{Enforce: true},
-			note: "spf=none dkim=none dmarc=none",
+			note: "iprev=permerror spf=none dkim=none dmarc=none",
 		}, {
 			name: "all is well", message: signed, policy: Policy{Enforce: true},
 			zone: dns.Zone{key: {record}, "TXT signer.example": {"v=spf1 ip4:192.0.2.7 -all"}, "TXT _dmarc.signer.example": {"v=DMARC1; p=reject"}},
-			note: "spf=pass dkim=pass dmarc=pass",
+			note: "iprev=permerror spf=pass dkim=pass dmarc=pass",
 		}, {
 			name: "the domain sends no mail", message: text, policy: Policy{Enforce: true},
 			zone: dns.Zone{"TXT signer.example": {"v=spf1 -all"}}, refusal: mail.SPFFail,
-			note: "spf=fail dkim=none dmarc=none",
+			note: "iprev=permerror spf=fail dkim=none dmarc=none",
 		}, {
 			name: "the domain sends no mail, but signed this", message: signed, policy: Policy{Enforce: true},
 			zone: dns.Zone{key: {record}, "TXT signer.example": {"v=spf1 -all"}},
-			note: "spf=fail dkim=pass dmarc=none",
+			note: "iprev=permerror spf=fail dkim=pass dmarc=none",
 		}, {
 			name: "a forwarder fails SPF", message: text, policy: Policy{Enforce: true},
 			zone: dns.Zone{"TXT signer.example": {"v=spf1 ip4:198.51.100.1 -all"}},
-			note: "spf=fail dkim=none dmarc=none",
+			note: "iprev=permerror spf=fail dkim=none dmarc=none",
 		}, {
 			name: "the author's domain asks for refusal", message: text, policy: Policy{Enforce: true},
 			zone:    dns.Zone{"TXT _dmarc.signer.example": {"v=DMARC1; p=reject"}},
-			refusal: mail.DMARCFail, note: "spf=none dkim=none dmarc=fail",
+			refusal: mail.DMARCFail, note: "iprev=permerror spf=none dkim=none dmarc=fail",
 		}, {
 			name: "only annotated", message: text,
 			zone: dns.Zone{"TXT signer.example": {"v=spf1 -all"}, "TXT _dmarc.signer.example": {"v=DMARC1; p=reject"}},
-			note: "spf=fail dkim=none dmarc=fail",
+			note: "iprev=permerror spf=fail dkim=none dmarc=fail",
 		}, {
 			name: "to postmaster", message: text, policy: Policy{Enforce: true}, to: "PostMaster@here.example",
 			zone: dns.Zone{"TXT signer.example": {"v=spf1 -all"}},
-			note: "spf=fail dkim=none dmarc=none",
+			note: "iprev=permerror spf=fail dkim=none dmarc=none",
 		}, {
 			name: "no answer, accepted", message: signed, policy: Policy{Enforce: true},
 			zone: dns.Zone{key: {"SERVFAIL"}, "TXT signer.example": {"SERVFAIL"}, "TXT _dmarc.signer.example": {"v=DMARC1; p=reject"}},
-			note: "spf=temperror dkim=temperror dmarc=temperror",
+			note: "iprev=permerror spf=temperror dkim=temperror dmarc=temperror",
 		}, {
 			name: "no answer, put off", message: signed, policy: Policy{Enforce: true, Defer: true},
 			zone:    dns.Zone{key: {"SERVFAIL"}, "TXT signer.example": {"SERVFAIL"}, "TXT _dmarc.signer.example": {"SERVFAIL"}},
-			refusal: mail.PolicyTempError, note: "spf=temperror dkim=temperror dmarc=temperror",
+			refusal: mail.PolicyTempError, note: "iprev=permerror spf=temperror dkim=temperror dmarc=temperror",
 		}, {
 			name: "no answer where it does not matter", message: signed, policy: Policy{Enforce: true, Defer: true},
 			zone: dns.Zone{key: {record}, "TXT signer.example": {"SERVFAIL"}},
-			note: "spf=temperror dkim=pass dmarc=none",
+			note: "iprev=permerror spf=temperror dkim=pass dmarc=none",
 		},
 	}
 	for _, tt := range tests {
@@ -124,19 +133,19 @@ func TestVerdict(t *testing.T) {
 			if tt.zone == nil {
 				tt.zone = dns.Zone{}
 			}
-			tt.policy.Resolver, tt.policy.Hostname = tt.zone, "mx.here.example"
+			tt.policy.Hostname = "mx.here.example"
 			if tt.to == "" {
 				tt.to = "bob@here.example"
 			}
-			v := judge(&tt.policy, envelope("ann@signer.example", tt.to), tt.message)
-			if !errors.Is(v.Refusal, tt.refusal) || tt.refusal == nil && v.Refusal != nil {
-				t.Errorf("refusal %v, want %v", v.Refusal, tt.refusal)
+			v := judge(&tt.policy, tt.zone, envelope("ann@signer.example", tt.to), tt.message)
+			if err := v.Refusal(); !errors.Is(err, tt.refusal) || tt.refusal == nil && err != nil {
+				t.Errorf("refusal %v, want %v", err, tt.refusal)
 			}
-			if v.Note != tt.note {
+			if results, _, _ := strings.Cut(v.Note, ":"); !strings.HasPrefix(results, tt.note) {
 				t.Errorf("note %q, want %q", v.Note, tt.note)
 			}
-			if !strings.HasPrefix(v.Field, "Authentication-Results: mx.here.example;") {
-				t.Errorf("field %q", v.Field)
+			if !strings.HasPrefix(v.Fields, "Authentication-Results: mx.here.example;") {
+				t.Errorf("field %q", v.Fields)
 			}
 			if len(v.Cut) != 1 || !strings.HasPrefix(tt.message[v.Cut[0].Start:], "Authentication-Results: MX.here") {
 				t.Errorf("cut %v", v.Cut)
@@ -145,18 +154,45 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// However silent the resolver is, a message waits no longer than maxWait.
+// However silent the resolver is, a transaction waits no longer than the Budget,
+// and nobody is refused.
 func TestWaitIsBounded(t *testing.T) {
-	signed, _ := sign(t, text, "signer.example")
 	synctest.Test(t, func(t *testing.T) {
-		zone := dns.Zone{
-			"TXT signer.example": {"TIMEOUT"}, "TXT sel._domainkey.signer.example": {"TIMEOUT"},
-			"TXT _dmarc.signer.example": {"TIMEOUT"},
-		}
+		signed, _ := sign(t, text, "signer.example")
+		lists := []dnsbl.List{{Zone: "bad.example"}, {Zone: "worse.example"}, {Zone: "good.example", Allow: true}}
+		p := &Policy{Hostname: "mx.here.example", Enforce: true, Lists: lists, Greylist: true}
+		j := &Judge{Resolver: silence{}, Policy: func() *Policy { return p }}
+		env := envelope("ann@signer.example", "bob@here.example")
 		start := time.Now()
-		v := judge(&Policy{Resolver: zone, Hostname: "mx.here.example", Enforce: true}, envelope("ann@signer.example", "bob@here.example"), signed)
-		if waited := time.Since(start); waited != maxWait || v.Refusal != nil {
-			t.Errorf("waited %v, refusal %v", waited, v.Refusal)
+		c := j.Open(env)
+		for range 5 {
+			if err := c.Recipient(t.Context(), env.To[0].Address).Refusal(); err != nil {
+				t.Error(err)
+			}
+		}
+		src := mail.Octets(signed)
+		v := c.Message(t.Context(), []mail.Address{env.To[0].Address}, src, header.Scan(src, header.Limits{}))
+		if waited := time.Since(start); waited != Budget || v.Refusal() != nil {
+			t.Errorf("waited %v, refusal %v", waited, v.Refusal())
+		}
+		const want = "iprev=temperror helo=temperror spf=temperror dkim=temperror dmarc=temperror"
+		if v.Note != want {
+			t.Errorf("note %q", v.Note)
 		}
 	})
+}
+
+// silence is a resolver that never answers.
+type silence struct{}
+
+func wait[T any](ctx context.Context) ([]T, error) {
+	<-ctx.Done()
+	return nil, fmt.Errorf("%w: %w", dns.ErrTemporary, ctx.Err())
+}
+
+func (silence) LookupTXT(ctx context.Context, _ string) ([]string, error)  { return wait[string](ctx) }
+func (silence) LookupMX(ctx context.Context, _ string) ([]*net.MX, error)  { return wait[*net.MX](ctx) }
+func (silence) LookupAddr(ctx context.Context, _ string) ([]string, error) { return wait[string](ctx) }
+func (silence) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, error) {
+	return wait[netip.Addr](ctx)
 }

@@ -79,11 +79,14 @@ func (p *parts) mx() (*mx.Server, *certificate, error) {
 		Dial:     lmtp.Dialer(c.MX.DeliverTo.Network, c.MX.DeliverTo.Address),
 		Hostname: c.Hostname,
 	}
-	judge := &policy.Policy{
-		Resolver: resolver,
+	judgement := &policy.Policy{
 		Hostname: c.Hostname,
 		Enforce:  c.Policy.Enforce,
 		Defer:    c.Policy.OnTemperror == config.Defer,
+	}
+	judge := &policy.Judge{
+		Resolver: resolver,
+		Policy:   func() *policy.Policy { return judgement },
 	}
 	srv := &mx.Server{
 		Hostname:          c.Hostname,
@@ -91,7 +94,7 @@ func (p *parts) mx() (*mx.Server, *certificate, error) {
 		NextOffer:         next.Offer,
 		Spool:             p.spool(c.MX.Spool),
 		Directory:         func() mx.Directory { return directory{p.recipients.Current()} },
-		Judge:             judge.Message,
+		Judge:             judge,
 		Space:             space(c.MX.Spool, spareSpace),
 		Record:            p.record(),
 		Log:               p.log,

@@ -34,6 +34,8 @@ var floors = map[string]int{
 	"policy/spf":      2,
 	"policy/dkim":     2,
 	"policy/dnsbl":    2,
+	"policy/access":   2,
+	"policy/rate":     2,
 	"policy/greylist": 2,
 	"policy/milter":   2,
 

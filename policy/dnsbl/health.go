@@ -106,6 +106,17 @@ func (h *Health) Usable(ip netip.Addr) []List {
 	return usable
 }
 
+// InUse reports whether the list of that name can be asked about ip. One that
+// Health does not know is not in use.
+func (h *Health) InUse(list string, ip netip.Addr) bool {
+	for _, l := range h.Usable(ip) {
+		if l.String() == list {
+			return true
+		}
+	}
+	return false
+}
+
 // Conditions returns the state of all lists, in their order.
 func (h *Health) Conditions() []Condition {
 	h.mu.Lock()

@@ -1,0 +1,174 @@
+package policy
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"postern/internal/dns"
+	"postern/internal/header"
+	"postern/mail"
+	"postern/policy/dnsbl"
+	"postern/policy/rate"
+)
+
+// A Judge judges transactions for a server. Its fields do not change while it is
+// used; it may be used by several goroutines. A nil Judge takes everything.
+type Judge struct {
+	Resolver dns.Resolver
+	// Policy returns the newest. A transaction asks once and keeps to the answer.
+	Policy func() *Policy
+	// Health knows which DNS lists are in use; nil: all are.
+	Health *dnsbl.Health
+	// ByClient and ByRecipient bound how many messages are taken in an hour; nil:
+	// any number.
+	ByClient    *rate.Limiter[netip.Prefix]
+	ByRecipient *rate.Limiter[string]
+	// Closed is told of every transaction that ended; nil: nobody wants to know.
+	Closed func(*Record)
+}
+
+// A Record is all about one transaction: what it was judged by, what was asked,
+// and what came of it. It is plain enough for JSON.
+type Record struct {
+	ID         string
+	Facts      Facts
+	Recipients []RecipientRecord
+	Verdict    *Verdict // nil: there was no message, or it was not looked at
+	Asked      []dns.Exchange
+	Reply      mail.Reply // what the client heard of the message; zero: there was none
+}
+
+// A RecipientRecord is what was decided about a recipient before it was looked
+// for.
+type RecipientRecord struct {
+	To       mail.Address
+	Decision Decision
+}
+
+// A Case is a transaction before the Judge. It belongs to one goroutine. A nil
+// Case is one that nobody judges.
+type Case struct {
+	judge    *Judge
+	policy   *Policy
+	resolver *dns.Recorder
+	left     time.Duration // of the Budget
+	record   Record
+	client   *ClientFindings // nil: not asked for yet
+}
+
+// Open opens the case of the transaction that env begins.
+func (j *Judge) Open(env *mail.Envelope) *Case {
+	if j == nil {
+		return nil
+	}
+	c := &Case{judge: j, policy: j.Policy(), resolver: dns.NewRecorder(j.Resolver), left: Budget}
+	c.record = Record{ID: env.ID, Facts: Facts{
+		Time: time.Now(), Client: env.Client, From: env.From, UTF8: env.UTF8,
+	}}
+	if j.Health != nil {
+		for _, l := range c.policy.Lists {
+			if !j.Health.InUse(l.String(), env.Client.IP) {
+				c.record.Facts.Unused = append(c.record.Facts.Unused, l.String())
+			}
+		}
+	}
+	return c
+}
+
+// within runs do within what is left of the budget.
+func (c *Case) within(ctx context.Context, do func(context.Context)) {
+	ctx, cancel := context.WithTimeout(ctx, c.left)
+	defer cancel()
+	start := time.Now()
+	do(ctx)
+	c.left = max(0, c.left-time.Since(start))
+}
+
+// Recipient decides whether mail for to is taken at all, before anybody is asked
+// whether it exists.
+func (c *Case) Recipient(ctx context.Context, to mail.Address) Decision {
+	if c == nil {
+		return Decision{Action: Accept}
+	}
+	if c.client == nil {
+		c.client = new(ClientFindings)
+		c.within(ctx, func(ctx context.Context) { *c.client = c.policy.Client(ctx, c.resolver, c.record.Facts) })
+	}
+	f := c.record.Facts
+	f.Over = c.judge.over(f.Client, to)
+	d := c.policy.Recipient(f, *c.client, to)
+	if len(c.record.Recipients) < maxRecorded {
+		c.record.Recipients = append(c.record.Recipients, RecipientRecord{to, d})
+	}
+	return d
+}
+
+// maxRecorded bounds the recipients of a record. A client may name as many as it
+// likes that do not exist.
+const maxRecorded = 1000
+
+// over returns the rates that a message for to would exceed.
+func (j *Judge) over(client mail.Client, to mail.Address) []Rate {
+	var over []Rate
+	if n := client.Network(); n.IsValid() && j.ByClient.Full(n) {
+		over = append(over, Rate{Of: "client", Whose: n.String(), Limit: j.ByClient.Limit()})
+	}
+	if whose := folded(to); j.ByRecipient.Full(whose) {
+		over = append(over, Rate{Of: "recipient", Whose: whose, Limit: j.ByRecipient.Limit()})
+	}
+	return over
+}
+
+// Message judges the message in src, whose header is h, for the recipients to.
+func (c *Case) Message(ctx context.Context, to []mail.Address, src mail.Source, h header.Header) Verdict {
+	if c == nil {
+		return Verdict{Decision: Decision{Action: Accept}}
+	}
+	f := &c.record.Facts
+	f.To = to
+	var (
+		found Findings
+		err   error
+	)
+	c.within(ctx, func(ctx context.Context) { found, err = c.policy.Examine(ctx, c.resolver, *f, src, h) })
+	if err != nil {
+		return Verdict{Err: err}
+	}
+	if c.client != nil {
+		found.Client = *c.client
+	}
+	v := c.policy.Verdict(*f, found, h)
+	c.record.Verdict = &v
+	return v
+}
+
+// Close ends the case. Reply is what the client heard of the message, and zero
+// where there was none.
+func (c *Case) Close(reply mail.Reply) {
+	if c == nil {
+		return
+	}
+	c.record.Reply = reply
+	if reply.Code != 0 {
+		c.count()
+	}
+	if c.judge.Closed != nil {
+		c.record.Asked = c.resolver.Exchanges()
+		c.judge.Closed(&c.record)
+	}
+}
+
+// count counts a message, whatever became of it.
+func (c *Case) count() {
+	f := c.record.Facts
+	if contains(c.policy.Exempt, f.Client.IP) {
+		return
+	}
+	if n := f.Client.Network(); n.IsValid() {
+		c.judge.ByClient.Add(n, 1)
+	}
+	for _, to := range f.To {
+		c.judge.ByRecipient.Add(folded(to), 1)
+	}
+}
