@@ -50,14 +50,16 @@ type Server struct {
 	MaxSize           int64 // octets of a message
 	MaxRecipients     int   // of a transaction
 	MaxConnections    int   // at once
-	MaxErrors         int   // commands out of order or not understood, of a session
-	RejectBareNewline bool  // else a bare LF in a message becomes CRLF
-	ReturnPath        bool  // put Return-Path on top; false where the next hop does
+	PerClient         PerClient
+	MaxErrors         int  // commands out of order or not understood, of a session
+	RejectBareNewline bool // else a bare LF in a message becomes CRLF
+	ReturnPath        bool // put Return-Path on top; false where the next hop does
 	Timeouts          Timeouts
 
 	stopping atomic.Bool
 	mu       sync.Mutex
 	conns    map[*smtp.Conn]struct{}
+	shares   shares
 }
 
 // Timeouts bound every wait. The zero value of each is replaced by its default,
@@ -108,6 +110,7 @@ type Listener struct {
 func (srv *Server) Serve(ctx context.Context, listeners ...Listener) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	srv.shares = newShares(srv.PerClient)
 	var sessions, accepting sync.WaitGroup
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
@@ -225,6 +228,11 @@ func (srv *Server) serveConn(ctx context.Context, nc net.Conn, l Listener) {
 			return
 		}
 	}
+	if err := srv.enter(s.client); err != nil {
+		s.refuseConnection(mail.ReplyTo(err))
+		return
+	}
+	defer srv.leave(s.client)
 	s.conn.ReadTimeout = timeouts.Command
 	if err := s.serve(ctx); err != nil {
 		srv.Log.Debug("connection ended", "client", s.client, "cause", err)

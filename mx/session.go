@@ -82,14 +82,19 @@ func (s *session) readCommand(ctx context.Context) (smtp.Command, error) {
 	return smtp.Command{}, smtp.ErrInterrupted
 }
 
-// countErrors ends the session of a client that does not speak SMTP. A refused
-// recipient is no error of the client's: good servers carry old lists.
+// countErrors ends the session of a client that does not speak SMTP, or whose
+// network has made too many mistakes in all its sessions. A refused recipient is
+// no error of the session's: good servers carry old lists.
 func (s *session) countErrors(reply mail.Reply) mail.Reply {
 	switch reply.Code {
 	case 500, 501, 502, 503, 555:
 		s.errors++
+	default:
+		if reply.Status != mail.NoSuchUser.Status && !reply.Is(mail.NoRelay) {
+			return reply
+		}
 	}
-	if s.srv.MaxErrors > 0 && s.errors > s.srv.MaxErrors {
+	if s.srv.offend(s.client) || s.srv.MaxErrors > 0 && s.errors > s.srv.MaxErrors {
 		s.record(mail.Outcome{Event: mail.Connection, Reply: mail.TooManyErrors.Because(reply)})
 		return mail.TooManyErrors
 	}
