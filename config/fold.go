@@ -100,7 +100,7 @@ func checkDomain(domain string) (string, error) {
 		return "", hinted{fmt.Sprintf("%q is an IP address, not a domain", domain), hint}
 	}
 	ascii, err := strings.ToLower(domain), error(nil)
-	if strings.Contains(ascii, "xn--") || strings.ContainsFunc(ascii, isNotASCII) {
+	if strings.Contains(ascii, "xn--") || strings.ContainsFunc(domain, isNotASCII) {
 		ascii, err = alabels.ToASCII(domain)
 	}
 	if err != nil {
