@@ -49,11 +49,20 @@ func BenchmarkWithoutDisk(b *testing.B) {
 	}
 }
 
-func BenchmarkDelivery(b *testing.B) {
+func BenchmarkDelivery(b *testing.B) { benchmarkDelivery(b, mailbox.Options{}) }
+
+func BenchmarkOrdered(b *testing.B) {
+	benchmarkDelivery(b, mailbox.Options{Durability: mailbox.Ordered})
+}
+
+func benchmarkDelivery(b *testing.B, o mailbox.Options) {
+	if is, err := mailbox.Probe(b.TempDir()); err != nil || o.Durability == mailbox.Ordered && !is.Ordered {
+		b.Skip("not safe here:", is.Type, err)
+	}
 	for _, size := range sizes {
 		for _, parallel := range []int{1, 32} {
 			b.Run(fmt.Sprintf("%dK/%d", size>>10, parallel), func(b *testing.B) {
-				s, _ := openStore(b, mailbox.Options{})
+				s, _ := openStore(b, o)
 				benchmark(b, s, message(size), parallel)
 			})
 		}

@@ -27,7 +27,7 @@ func (m *Maildir) clean(now time.Time) error {
 		return err
 	}
 	defer done()
-	tmp, err := fsys.OpenDir(m.dir() + "/tmp")
+	tmp, err := fsys.OpenDir(m.dir + "/tmp")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // no delivery yet
 	}

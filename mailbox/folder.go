@@ -103,11 +103,10 @@ func (m *Maildir) Folder(components ...string) (*Maildir, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := *m
-	if name != "INBOX" {
-		f.folder = "." + name
+	if name == "INBOX" {
+		return m, nil
 	}
-	return &f, nil
+	return newMaildir(Maildir{store: m.store, home: m.home, path: m.path, folder: "." + name}), nil
 }
 
 // rootFolder does for a folder what rootMaildir does for the Maildir that it is
@@ -117,7 +116,7 @@ func (s *Store) rootFolder(fsys FS, m *Maildir) error {
 	if err != nil {
 		return err
 	}
-	dir, err := fsys.OpenDir(m.dir())
+	dir, err := fsys.OpenDir(m.dir)
 	if err != nil {
 		return err
 	}
@@ -129,7 +128,7 @@ func (s *Store) rootFolder(fsys FS, m *Maildir) error {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if _, err := s.makeIn(fsys, m.dir(), "tmp", "cur", "new"); err != nil {
+	if _, err := s.makeIn(fsys, m.dir, "tmp", "cur", "new"); err != nil {
 		return err
 	}
 	if isNew && s.opts.Subscribe {

@@ -58,6 +58,11 @@ type Dir interface {
 	// Stat returns what there is under name, or fs.ErrNotExist.
 	Stat(name string) (Info, error)
 
+	// Ordered reports whether the file system is known to make changes of names
+	// durable in the order in which they were made, with what WriteOut wrote
+	// before, so that SyncAll of a file makes its newest name durable.
+	Ordered() bool
+
 	// Sync makes the names in this folder durable, and those that were taken
 	// away absent.
 	Sync() error
@@ -99,5 +104,11 @@ type File interface {
 	// system may have dropped what it could not write, and the next Sync would
 	// then succeed for nothing.
 	Sync() error
+
+	// WriteOut has the content written to the disk, which may still hold it in
+	// its cache. SyncAll makes all of the file durable, and where the folder is
+	// Ordered its name as well.
+	WriteOut() error
+	SyncAll() error
 	Close() error
 }

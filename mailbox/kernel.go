@@ -33,6 +33,8 @@ type kernel struct {
 	group    int
 	umask    uint32
 
+	orderedOn uint64 // the device that is known to be Ordered; 0: none
+
 	walk     atomic.Bool // openat2 is missing (before Linux 5.6) or forbidden
 	named    atomic.Bool // some device, or all for want of /proc, has no unnamed files
 	mu       sync.Mutex

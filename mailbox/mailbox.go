@@ -50,7 +50,8 @@ type Delivery interface {
 	// (a lone CR or LF, NUL, octets above 127) is stored as it is.
 	io.Writer
 
-	// Sync makes what was written durable. Nothing is visible yet.
+	// Sync makes what was written durable, or has it so far on its way that
+	// Commit makes it so. Nothing is visible yet.
 	Sync() error
 
 	// Commit makes the message visible and that durable. After an error the

@@ -11,25 +11,34 @@ import (
 // A Maildir is a folder with the folders tmp, new and cur, as qmail defined it
 // (maildir(5)). A message is a file in new/, which a reader moves to cur/.
 //
-// It is made durable in the one order that the manual page of fsync justifies
-// on every file system: first the content, then the name, then the folder.
+// By default it is made durable in the one order that the manual page of fsync
+// justifies on every file system: first the content, then the name, then the
+// folder.
 type Maildir struct {
 	store  *Store
 	home   string // the folder that path is relative to; "" is the store's root
 	path   string
 	folder string // the folder of Maildir++, with its dot; "" is INBOX
+
+	dir    string // path and folder: what new/ is in
+	newDir string // new/ itself
+	key    string // by which the store remembers it
+}
+
+func newMaildir(m Maildir) *Maildir {
+	m.dir = path.Join(m.path, m.folder)
+	m.newDir = m.dir + "/new"
+	m.key = m.home + "/" + m.dir
+	return &m
 }
 
 // String returns the path, for messages.
 func (m *Maildir) String() string {
 	if m.home != "" {
-		return path.Join(m.home, m.dir())
+		return path.Join(m.home, m.dir)
 	}
-	return path.Join(m.store.root, m.dir())
+	return path.Join(m.store.root, m.dir)
 }
-
-// dir returns the folder that new/ is in.
-func (m *Maildir) dir() string { return path.Join(m.path, m.folder) }
 
 // Begin implements Mailbox.
 func (m *Maildir) Begin(a Arrival) (Delivery, error) {
@@ -54,7 +63,7 @@ func (m *Maildir) begin(a Arrival) (*maildirDelivery, error) {
 		a.Time = time.Now()
 	}
 	d := &maildirDelivery{store: m.store, received: a.Time, folder: folder}
-	if err := d.create(fsys, m.dir()); err != nil {
+	if err := d.create(fsys, m.dir); err != nil {
 		d.Abort()
 		return nil, err
 	}
@@ -76,9 +85,8 @@ func (m *Maildir) open() (fsys FS, done func(), err error) {
 
 // openNew opens new/, and makes the Maildir if it has to.
 func (m *Maildir) openNew(fsys FS) (Dir, error) {
-	key := m.home + "/" + m.dir()
-	if m.store.isRooted(key) {
-		folder, err := fsys.OpenDir(m.dir() + "/new")
+	if m.store.isRooted(m.key) {
+		folder, err := fsys.OpenDir(m.newDir)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return folder, err
 		}
@@ -92,8 +100,8 @@ func (m *Maildir) openNew(fsys FS) (Dir, error) {
 			return nil, err
 		}
 	}
-	m.store.setRooted(key)
-	return fsys.OpenDir(m.dir() + "/new")
+	m.store.setRooted(m.key)
+	return fsys.OpenDir(m.newDir)
 }
 
 // A maildirDelivery is a Delivery into a Maildir.
@@ -108,9 +116,10 @@ type maildirDelivery struct {
 	tmp     Dir
 	tmpName string
 
-	lines  lineWriter
-	synced bool
-	err    error // the first; what follows returns it again
+	lines   lineWriter
+	ordered bool // Durability is Ordered, and can be
+	synced  bool
+	err     error // the first; what follows returns it again
 }
 
 var errOutOfOrder = errors.New("mailbox: Write, Sync and Commit out of order")
@@ -120,6 +129,7 @@ func (d *maildirDelivery) create(fsys FS, dir string) error {
 	file, err := d.folder.Tmpfile()
 	if !errors.Is(err, errors.ErrUnsupported) {
 		d.file = file
+		d.ordered = d.store.opts.Durability == Ordered && d.folder.Ordered()
 		return err
 	}
 	if d.tmp, err = fsys.OpenDir(dir + "/tmp"); err != nil {
@@ -163,8 +173,12 @@ func (d *maildirDelivery) Sync() error {
 	if err := d.finishWriting(); err != nil {
 		return err
 	}
+	sync := d.file.Sync
+	if d.ordered {
+		sync = d.file.WriteOut // durable with the name
+	}
 	if d.err = d.file.SetTime(d.received); d.err == nil {
-		d.err = d.store.sync(d.file.Sync)
+		d.err = d.store.sync(sync)
 	}
 	d.synced = d.err == nil
 	return d.err
@@ -194,7 +208,7 @@ func (d *maildirDelivery) Commit() error {
 		name = sized(d.store.names.next(time.Now()), d.lines.size, d.lines.bare)
 		return d.publish(name)
 	})
-	if err == nil {
+	if err == nil && !d.ordered {
 		err = d.store.sync(d.folder.Sync)
 	}
 	if err != nil {
@@ -211,6 +225,11 @@ func (d *maildirDelivery) publish(name string) error {
 	if d.tmp == nil {
 		if err := d.folder.Publish(d.file, name); err != nil {
 			return err
+		}
+		if d.ordered {
+			if err := d.store.sync(d.file.SyncAll); err != nil {
+				return err
+			}
 		}
 		return d.closeFile()
 	}

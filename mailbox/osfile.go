@@ -86,6 +86,15 @@ func (f *osFile) Sync() error {
 	return f.dir.failed("fdatasync", f.name, retry(func() error { return unix.Fdatasync(f.fd) }))
 }
 
+func (f *osFile) WriteOut() error {
+	const all = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+	return f.dir.failed("sync_file_range", f.name, retry(func() error { return unix.SyncFileRange(f.fd, 0, 0, all) }))
+}
+
+func (f *osFile) SyncAll() error {
+	return f.dir.failed("fsync", f.name, retry(func() error { return unix.Fsync(f.fd) }))
+}
+
 func (f *osFile) Close() error { return f.dir.failed("close", f.name, closeFD(f.fd)) }
 
 func (f *osFile) ReadAt(p []byte, off int64) (int, error) {

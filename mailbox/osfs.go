@@ -272,6 +272,16 @@ func (d *osDir) Remove(name string) error {
 	return d.failed("remove", name, retry(func() error { return unix.Unlinkat(d.fd, name, 0) }))
 }
 
+// Ordered implements Dir: only of the device that was probed.
+func (d *osDir) Ordered() bool {
+	if d.orderedOn == 0 {
+		return false
+	}
+	var st unix.Stat_t
+	err := unix.Fstat(d.fd, &st)
+	return err == nil && uint64(st.Dev) == d.orderedOn
+}
+
 func (d *osDir) Names() iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		fd, err := openat(d.fd, ".", openFolder, 0) // with a position of its own

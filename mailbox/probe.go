@@ -60,6 +60,28 @@ func Probe(path string) (FileSystem, error) {
 	return m.judge(), nil
 }
 
+// probeOrdered has folders on the device of path be Ordered. It is an error if
+// they are not known to be.
+func (k *kernel) probeOrdered(path string) error {
+	f, err := Probe(path)
+	if err != nil {
+		return err
+	}
+	if !f.Ordered {
+		reason := "it is not known to commit names in order"
+		if len(f.Dangers) > 0 {
+			reason = f.Dangers[0]
+		}
+		return fmt.Errorf("durability ordered is not safe on %s (%s): %s", f.Mount, f.Type, reason)
+	}
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Stat(path, &st) }); err != nil {
+		return &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	k.orderedOn = uint64(st.Dev)
+	return nil
+}
+
 // A mount is a line of proc_pid_mountinfo(5), and for ext4 what the kernel
 // tells elsewhere.
 type mount struct {

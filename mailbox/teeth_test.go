@@ -18,6 +18,8 @@ type wrongOrder struct {
 	noFolder  bool // the folder is not synced
 	inNew     bool // written under its name, in new/
 	again     bool // a sync that failed is tried again
+	writeOut  bool // the content is written out, and all synced after the name,
+	ordered   bool // on a disk that commits names in order
 }
 
 func (o wrongOrder) deliver(fsys mailbox.FS, text string) error {
@@ -59,7 +61,12 @@ func (o wrongOrder) file(dir mailbox.Dir, text string) error {
 	if _, err := io.WriteString(f, text); err != nil {
 		return err
 	}
-	if !o.nameFirst && !o.noContent {
+	if o.writeOut && !o.noContent {
+		if err := f.WriteOut(); err != nil {
+			return err
+		}
+	}
+	if !o.nameFirst && !o.noContent && !o.writeOut {
 		err := f.Sync()
 		if err != nil && o.again {
 			err = f.Sync()
@@ -78,6 +85,9 @@ func (o wrongOrder) file(dir mailbox.Dir, text string) error {
 			return err
 		}
 	}
+	if o.writeOut {
+		return f.SyncAll()
+	}
 	if o.noFolder {
 		return nil
 	}
@@ -89,6 +99,7 @@ func (o wrongOrder) caught() bool {
 	for fault := -1; fault < 20; fault++ {
 		for op := 0; op < 20; op++ {
 			disk := crashfs.New()
+			disk.Ordered = o.ordered
 			disk.PowerLoss, disk.Fault, disk.Err = op, fault, io.ErrUnexpectedEOF
 			promises := 0
 			if o.deliver(disk, onDisk) == nil {
@@ -114,13 +125,19 @@ func TestChecksHaveTeeth(t *testing.T) {
 		{name: "no sync of the parents", noParent: true},
 		{name: "written in place", inNew: true},
 		{name: "sync tried again", again: true},
+		{name: "one sync where names are not in order", writeOut: true},
+		{name: "one sync, and the content not written out", writeOut: true, noContent: true, ordered: true},
+		{name: "name first, in order", nameFirst: true, ordered: true},
+		{name: "no sync of the folder, in order", noFolder: true, ordered: true},
 	}
 	for _, o := range wrong {
 		if !o.caught() {
 			t.Errorf("%s: not caught", o.name)
 		}
 	}
-	if (wrongOrder{name: "right"}).caught() {
-		t.Error("the right order was caught")
+	for _, o := range []wrongOrder{{}, {ordered: true}, {ordered: true, writeOut: true}, {ordered: true, noParent: true, writeOut: true}} {
+		if o.caught() {
+			t.Errorf("the right order was caught: %+v", o)
+		}
 	}
 }

@@ -36,6 +36,9 @@ func (d *dir) op(call, name string, do func() error) error {
 // set gives the name to n, or takes it away if n is nil.
 func (d *dir) set(name string, n *node) {
 	d.node.touch()
+	if d.disk.Ordered {
+		d.disk.log = append(d.disk.log, change{node: d.node, name: name, child: n})
+	}
 	delete(d.node.droppedNames, name)
 	if n == nil {
 		delete(d.node.names, name)
@@ -159,6 +162,8 @@ func (d *dir) Replace(name, newname string) error {
 	})
 }
 
+func (d *dir) Ordered() bool { return d.disk.Ordered }
+
 func (d *dir) Remove(name string) error {
 	return d.op("remove", name, func() error {
 		n := d.node.names[name]
@@ -234,6 +239,10 @@ func (d *dir) Sync() error {
 	done := false
 	err := d.op("fsync", "", func() error {
 		done = true
+		if d.disk.Ordered {
+			d.disk.commit()
+			return nil
+		}
 		synced := maps.Clone(d.node.names)
 		for name := range d.node.droppedNames {
 			delete(synced, name)
@@ -244,7 +253,7 @@ func (d *dir) Sync() error {
 		d.node.syncedNames = synced
 		return nil
 	})
-	if err != nil && !done && !unable(err) {
+	if err != nil && !done && !unable(err) && !d.disk.Ordered {
 		d.disk.mu.Lock()
 		defer d.disk.mu.Unlock()
 		for _, name := range d.node.changed() {

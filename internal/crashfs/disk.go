@@ -41,17 +41,52 @@ type Disk struct {
 	Err   error
 	Late  bool
 
+	// Ordered has names survive in the order in which they were given and taken
+	// away, all over the disk, as a journal commits them: a Sync of a folder, and
+	// a SyncAll of a file, makes all durable that came before. What WriteOut wrote
+	// takes its place in that order.
+	Ordered bool
+
 	// NoTmpfile takes unnamed files away; NoLink lets them be made, but not
 	// named.
 	NoTmpfile, NoLink bool
 
 	mu     sync.Mutex
 	root   *node
-	nodes  uint64 // files and folders made so far: the last one's id
+	log    []change // not committed yet, if Ordered
+	nodes  uint64   // files and folders made so far: the last one's id
 	ops    int
 	open   int
 	failed bool // the Fault came
 	trace  []string
+}
+
+// A change is of a name in a folder, or, if name is empty, of a file's octets.
+type change struct {
+	node  *node
+	name  string
+	child *node // nil: none
+	data  []byte
+}
+
+// apply makes the change in what is on disk.
+func (c change) apply(names map[string]*node, data *[]byte) {
+	switch {
+	case c.name == "":
+		*data = c.data
+	case c.child == nil:
+		delete(names, c.name)
+	default:
+		names[c.name] = c.child
+	}
+}
+
+// commit makes all changes durable.
+func (d *Disk) commit() {
+	for _, c := range d.log {
+		c.apply(c.node.syncedNames, &c.node.synced)
+	}
+	d.log = nil
 }
 
 // A node is a file or a folder: what programs see of it, and what is on disk.

@@ -17,27 +17,33 @@ const maxBits = 12
 func (d *Disk) Fates() iter.Seq[*Disk] {
 	return func(yield func(*Disk) bool) {
 		d.mu.Lock()
-		bits := undecided(d.root, make(map[*node]bool))
+		bits := undecided(d.root, d.Ordered, make(map[*node]bool))
 		d.mu.Unlock()
-		all := uint64(1)<<min(bits, 63) - 1
-		if bits <= maxBits {
-			for choice := range all + 1 {
-				if !yield(d.after(choice)) {
+		for committed := range len(d.log) + 1 {
+			for choice := range choices(bits) {
+				if !yield(d.after(committed, choice)) {
 					return
 				}
 			}
-			return
 		}
+	}
+}
+
+// choices returns all numbers of so many bits, or if they are too many some of
+// them, from all zeros to all ones.
+func choices(bits int) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		all := uint64(1)<<min(bits, 63) - 1
 		rnd := rand.New(rand.NewPCG(uint64(bits), 1))
-		for i := range 1 << maxBits {
-			choice := rnd.Uint64() & all
-			switch i {
-			case 0:
-				choice = 0
-			case 1<<maxBits - 1:
+		for i := range min(all, 1<<maxBits-1) + 1 {
+			choice := i
+			if bits > maxBits && i > 0 {
+				choice = rnd.Uint64() & all
+			}
+			if i == 1<<maxBits-1 {
 				choice = all
 			}
-			if !yield(d.after(choice)) {
+			if !yield(choice) {
 				return
 			}
 		}
@@ -53,21 +59,36 @@ func (d *Disk) Worst() *Disk {
 	return nil
 }
 
-func (d *Disk) after(choice uint64) *Disk {
+// after returns the disk when so many changes were committed of those that are
+// not yet, and choice decided the rest.
+func (d *Disk) after(committed int, choice uint64) *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	after := New()
-	after.NoTmpfile, after.NoLink = d.NoTmpfile, d.NoLink
+	after.NoTmpfile, after.NoLink, after.Ordered = d.NoTmpfile, d.NoLink, d.Ordered
 	after.nodes = d.nodes
-	after.root = (&fate{choice: choice}).survive(d.root)
+	after.root = (&fate{choice: choice, ordered: d.Ordered, log: d.log[:committed]}).survive(d.root)
 	return after
 }
 
 // A fate decides, bit by bit, what survives of what was not synced.
 type fate struct {
-	choice uint64
-	used   int
-	met    map[*node]*node
+	choice  uint64
+	used    int
+	met     map[*node]*node
+	ordered bool     // names are not decided one by one,
+	log     []change // but these changes survive
+}
+
+// onDisk returns what is on disk of n for sure.
+func (f *fate) onDisk(n *node) (names map[string]*node, data []byte) {
+	names, data = maps.Clone(n.syncedNames), n.synced
+	for _, c := range f.log {
+		if c.node == n {
+			c.apply(names, &data)
+		}
+	}
+	return names, data
 }
 
 // next takes one decision: whether a thing survives.
@@ -79,7 +100,7 @@ func (f *fate) next() bool {
 
 // undecided returns how many decisions there are about n and all below it, as
 // programs see it and as it is on disk.
-func undecided(n *node, met map[*node]bool) int {
+func undecided(n *node, ordered bool, met map[*node]bool) int {
 	if n == nil || met[n] {
 		return 0
 	}
@@ -90,10 +111,13 @@ func undecided(n *node, met map[*node]bool) int {
 		}
 		return 2
 	}
-	bits := len(n.changed())
+	bits := 0
+	if !ordered {
+		bits = len(n.changed())
+	}
 	for _, names := range []map[string]*node{n.names, n.syncedNames} {
 		for _, child := range names {
-			bits += undecided(child, met)
+			bits += undecided(child, ordered, met)
 		}
 	}
 	return bits
@@ -115,9 +139,9 @@ func (f *fate) survive(n *node) *node {
 	}
 	m := newFolder(n.id)
 	f.met[n] = m
-	names := maps.Clone(n.syncedNames)
+	names, _ := f.onDisk(n)
 	for _, name := range n.changed() {
-		if !f.next() {
+		if f.ordered || !f.next() {
 			continue
 		}
 		delete(names, name)
@@ -136,10 +160,11 @@ func (f *fate) survive(n *node) *node {
 // did not change stays. Of what came after it, there are the old octets, zeros in
 // place of the new, half of the new, or all.
 func (f *fate) content(n *node) []byte {
-	if bytes.Equal(n.data, n.synced) {
+	_, synced := f.onDisk(n)
+	if bytes.Equal(n.data, synced) {
 		return n.data
 	}
-	same := n.unchanged()
+	same := common(n.data, synced)
 	first, second := f.next(), f.next()
 	switch {
 	case first && second:
@@ -149,14 +174,14 @@ func (f *fate) content(n *node) []byte {
 	case second:
 		return append(n.data[:same:same], make([]byte, len(n.data)-same)...)
 	}
-	return n.synced
+	return synced
 }
 
-// unchanged returns how many octets at the beginning of a file are as on disk.
-func (n *node) unchanged() int {
-	same := 0
-	for same < min(len(n.data), len(n.synced)) && n.data[same] == n.synced[same] {
-		same++
+// common returns how many octets a and b have in common at the beginning.
+func common(a, b []byte) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
 	}
-	return same
+	return n
 }

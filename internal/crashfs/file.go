@@ -65,10 +65,25 @@ func (f *file) Sync() error {
 	})
 	if err != nil && !done && !unable(err) {
 		f.disk.mu.Lock()
-		f.node.dropped = f.node.unchanged() + 1
+		f.node.dropped = common(f.node.data, f.node.synced) + 1
 		f.disk.mu.Unlock()
 	}
 	return err
+}
+
+func (f *file) WriteOut() error {
+	return f.op("sync_file_range", func() error {
+		f.disk.log = append(f.disk.log, change{node: f.node, data: slices.Clone(f.node.data)})
+		return nil
+	})
+}
+
+func (f *file) SyncAll() error {
+	return f.op("fsync", func() error {
+		f.disk.log = append(f.disk.log, change{node: f.node, data: slices.Clone(f.node.data)})
+		f.disk.commit()
+		return nil
+	})
 }
 
 func (f *file) Close() error {
