@@ -46,6 +46,7 @@ var ways = []way{
 	{name: "Maildir, ordered, by tmp", set: func(d *crashfs.Disk) { ordered(d); noTmpfile(d) }, opts: mailbox.Options{Durability: mailbox.Ordered}, box: inMaildir, found: foundInMaildir},
 	{name: "Maildir where nothing is ordered", opts: mailbox.Options{Durability: mailbox.Ordered}, box: inMaildir, found: foundInMaildir},
 	{name: "Maildir++", opts: mailbox.Options{Subscribe: true}, box: inFolder, found: foundInFolder},
+	{name: "Maildir with a quota", box: inLimited, found: foundInMaildir},
 	{name: "mboxrd", box: inMbox, found: foundInMbox, torn: true, quiet: true},
 	{name: "mboxrd by a named file", set: noTmpfile, box: inMbox, found: foundInMbox, torn: true, quiet: true},
 	{name: "mboxo, fcntl", opts: mbox(mailbox.Mboxo, mailbox.Fcntl), box: inMbox, found: foundInMbox, torn: true, quiet: true},
@@ -102,6 +103,11 @@ func inFolder(t *testing.T, s *mailbox.Store, user string) mailbox.Mailbox {
 
 func foundInFolder(disk *crashfs.Disk, user string) []string {
 	return slices.Collect(maps.Values(disk.Files("example.org/" + user + "/.Junk/new")))
+}
+
+func inLimited(t *testing.T, s *mailbox.Store, user string) mailbox.Mailbox {
+	t.Helper()
+	return limited(t, maildir(t, s, "example.org", user), mailbox.Quota{Messages: 100})
 }
 
 func inMbox(t *testing.T, s *mailbox.Store, user string) mailbox.Mailbox {

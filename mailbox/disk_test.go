@@ -14,7 +14,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	reader "github.com/emersion/go-maildir"
 
@@ -372,33 +371,6 @@ func TestAbortLeavesNothing(t *testing.T) {
 	}
 	if after := openFiles(t); after != before {
 		t.Errorf("%d files open, %d before", after, before)
-	}
-}
-
-func TestPhasesOutOfOrder(t *testing.T) {
-	s, root := openStore(t, mailbox.Options{})
-	box := maildir(t, s, "example.org", "bob")
-	steps := map[string]func(mailbox.Delivery) error{
-		"commit without sync": func(d mailbox.Delivery) error { return d.Commit() },
-		"sync twice":          func(d mailbox.Delivery) error { _ = d.Sync(); return d.Sync() },
-		"write after sync": func(d mailbox.Delivery) error {
-			_ = d.Sync()
-			_, err := d.Write([]byte("x"))
-			return errors.Join(err, d.Commit())
-		},
-	}
-	for name, step := range steps {
-		d, err := box.Begin(mailbox.Arrival{Time: time.Now()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := step(d); err == nil {
-			t.Errorf("%s: no error", name)
-		}
-		d.Abort()
-	}
-	if found := files(t, root+"/example.org/bob/new"); len(found) != 0 {
-		t.Errorf("found %q", found)
 	}
 }
 
