@@ -121,3 +121,30 @@ func closeFD(fd int) error {
 	}
 	return nil
 }
+
+const openFolder = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW
+
+// openat2 opens name below the folder dir, as how says.
+func openat2(dir int, name string, how *unix.OpenHow) (fd int, err error) {
+	err = retry(func() error {
+		fd, err = unix.Openat2(dir, name, how)
+		return err
+	})
+	return fd, err
+}
+
+// walk opens name below the folder dir, component by component.
+func walk(dir int, name string) (int, error) {
+	fd := dir
+	for part := range strings.SplitSeq(name, "/") {
+		next, err := openat(fd, part, openFolder, 0)
+		if fd != dir {
+			closeFD(fd)
+		}
+		if err != nil {
+			return -1, err
+		}
+		fd = next
+	}
+	return fd, nil
+}

@@ -8,7 +8,6 @@ import (
 	"iter"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,8 +20,6 @@ type osFS struct {
 }
 
 func (f *osFS) Close() error { return closeFD(f.fd) }
-
-const openFolder = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW
 
 // OpenDir implements FS. openat2 has the kernel see to it in one call that no
 // component is a symbolic link or leads out; an os.Root needs two calls for
@@ -53,30 +50,6 @@ func (f *osFS) OpenDir(name string) (Dir, error) {
 		return nil, d.failed("open", "", err)
 	}
 	return d, nil
-}
-
-func openat2(dir int, name string, how *unix.OpenHow) (fd int, err error) {
-	err = retry(func() error {
-		fd, err = unix.Openat2(dir, name, how)
-		return err
-	})
-	return fd, err
-}
-
-// walk opens name below the folder dir, component by component.
-func walk(dir int, name string) (int, error) {
-	fd := dir
-	for part := range strings.SplitSeq(name, "/") {
-		next, err := openat(fd, part, openFolder, 0)
-		if fd != dir {
-			closeFD(fd)
-		}
-		if err != nil {
-			return -1, err
-		}
-		fd = next
-	}
-	return fd, nil
 }
 
 type osDir struct {
