@@ -64,14 +64,26 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 	}
 	mailboxes, err := s.tx.directory.Expand(addr)
 	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, maxVerify)
 		mailboxes, err = s.verifyAny(ctx, mailboxes)
+		cancel()
 	}
 	if err != nil {
 		return s.refused(s.tx.env, mail.ReplyTo(err), addr)
 	}
+	if len(s.tx.env.To)+len(mailboxes) > maxMailboxes {
+		return mail.TooManyRecipients
+	}
 	s.tx.add(to, mailboxes)
 	return mail.RecipientOK
 }
+
+// maxMailboxes bounds what the recipients of a transaction stand for together.
+const maxMailboxes = 10_000
+
+// maxVerify is how long the next hop may take for all mailboxes that a recipient
+// stands for. The client waits for 5 minutes (RFC 5321, section 4.5.3.2.3).
+const maxVerify = 2 * time.Minute
 
 // verifyAny asks the next hop about each mailbox, and returns those that mail is
 // to be sent to: all but the ones that are refused for good, if any is taken.

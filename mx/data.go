@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"postern/internal/header"
@@ -122,7 +123,7 @@ func (s *session) receive(tx *transaction, read func() error) mail.Reply {
 		return mail.ClientLost // which is no trouble of ours, and common
 	case errors.Is(err, smtp.ErrTooBig):
 		return mail.TooBig
-	case errors.Is(err, spool.ErrFull):
+	case errors.Is(err, spool.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return mail.NoSpace.Because(err)
 	}
 	return mail.ReplyTo(err)

@@ -198,6 +198,7 @@ func (srv *Server) nextOffer(ctx context.Context) smtp.Offer {
 	}
 	offer, err := srv.NextOffer(ctx)
 	if err != nil {
+		everything.DSN = false // nobody would be told of what was asked for
 		return everything
 	}
 	if offer.Size > traceRoom {

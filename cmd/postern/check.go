@@ -57,5 +57,8 @@ func explain(w io.Writer, err error) error {
 	for _, m := range mistakes {
 		fmt.Fprintf(w, "%v\n%s\n", m, m.Excerpt())
 	}
+	if len(mistakes) == 1 {
+		return errors.New("one mistake")
+	}
 	return fmt.Errorf("%d mistakes", len(mistakes))
 }

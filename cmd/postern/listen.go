@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 
 	"github.com/coreos/go-systemd/v22/activation"
 
@@ -29,6 +31,9 @@ func (s sockets) listen(name string, e config.Endpoint) (net.Listener, error) {
 		return given[0], nil
 	}
 	if e.Network == "unix" {
+		if err := os.MkdirAll(filepath.Dir(e.Address), 0o755); err != nil {
+			return nil, fmt.Errorf("folder of the socket: %w", err)
+		}
 		// The permissions of the folder say who may come here; the socket lets
 		// the group in, in which an MX with a user of its own is.
 		return control.Listen(e.Address, 0o660)

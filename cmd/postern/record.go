@@ -40,14 +40,8 @@ type counts struct {
 }
 
 func (t *tally) add(o mail.Outcome) {
-	c := map[mail.Event]*counts{
-		mail.Accept:     &t.Messages,
-		mail.Refused:    &t.Refused,
-		mail.Delivery:   &t.Deliveries,
-		mail.Connection: &t.Broken,
-	}[o.Event]
+	c := t.of(o.Event)
 	switch {
-	case c == nil:
 	case o.Reply.OK():
 		c.OK.Add(1)
 	case o.Reply.Temporary():
@@ -55,6 +49,19 @@ func (t *tally) add(o mail.Outcome) {
 	default:
 		c.Never.Add(1)
 	}
+}
+
+// of returns the counts of an event.
+func (t *tally) of(e mail.Event) *counts {
+	switch e {
+	case mail.Accept:
+		return &t.Messages
+	case mail.Refused:
+		return &t.Refused
+	case mail.Delivery:
+		return &t.Deliveries
+	}
+	return &t.Broken
 }
 
 // A Tally is a tally at one moment, as the status tells it.

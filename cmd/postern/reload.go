@@ -12,15 +12,18 @@ import (
 )
 
 func reloadCommand(stdio stdio) *cobra.Command {
-	return &cobra.Command{
+	var force bool
+	cmd := &cobra.Command{
 		Use:   "reload",
 		Short: "Have a running server read recipients and certificate again",
 		Long: `Has a running server read the recipient maps and the certificate again, and says
 what came of it. A server notices edits of the maps by itself; this is for those
-who want to hear the answer. What is broken is not served: all stays as it was.`,
+who want to hear the answer. What is broken is not served: all stays as it was.
+So it does where a domain is gone, or more than half of its recipients are, which
+looks like an accident; --force says that it is none.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return eachServer(cmd.Context(), configPath(cmd), "reload", func(name string, answer json.RawMessage) error {
+			return eachServer(cmd.Context(), configPath(cmd), request{"reload", force}, func(name string, answer json.RawMessage) error {
 				var st Status
 				if err := json.Unmarshal(answer, &st); err != nil {
 					return err
@@ -30,15 +33,19 @@ who want to hear the answer. What is broken is not served: all stays as it was.`
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&force, "force", false, "serve the new recipients although many are gone")
+	return cmd
 }
 
-// reload reads again whatever can be read again. What fails stays as it was.
-func (s *server) reload() error {
+// reload reads again whatever can be read again. What fails stays as it was, and
+// so do recipients that look like an accident, unless force says that they are
+// none.
+func (s *server) reload(force bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReloading)
 	defer daemon.SdNotify(false, daemon.SdNotifyReady)
-	var errs []error
+	errs := []error{s.recipients.Reload(force)}
 	for _, reload := range s.reloads {
 		errs = append(errs, reload())
 	}
@@ -48,8 +55,6 @@ func (s *server) reload() error {
 	}
 	return err
 }
-
-func (p *parts) reloadRecipients() error { return p.recipients.Reload(false) }
 
 // watch reloads the recipients whenever their files change, until ctx ends.
 func (p *parts) watch(ctx context.Context, group *errgroup.Group) {

@@ -83,11 +83,14 @@ func serve(ctx context.Context, path string, run halves, log io.Writer, ready fu
 	}
 	rear, stopRear := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRear()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	front, ctx := errgroup.WithContext(ctx)
-	var back errgroup.Group
-	s := &server{parts: p, sockets: sockets, started: time.Now(), reloads: []func() error{p.reloadRecipients}}
+	back, failed := errgroup.WithContext(rear)
+	defer context.AfterFunc(failed, stop)()
+	s := &server{parts: p, sockets: sockets, started: time.Now()}
 	if run.mda {
-		if err := s.startMDA(rear, &back); err != nil {
+		if err := s.startMDA(rear, back); err != nil {
 			return fmt.Errorf("start the delivery agent: %w", err)
 		}
 	}
@@ -97,7 +100,7 @@ func serve(ctx context.Context, path string, run halves, log io.Writer, ready fu
 			return fmt.Errorf("start the MX: %w", err)
 		}
 	}
-	if err := s.startControl(rear, &back, run); err != nil {
+	if err := s.startControl(rear, back, run); err != nil {
 		p.log.Error("nobody can ask this server for its status", "cause", err) // mail flows without it
 	}
 	p.watch(ctx, front)
@@ -122,8 +125,8 @@ type server struct {
 	started time.Time
 	status  []func(*Status) // each tells what it knows
 
-	mu      sync.Mutex // one reload at a time
-	reloads []func() error
+	mu      sync.Mutex     // one reload at a time
+	reloads []func() error // beside that of the recipients
 }
 
 // startMDA starts the delivery agent and the server in front of it.
@@ -189,12 +192,11 @@ func (s *server) startControl(ctx context.Context, group *errgroup.Group, run ha
 // reloadOnSignal reloads at each SIGHUP until ctx ends.
 func (s *server) reloadOnSignal(ctx context.Context) {
 	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+	signal.Notify(hup, syscall.SIGHUP) // for good: in the time of grace it must not end us
 	for {
 		select {
 		case <-hup:
-			_ = s.reload() // it is in the log
+			_ = s.reload(false) // what came of it is in the log
 		case <-ctx.Done():
 			return
 		}

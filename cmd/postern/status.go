@@ -47,7 +47,14 @@ func (st *Status) addMX(srv *mx.Server, cert *certificate) {
 func (s *server) verbs() map[string]control.Verb {
 	return map[string]control.Verb{
 		"status": func(context.Context, json.RawMessage) (any, error) { return s.statusNow(), nil },
-		"reload": func(context.Context, json.RawMessage) (any, error) { return s.statusNow(), s.reload() },
+		"reload": func(_ context.Context, arg json.RawMessage) (any, error) {
+			var force bool
+			if err := json.Unmarshal(arg, &force); err != nil {
+				return nil, fmt.Errorf("reload: %w", err)
+			}
+			err := s.reload(force)
+			return s.statusNow(), err
+		},
 	}
 }
 
@@ -79,7 +86,7 @@ func statusCommand(stdio stdio) *cobra.Command {
 		Short: "Say what a running server does",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return eachServer(cmd.Context(), configPath(cmd), "status", func(name string, answer json.RawMessage) error {
+			return eachServer(cmd.Context(), configPath(cmd), request{verb: "status"}, func(name string, answer json.RawMessage) error {
 				if asJSON {
 					_, err := fmt.Fprintf(stdio.out, "%s\n", answer)
 					return err
@@ -92,8 +99,14 @@ func statusCommand(stdio stdio) *cobra.Command {
 	return cmd
 }
 
-// eachServer asks every server of the configuration that runs for a verb.
-func eachServer(ctx context.Context, path, verb string, do func(name string, answer json.RawMessage) error) error {
+// A request is a verb and its argument.
+type request struct {
+	verb string
+	arg  any
+}
+
+// eachServer asks every server of the configuration that runs.
+func eachServer(ctx context.Context, path string, ask request, do func(name string, answer json.RawMessage) error) error {
 	c, err := config.Load(path)
 	if err != nil {
 		return err
@@ -101,28 +114,25 @@ func eachServer(ctx context.Context, path, verb string, do func(name string, ans
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var (
-		failures []error
-		answered bool
+		silent, failures []error
+		halves           = []struct{ name, socket string }{{"mx", c.MX.Control}, {"mda", c.MDA.Control}}
 	)
-	for _, half := range []struct{ name, socket string }{{"mx", c.MX.Control}, {"mda", c.MDA.Control}} {
+	for _, half := range halves {
 		var answer json.RawMessage
-		err := control.Call(ctx, half.socket, verb, nil, &answer)
+		err := control.Call(ctx, half.socket, ask.verb, ask.arg, &answer)
 		switch {
 		case control.NotRunning(err):
-			failures = append(failures, err)
-			continue
+			silent = append(silent, err)
 		case err != nil:
-			return fmt.Errorf("%s: %w", half.name, err)
-		}
-		answered = true
-		if err := do(half.name, answer); err != nil {
-			return err
+			failures = append(failures, fmt.Errorf("%s: %w", half.name, err))
+		default:
+			failures = append(failures, do(half.name, answer))
 		}
 	}
-	if !answered {
-		return fmt.Errorf("no server runs with this configuration, or it is not yours to ask:\n%w", errors.Join(failures...))
+	if len(silent) == len(halves) {
+		return fmt.Errorf("no server runs with this configuration, or it is not yours to ask:\n%w", errors.Join(silent...))
 	}
-	return nil
+	return errors.Join(failures...)
 }
 
 func printStatus(w io.Writer, name string, answer json.RawMessage) error {
@@ -137,7 +147,7 @@ func printStatus(w io.Writer, name string, answer json.RawMessage) error {
 	if st.Refused != "" {
 		row("NOT SERVED", "the newest edit is broken:\n%s", st.Refused)
 	}
-	row("connections", "%d now", st.Connections)
+	row("clients", "%d connected", st.Connections)
 	row("in flight", "%d octets in memory, %d in files", st.InMemory, st.InFiles)
 	for _, what := range []string{"messages", "refused", "deliveries", "connections"} {
 		n := st.Replies[what]

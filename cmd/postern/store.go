@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -37,9 +36,10 @@ func (s *store) get() (*mailbox.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = s.close()
+	// The one before stays open: deliveries may be under way in it, and disks
+	// are not mounted so often.
 	s.opened, s.root = opened, root
-	return opened, err
+	return opened, nil
 }
 
 // maildir returns the mailbox at an absolute path, or at its place in the store.
@@ -54,23 +54,14 @@ func (s *store) maildir(path, domain, user string) (mailbox.Mailbox, error) {
 	return opened.Maildir(domain, user)
 }
 
-// Close closes what is open. No delivery may begin any more.
+// Close closes the store. No delivery may begin any more.
 func (s *store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.close()
-}
-
-func (s *store) close() error {
 	if s.opened == nil {
 		return nil
 	}
-	err := s.opened.Close()
-	s.opened = nil
-	if errors.Is(err, fs.ErrClosed) {
-		return nil
-	}
-	return err
+	return s.opened.Close()
 }
 
 // makeFolder makes a folder of ours that is missing, with those above it.

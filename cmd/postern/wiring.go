@@ -47,7 +47,9 @@ func load(path string, w io.Writer, half string) (*parts, error) {
 	log := newLog(w, c.Log.Format, c.Log.Level)
 	keep := ""
 	if half != "" {
-		_ = os.MkdirAll(filepath.Join(c.State, half), 0o700) // if it is missing, the log will say what that means
+		// If one is missing in the end, the log will say what that means.
+		_ = os.MkdirAll(c.State, 0o755)
+		_ = os.Mkdir(filepath.Join(c.State, half), 0o700)
 		keep = filepath.Join(c.State, half, "recipients")
 	}
 	recipients, err := config.Open(c.Recipients, c.Hostname, keep, log)
@@ -145,6 +147,7 @@ func (p *parts) lmtp(agent mail.Deliverer) *lmtp.Server {
 		RejectBareNewline: c.MX.BareNewline == config.Reject,
 		Record:            p.record(),
 		MaxSize:           c.MX.MaxMessageSize + 64<<10, // with what the server in front of us put on top
+		MaxRecipients:     10_000,                       // an alias of our MX may stand for many
 		MaxConnections:    c.MDA.MaxConnections,
 		Timeouts:          lmtp.Timeouts{Grace: c.Grace},
 	}
@@ -194,7 +197,7 @@ func (b mailboxes) lookup(addr mail.Address) ([]mda.Target, error) {
 	targets := make([]mda.Target, len(members))
 	for i, m := range members {
 		if m.NextHop {
-			return nil, mail.NoSuchUser.Because(fmt.Errorf("%s leaves its mailboxes to the next hop, and nothing comes after the delivery agent", m.Domain))
+			return nil, fmt.Errorf("the map of %s leaves its mailboxes to the next hop, and nothing comes after the delivery agent", m.Domain)
 		}
 		targets[i] = b.target(m)
 	}
