@@ -33,6 +33,10 @@ type Config struct {
 	MDA        MDA
 	DNS        DNS
 	Policy     Policy
+	DNSBL      DNSLists
+	Greylist   Greylist
+	Filters    []Filter
+	Reports    Reports
 	Limits     Limits
 	Log        Log
 }
@@ -86,24 +90,6 @@ type DNS struct {
 	Servers []netip.AddrPort // empty: those of the system
 }
 
-// Policy says what judgements lead to.
-type Policy struct {
-	Enforce     bool   // false: annotate only
-	OnTemperror string // Accept or Defer
-}
-
-// What becomes of a message that cannot be judged for now.
-const (
-	Accept = "accept"
-	Defer  = "defer"
-)
-
-// Limits bound what one client may take.
-type Limits struct {
-	Exempt               []netip.Prefix // these have no bounds of their own
-	ConnectionsPerClient int            // at the same time, from one network
-}
-
 // Log says what is logged, and how.
 type Log struct {
 	Format string // Text or JSON
@@ -142,13 +128,20 @@ func defaults() *Config {
 			Received:       true,
 			Control:        "/run/postern/mda/control.sock",
 		},
-		Policy: Policy{Enforce: true, OnTemperror: Accept},
+		Policy: Policy{
+			Enforce: true, OnTemperror: Accept,
+			DMARCReject: Reject, DMARCQuarantine: Quarantine, SeveralFrom: Reject, Junk: "Junk",
+		},
+		DNSBL:    DNSLists{Threshold: 1, OnListed: Reject},
+		Greylist: Greylist{Delay: 5 * time.Minute, Window: 48 * time.Hour, Keep: 36 * 24 * time.Hour},
+		Reports:  Reports{Keep: 14},
 		Limits: Limits{
 			Exempt: []netip.Prefix{
 				netip.MustParsePrefix("127.0.0.0/8"),
 				netip.MustParsePrefix("::1/128"),
 			},
 			ConnectionsPerClient: 50,
+			ErrorsPerClient:      300,
 		},
 		Log: Log{Format: Text, Level: slog.LevelInfo},
 	}
@@ -194,13 +187,12 @@ func (r reader) top(t *table, c *Config) {
 	r.mx(t.sub("mx"), &c.MX)
 	list(t.sub("dns"), "servers", `servers = ["127.0.0.1:53"]`, &c.DNS.Servers, parseServer)
 
-	policy := t.sub("policy")
-	policy.flag("enforce", &c.Policy.Enforce)
-	policy.oneOf("on_temperror", &c.Policy.OnTemperror, Accept, Defer)
-
-	limits := t.sub("limits")
-	list(limits, "exempt", `exempt = ["127.0.0.0/8", "::1"]`, &c.Limits.Exempt, parseNetwork)
-	limits.count("connections_per_client", &c.Limits.ConnectionsPerClient, 1, 1_000_000)
+	r.policy(t.sub("policy"), &c.Policy)
+	r.dnsbl(t.sub("dnsbl"), &c.DNSBL)
+	t.sub("greylist").greylist(&c.Greylist)
+	r.filters(t, &c.Filters)
+	t.sub("reports").reports(&c.Reports)
+	t.sub("limits").limits(&c.Limits)
 
 	log := t.sub("log")
 	log.oneOf("format", &c.Log.Format, Text, JSON)

@@ -32,6 +32,8 @@ func TestSample(t *testing.T) {
 	want.MX.DeliverTo = want.MDA.Listen
 	want.MX.TLS = &TLS{Cert: filepath.Join(dir, "fullchain.pem"), Key: filepath.Join(dir, "privkey.pem")}
 	want.MX.ListenProxy, want.MX.TrustedProxies = []Endpoint{}, []netip.Prefix{}
+	want.Policy.Access = filepath.Join(dir, "access.d")
+	want.Policy.Forwarders = Forwarders{Networks: []netip.Prefix{}, Domains: []string{}}
 	want.MDA.Allow, want.DNS.Servers = []netip.Prefix{}, []netip.AddrPort{}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
@@ -83,7 +85,17 @@ func TestLoad(t *testing.T) {
 		{"grace", host + "grace='1m30s'", func(c *Config) any { return c.Grace }, 90 * time.Second},
 		{"level", host + "log={level='debug',format='json'}", func(c *Config) any { return c.Log }, Log{"json", slog.LevelDebug}},
 		{"servers", host + "[dns]\nservers=['127.0.0.1:5353','::1','[::1]:54']", func(c *Config) any { return fmt.Sprint(c.DNS.Servers) }, "[127.0.0.1:5353 [::1]:53 [::1]:54]"},
-		{"policy", host + "[policy]\nenforce=false\non_temperror='defer'", func(c *Config) any { return c.Policy }, Policy{false, Defer}},
+		{"policy", host + "[policy]\nenforce=false\non_temperror='defer'", func(c *Config) any { return fmt.Sprintf("%v %s", c.Policy.Enforce, c.Policy.OnTemperror) }, "false defer"},
+		{"dispositions", host + "[policy]\ndmarc_reject='mark'\ndmarc_quarantine='reject'\nseveral_from='quarantine'", func(c *Config) any { return c.Policy.DMARCReject + c.Policy.DMARCQuarantine + c.Policy.SeveralFrom }, "markrejectquarantine"},
+		{"no access rules", host, func(c *Config) any { return c.Policy.Access }, ""},
+		{"access rules", host + "policy.access='/etc/a'", func(c *Config) any { return c.Policy.Access }, "/etc/a"},
+		{"forwarders", host + "[policy.forwarders]\nnetworks=['192.0.2.1']\ndomains=['Lists.Example']", func(c *Config) any { return fmt.Sprint(c.Policy.Forwarders) }, "{[192.0.2.1/32] [lists.example]}"},
+		{"DNS lists", host + "[dnsbl]\nlists=[{zone='A.example',weight=-2},{zone='b.example',allow=true,codes=['127.0.0.2']}]", func(c *Config) any { return fmt.Sprint(c.DNSBL) }, "{[{a.example  false -2 []} {b.example  true 1 [127.0.0.2]}] 1 reject}"},
+		{"DNS lists as tables", host + "[[dnsbl.lists]]\nzone='a.example'\n[[dnsbl.lists]]\nzone='b.example'\nname='B'", func(c *Config) any { return fmt.Sprint(c.DNSBL.Lists) }, "[{a.example  false 1 []} {b.example B false 1 []}]"},
+		{"greylist", host + "[greylist]\nenable=true\ndelay='1m'", func(c *Config) any { return fmt.Sprint(c.Greylist) }, "{true 1m0s 48h0m0s 864h0m0s}"},
+		{"filters", host + "[[filter]]\nname='a'\nconnect='unix:/run/a'\n[[filter]]\nname='b'\nconnect='127.0.0.1:1'\ntimeout='5s'\non_failure='defer'\nmax_size='1MiB'", func(c *Config) any { return fmt.Sprint(c.Filters) },
+			"[{a unix:/run/a 30s accept 20971520} {b tcp:127.0.0.1:1 5s defer 1048576}]"},
+		{"no limits", host + "[limits]\nerrors_per_client=0", func(c *Config) any { return c.Limits.ErrorsPerClient }, 0},
 		{"limits", host + "[limits]\nexempt=[]", func(c *Config) any { return len(c.Limits.Exempt) }, 0},
 	}
 	for _, tt := range tests {
@@ -111,7 +123,7 @@ func TestLoadMistakes(t *testing.T) {
 			:4:1: unknown key "hostname" in [mx]; it belongs at the top, before the first [table]
 			:5:1: unknown key "Spool" in [mx]; it is written "spool"
 			:6:1: unknown key "spol" in [mx]; did you mean "spool"?
-			:7:2: unknown key "smtp"; known here: dns, grace, hostname, limits, log, mda, mx, policy, recipients, state
+			:7:2: unknown key "smtp"; known here: dns, dnsbl, filter, grace, greylist, hostname, limits, log, mda, mx, policy, recipients, reports, state
 			:10:1: unknown key "exemptt" in [limits]; did you mean "exempt"?`},
 		{"types", "hostname=['mx']\ngrace=30\n[mx]\nlisten=':25'\nmax_recipients='100'\nmax_message_size=1.5\nreturn_path='yes'\ntls='cert.pem'\n[[mda]]\n", `
 			:1:10: hostname must not be an array; write it as hostname = "mx1.example.com"

@@ -223,6 +223,33 @@ func (t *table) sub(key string) *table {
 	return t.doc.table(t.path.key(key), t.full(key), values)
 }
 
+// tables returns the tables in the array called key, written as [[key]] or as an
+// array of tables in braces. What is no table is noted.
+func (t *table) tables(key, example string) []*table {
+	t.known[key] = true
+	var values []any
+	switch v := t.values[key].(type) {
+	case nil:
+	case []any:
+		values = v
+	case []map[string]any:
+		for _, m := range v {
+			values = append(values, m)
+		}
+	default:
+		t.wrongType(key, v, example)
+	}
+	var all []*table
+	for i, v := range values {
+		if m, isTable := v.(map[string]any); isTable {
+			all = append(all, t.doc.table(t.path.key(key).index(i), t.full(key), m))
+		} else {
+			t.complainAt(t.element(key, i), t.full(key)+": ", hinted{"must not be " + kind(v), "write it as " + example})
+		}
+	}
+	return all
+}
+
 // has reports whether key is there, whatever its value.
 func (t *table) has(key string) bool {
 	_, ok := t.values[key]

@@ -23,11 +23,11 @@ func keep(name string, sources []source) error {
 	}
 	text, err := json.Marshal(files)
 	if err != nil {
-		return fmt.Errorf("keep recipient maps: %w", err)
+		return fmt.Errorf("keep %s: %w", filepath.Base(name), err)
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")
 	if err != nil {
-		return fmt.Errorf("keep recipient maps: %w", err)
+		return fmt.Errorf("keep %s: %w", filepath.Base(name), err)
 	}
 	defer os.Remove(f.Name()) // which is gone if all went well
 	_, err = f.Write(text)
@@ -36,24 +36,33 @@ func keep(name string, sources []source) error {
 		err = os.Rename(f.Name(), name)
 	}
 	if err != nil {
-		return fmt.Errorf("keep recipient maps: %w", err)
+		return fmt.Errorf("keep %s: %w", filepath.Base(name), err)
 	}
 	return nil
 }
 
 // kept builds the generation that was kept in the file name.
 func kept(name, hostname string) (*Recipients, error) {
+	sources, err := keptSources(name)
+	if err != nil {
+		return nil, err
+	}
+	return build(sources, hostname)
+}
+
+// keptSources returns what keep wrote.
+func keptSources(name string) ([]source, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
-		return nil, fmt.Errorf("read kept recipient maps: %w", err)
+		return nil, fmt.Errorf("read what was kept: %w", err)
 	}
 	var files []keptMap
 	if err := json.Unmarshal(text, &files); err != nil {
-		return nil, fmt.Errorf("read kept recipient maps in %s: %w", name, err)
+		return nil, fmt.Errorf("read what was kept in %s: %w", name, err)
 	}
 	var sources []source
 	for _, f := range files {
 		sources = append(sources, source{name: f.Name, text: f.Text})
 	}
-	return build(sources, hostname)
+	return sources, nil
 }

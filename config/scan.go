@@ -33,7 +33,8 @@ type spot struct {
 }
 
 // scan calls visit for every key of the document, for the tables that it only
-// implies, and for every element of an array: each after what is inside it.
+// implies, and for every element of an array: each after what is inside it, but
+// for those whose headers begin them.
 // The library that decodes says what a document means, but not where; scan says
 // where, and relies on the library for the rest: of a document that does not
 // decode it finds a part, and never reads beyond the end.
@@ -82,6 +83,7 @@ func (s *scanner) header() bool {
 		case last && array:
 			s.arrays[string(s.path)] = n + 1
 			s.path = appendIndex(s.path, n)
+			s.visit(s.path, spot{at, at, at, false})
 			return s.accept("]]")
 		case last:
 			return s.accept("]")

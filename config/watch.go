@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -37,10 +38,16 @@ func (g *Generations) Watch(ctx context.Context) error {
 }
 
 func (g *Generations) watch(ctx context.Context, interval time.Duration) error {
+	return watchFolder(ctx, g.dir, g.log, interval, g.check)
+}
+
+// watchFolder calls look when what is in dir may have changed, and at least once
+// in interval, until ctx ends. It returns nil then.
+func watchFolder(ctx context.Context, dir string, log *slog.Logger, interval time.Duration, look func()) error {
 	var w watcher
 	if err := w.open(); err != nil {
 		interval = min(interval, blindInterval)
-		g.log.Warn("recipient maps are not watched, only read now and then", "every", interval, "cause", err)
+		log.Warn("a folder is not watched, only read now and then", "folder", dir, "every", interval, "cause", err)
 	}
 	defer w.close()
 	poll := time.NewTicker(interval)
@@ -62,16 +69,16 @@ func (g *Generations) watch(ctx context.Context, interval time.Duration) error {
 			quiet.Reset(min(settle, max(0, patience-time.Since(first))))
 			continue
 		case err := <-w.errors:
-			g.log.Warn("watching recipient maps", "cause", err)
+			log.Warn("watching a folder", "folder", dir, "cause", err)
 			w.forget() // after an overflow nobody knows what is still watched
 		case <-poll.C:
 		case <-quiet.C:
 		}
 		first = time.Time{}
-		if err := w.follow(g.dir); err != nil { // before reading, so that nothing falls between
-			g.log.Warn("a folder of recipient maps is not watched, only read now and then", "every", interval, "cause", err)
+		if err := w.follow(dir); err != nil { // before reading, so that nothing falls between
+			log.Warn("a folder is not watched, only read now and then", "folder", dir, "every", interval, "cause", err)
 		}
-		g.check()
+		look()
 	}
 }
 

@@ -38,6 +38,9 @@ func check(w io.Writer, path string) error {
 	if err != nil {
 		return explain(w, err)
 	}
+	if err := checkJudging(c); err != nil {
+		return explain(w, err)
+	}
 	if c.MX.TLS != nil {
 		cert := certificate{certFile: c.MX.TLS.Cert, keyFile: c.MX.TLS.Key}
 		if err := cert.reload(); err != nil {
@@ -46,6 +49,21 @@ func check(w io.Writer, path string) error {
 	}
 	fmt.Fprintf(w, "%s is right: %d mailboxes in %d domains, generation %s\n", c.File, r.Mailboxes(), len(r.Domains()), r.ID())
 	return nil
+}
+
+// checkJudging checks what judging would find wrong only when it starts.
+func checkJudging(c *config.Config) error {
+	if _, err := dnsLists(c.DNSBL.Lists); err != nil {
+		return err
+	}
+	if c.Policy.Access == "" {
+		return nil
+	}
+	rules, err := config.LoadAccess(c.Policy.Access)
+	if err == nil {
+		_, err = accessList(rules)
+	}
+	return err
 }
 
 // explain prints mistakes one by one; any other error is returned as it is.

@@ -152,7 +152,11 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 	if err := makeFolder("mx.spool", s.config.MX.Spool); err != nil {
 		return err
 	}
-	srv, cert, err := s.mx()
+	judge, err := s.judging()
+	if err != nil {
+		return err
+	}
+	srv, cert, err := s.mx(judge.Judge)
 	if err != nil {
 		return err
 	}
@@ -166,7 +170,11 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 	if cert != nil {
 		s.reloads = append(s.reloads, cert.reload)
 	}
-	s.status = append(s.status, func(st *Status) { st.addMX(srv, cert) })
+	if judge.access != nil {
+		s.reloads = append(s.reloads, judge.access.Reload)
+	}
+	s.status = append(s.status, func(st *Status) { st.addMX(srv, cert); st.addJudging(judge) })
+	judge.run(ctx, group)
 	group.Go(func() error { return srv.Serve(ctx, listeners...) })
 	return nil
 }

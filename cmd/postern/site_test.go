@@ -77,7 +77,7 @@ func newSite(t testing.TB, extra ...string) *site {
 		lines[section] = replaceKey(lines[section], line)
 	}
 	var text strings.Builder
-	for _, section := range []string{"", "mx", "mda", "dns", "policy", "limits", "log"} {
+	for _, section := range []string{"", "mx", "mda", "dns", "policy", "policy.forwarders", "dnsbl", "greylist", "reports", "limits", "log"} {
 		if section != "" && len(lines[section]) > 0 {
 			fmt.Fprintf(&text, "[%s]\n", section)
 		}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -32,6 +34,10 @@ type Status struct {
 	InMemory    int64      `json:"held_in_memory"` // octets of messages in flight
 	InFiles     int64      `json:"held_in_files"`
 	CertExpires *time.Time `json:"certificate_expires,omitempty"`
+
+	AccessRules   int               `json:"access_rules"`
+	AccessRefused string            `json:"access_refused,omitempty"` // why the newest edit does not serve
+	DNSLists      map[string]string `json:"dns_lists,omitempty"`      // why each is not in use; "" if it is
 }
 
 func (st *Status) addMX(srv *mx.Server, cert *certificate) {
@@ -40,6 +46,21 @@ func (st *Status) addMX(srv *mx.Server, cert *certificate) {
 	if cert != nil {
 		expires := cert.expires()
 		st.CertExpires = &expires
+	}
+}
+
+func (st *Status) addJudging(j *judging) {
+	st.AccessRules = j.current.Load().Access.Len()
+	if j.access != nil {
+		if f := j.access.Failure(); f != nil {
+			st.AccessRefused = f.Err.Error()
+		}
+	}
+	for _, c := range j.Health.Conditions() {
+		if st.DNSLists == nil {
+			st.DNSLists = make(map[string]string)
+		}
+		st.DNSLists[c.List] = c.IPv4
 	}
 }
 
@@ -152,6 +173,19 @@ func printStatus(w io.Writer, name string, answer json.RawMessage) error {
 	for _, what := range []string{"messages", "refused", "deliveries", "connections"} {
 		n := st.Replies[what]
 		row(what, "%d taken, %d told to try again, %d refused", n.OK, n.Later, n.Never)
+	}
+	if st.AccessRules > 0 {
+		row("access", "%d rules", st.AccessRules)
+	}
+	if st.AccessRefused != "" {
+		row("NOT SERVED", "the newest edit of the access rules is broken:\n%s", st.AccessRefused)
+	}
+	for _, list := range slices.Sorted(maps.Keys(st.DNSLists)) {
+		state := "in use"
+		if why := st.DNSLists[list]; why != "" {
+			state = "NOT IN USE: " + why
+		}
+		row("DNS list", "%s: %s", list, state)
 	}
 	if st.CertExpires != nil {
 		row("certificate", "until %s", st.CertExpires.Format(time.DateOnly))

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 
 	"postern/config"
-	"postern/internal/dns"
 	"postern/internal/spool"
 	"postern/lmtp"
 	"postern/mail"
@@ -33,6 +32,7 @@ type parts struct {
 	log        *slog.Logger
 	recipients *config.Generations
 	tally      *tally
+	state      string // the folder of what must survive a restart; "" where nothing must
 }
 
 // load reads the configuration and the recipients that it names. The log goes to
@@ -45,18 +45,19 @@ func load(path string, w io.Writer, half string) (*parts, error) {
 		return nil, err
 	}
 	log := newLog(w, c.Log.Format, c.Log.Level)
-	keep := ""
+	state, keep := "", ""
 	if half != "" {
+		state = filepath.Join(c.State, half)
 		// If one is missing in the end, the log will say what that means.
 		_ = os.MkdirAll(c.State, 0o755)
-		_ = os.Mkdir(filepath.Join(c.State, half), 0o700)
-		keep = filepath.Join(c.State, half, "recipients")
+		_ = os.Mkdir(state, 0o700)
+		keep = filepath.Join(state, "recipients")
 	}
 	recipients, err := config.Open(c.Recipients, c.Hostname, keep, log)
 	if err != nil {
 		return nil, err
 	}
-	return &parts{config: c, log: log, recipients: recipients, tally: new(tally)}, nil
+	return &parts{config: c, log: log, recipients: recipients, tally: new(tally), state: state}, nil
 }
 
 func (p *parts) record() func(mail.Outcome) { return recorder(p.log, p.tally) }
@@ -71,38 +72,30 @@ func (p *parts) spool(dir string) *spool.Spool {
 
 // mx returns the server that faces the world, and the certificate that it shows
 // if it has one.
-func (p *parts) mx() (*mx.Server, *certificate, error) {
+func (p *parts) mx(judge *policy.Judge) (*mx.Server, *certificate, error) {
 	c := p.config
-	resolver, err := dns.NewClient(dns.Config{Servers: texts(c.DNS.Servers), Log: p.log})
-	if err != nil {
-		return nil, nil, err
-	}
 	next := &lmtp.Client{
 		Dial:     lmtp.Dialer(c.MX.DeliverTo.Network, c.MX.DeliverTo.Address),
 		Hostname: c.Hostname,
 	}
-	judgement := &policy.Policy{
-		Hostname: c.Hostname,
-		Enforce:  c.Policy.Enforce,
-		Defer:    c.Policy.OnTemperror == config.Defer,
-	}
-	judge := &policy.Judge{
-		Resolver: resolver,
-		Policy:   func() *policy.Policy { return judgement },
-	}
 	srv := &mx.Server{
-		Hostname:          c.Hostname,
-		Next:              next,
-		NextOffer:         next.Offer,
-		Spool:             p.spool(c.MX.Spool),
-		Directory:         func() mx.Directory { return directory{p.recipients.Current()} },
-		Judge:             judge,
-		Space:             space(c.MX.Spool, spareSpace),
-		Record:            p.record(),
-		Log:               p.log,
-		MaxSize:           c.MX.MaxMessageSize,
-		MaxRecipients:     c.MX.MaxRecipients,
-		MaxConnections:    c.MX.MaxConnections,
+		Hostname:       c.Hostname,
+		Next:           next,
+		NextOffer:      next.Offer,
+		Spool:          p.spool(c.MX.Spool),
+		Directory:      func() mx.Directory { return directory{p.recipients.Current()} },
+		Judge:          judge,
+		Space:          space(c.MX.Spool, spareSpace),
+		Record:         p.record(),
+		Log:            p.log,
+		MaxSize:        c.MX.MaxMessageSize,
+		MaxRecipients:  c.MX.MaxRecipients,
+		MaxConnections: c.MX.MaxConnections,
+		PerClient: mx.PerClient{
+			Connections: c.Limits.ConnectionsPerClient,
+			Errors:      c.Limits.ErrorsPerClient,
+			Exempt:      c.Limits.Exempt,
+		},
 		MaxErrors:         20,
 		RejectBareNewline: c.MX.BareNewline == config.Reject,
 		ReturnPath:        c.MX.ReturnPath,

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"postern/config"
+	"postern/internal/dns"
+	"postern/policy"
+	"postern/policy/access"
+	"postern/policy/dnsbl"
+	"postern/policy/rate"
+)
+
+// maxCounted bounds the networks and the recipients whose messages are counted.
+const maxCounted = 100_000
+
+// judging is the judge of the MX, with what has to run beside it.
+type judging struct {
+	*policy.Judge
+	current atomic.Pointer[policy.Policy] // replaced when the access rules are
+	access  *config.Access                // nil: there are none
+}
+
+// judging returns the judge that the configuration asks for.
+func (p *parts) judging() (*judging, error) {
+	c := p.config
+	resolver, err := dns.NewClient(dns.Config{Servers: texts(c.DNS.Servers), Log: p.log})
+	if err != nil {
+		return nil, err
+	}
+	lists, err := dnsLists(c.DNSBL.Lists)
+	if err != nil {
+		return nil, err
+	}
+	j := new(judging)
+	j.current.Store(&policy.Policy{
+		Hostname:        c.Hostname,
+		Enforce:         c.Policy.Enforce,
+		Defer:           c.Policy.OnTemperror == config.Defer,
+		ReceivedSPF:     c.Policy.ReceivedSPF,
+		DMARCReject:     policy.Action(c.Policy.DMARCReject),
+		DMARCQuarantine: policy.Action(c.Policy.DMARCQuarantine),
+		SeveralFrom:     policy.Action(c.Policy.SeveralFrom),
+		Exempt:          c.Limits.Exempt,
+		Forwarders:      policy.Forwarders(c.Policy.Forwarders),
+		Lists:           lists,
+		Threshold:       c.DNSBL.Threshold,
+		Listed:          policy.Action(c.DNSBL.OnListed),
+	})
+	j.Judge = &policy.Judge{
+		Resolver:    resolver,
+		Policy:      j.current.Load,
+		Health:      dnsbl.NewHealth(resolver, lists, p.log),
+		ByClient:    rate.New[netip.Prefix](c.Limits.MessagesPerClient, time.Hour, maxCounted),
+		ByRecipient: rate.New[string](c.Limits.MessagesPerRecipient, time.Hour, maxCounted),
+	}
+	if c.Policy.Access == "" {
+		return j, nil
+	}
+	keep := ""
+	if p.state != "" {
+		keep = filepath.Join(p.state, "access")
+	}
+	j.access, err = config.OpenAccess(c.Policy.Access, keep, p.log, j.useAccess)
+	return j, err
+}
+
+// useAccess puts rules in the place of those that hold now.
+func (j *judging) useAccess(rules []config.AccessRule) error {
+	list, err := accessList(rules)
+	if err != nil {
+		return err
+	}
+	next := *j.current.Load()
+	next.Access = list
+	j.current.Store(&next)
+	return nil
+}
+
+// run does what has to be done beside judging, until ctx ends.
+func (j *judging) run(ctx context.Context, group *errgroup.Group) {
+	if len(j.current.Load().Lists) > 0 {
+		group.Go(func() error { j.Health.Run(ctx); return nil })
+	}
+	if j.access != nil {
+		group.Go(func() error { return j.access.Watch(ctx) })
+	}
+}
+
+func accessList(rules []config.AccessRule) (*access.List, error) {
+	made := make([]access.Rule, len(rules))
+	for i, r := range rules {
+		made[i] = access.Rule{
+			Name: r.Name, Action: access.Action(r.Action), Text: r.Text,
+			Clients: r.Clients, Hello: r.Hello, Senders: r.Senders, Recipients: r.To,
+		}
+	}
+	return access.New(made)
+}
+
+func dnsLists(lists []config.DNSList) ([]dnsbl.List, error) {
+	made := make([]dnsbl.List, len(lists))
+	var errs []error
+	for i, l := range lists {
+		made[i] = dnsbl.List{Zone: l.Zone, Name: l.Name, Allow: l.Allow, Weight: l.Weight}
+		if len(l.Codes) == 0 {
+			continue
+		}
+		var err error
+		if made[i].Codes, err = dnsbl.ParseCodes(l.Codes...); err != nil {
+			errs = append(errs, fmt.Errorf("DNS list %s: %w", made[i], err))
+		}
+	}
+	return made, errors.Join(errs...)
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/internal/dialogue"
+	"postern/internal/dns"
+	"postern/internal/dns/dnstest"
+	"postern/internal/peer"
+)
+
+// judgedSite is a site that clients from all over the world reach through a
+// proxy, and whose DNS is zone.
+func judgedSite(t testing.TB, zone dns.Zone, extra ...string) *site {
+	listener := peer.Addr(t)
+	s := newSite(t, append([]string{
+		"mx: listen = []", fmt.Sprintf("mx: listen_proxy = [%q]", listener), `mx: trusted_proxies = ["127.0.0.1"]`,
+		fmt.Sprintf("dns: servers = [%q]", dnstest.Start(t, zone).Addr),
+	}, extra...)...)
+	s.smtp = listener
+	return s
+}
+
+// play has a client at ip say what script says.
+func (s *site) play(ip, script string) {
+	s.t.Helper()
+	nc, err := net.DialTimeout("tcp", s.smtp, 10*time.Second)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer nc.Close()
+	if err := nc.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(nc, "PROXY TCP4 %s 192.0.2.25 12345 25\r\n", ip); err != nil {
+		s.t.Fatal(err)
+	}
+	dialogue.Play(s.t, nc, "S: 220 *\nC: EHLO client.example\nS: 250-*\nS: ...\nS: 250 *\n"+script)
+}
+
+// message is what follows MAIL for one from an author to a user.
+func message(from, to, verdict string, fields ...string) string {
+	text := "C: RCPT TO:<" + to + "@example.com>\nS: 250 *\nC: DATA\nS: 354 *\n"
+	for _, f := range fields {
+		text += "C: " + f + "\n"
+	}
+	return "C: MAIL FROM:<" + from + ">\nS: 250 *\n" + text + "C: From: <" + from + ">\nC:\nC: hi\nC: .\nS: " + verdict + "\n"
+}
+
+var world = dns.Zone{
+	"TXT _dmarc.reject.example":     {"v=DMARC1; p=reject; rua=mailto:reports@reject.example"},
+	"TXT _dmarc.quarantine.example": {"v=DMARC1; p=quarantine"},
+	"TXT nomail.example":            {"v=spf1 -all"},
+	"TXT good.example":              {"v=spf1 ip4:198.51.100.0/24 -all"},
+	"TXT _dmarc.good.example":       {"v=DMARC1; p=reject; rua=mailto:reports@good.example"},
+	"PTR 198.51.100.7":              {"mail.good.example"},
+	"A mail.good.example":           {"198.51.100.7"},
+	"A 2.0.0.127.bl.example":        {"127.0.0.2"},
+	"A 66.113.0.203.bl.example":     {"127.0.0.3"},
+	"TXT 66.113.0.203.bl.example":   {"a known sinner"},
+}
+
+// What the DNS says of a message decides what becomes of it.
+func TestJudging(t *testing.T) {
+	t.Parallel()
+	s := judgedSite(t, world, `dnsbl: lists = [{ zone = "bl.example", name = "the list" }]`, "policy: received_spf = true",
+		`policy.forwarders: networks = ["192.0.2.99"]`)
+	p := s.start("serve")
+	p.WaitOutput("DNS list in use")
+
+	s.play("198.51.100.7", message("ann@good.example", "u1", "250 2.0.0 OK *"))
+	text := string(s.mailbox("u1")[0].Read(t))
+	for _, want := range []string{
+		"Authentication-Results: mx.example.com;\n\tiprev=pass policy.iprev=198.51.100.7 policy.name=mail.good.example;\n\tspf=pass smtp.mailfrom=ann@good.example;\n\tdkim=none;\n\tdmarc=pass header.from=good.example policy.dmarc=reject\n",
+		"\nReceived-SPF: pass\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("there is no %q in\n%s", want, text)
+		}
+	}
+	s.play("192.0.2.7", message("ann@good.example", "u2", "550 5.7.26 *"))
+	s.play("192.0.2.99", message("ann@good.example", "u2", "250 *")) // a forwarder
+	s.play("192.0.2.7", message("ann@nomail.example", "u2", "550 5.7.23 *"))
+	s.play("192.0.2.7", message("ann@quarantine.example", "u3", "250 *", "X-Spam-Flag: NO"))
+	if text := string(s.mailbox("u3")[0].Read(t)); strings.Count(text, "X-Spam-Flag: ") != 1 || !strings.Contains(text, "\nX-Spam-Flag: YES\n") {
+		t.Errorf("not marked once:\n%s", text)
+	}
+	s.play("192.0.2.7", message("ann@other.example", "u4", "550 5.7.1 more than one From field", "From: <eve@evil.example>"))
+	s.play("203.0.113.66", "C: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<u1@example.com>\nS: 550 5.7.1 your address is listed by the list\n"+
+		"C: RCPT TO:<nobody@example.com>\nS: 550 5.7.1 *\nC: RCPT TO:<postmaster@example.com>\nS: 250 *\n")
+	p.WaitOutput("a known sinner")
+	out, err := s.command("status").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "the list: in use") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// Access rules hold before all else, and as soon as they are written.
+func TestAccessRules(t *testing.T) {
+	t.Parallel()
+	s := judgedSite(t, world, `policy: access = "access.d"`)
+	s.write("access.d/a.toml", "[[rule]]\naction = 'allow'\nsender = ['ann@reject.example']\n[[rule]]\naction = 'deny'\nclient = ['192.0.2.0/24']\ntext = 'we had a quarrel'\n")
+	p := s.start("serve")
+	rcpt := func(from, reply string) string {
+		return "C: MAIL FROM:<" + from + ">\nS: 250 *\nC: RCPT TO:<u1@example.com>\nS: " + reply + "\nC: RSET\nS: 250 *\n"
+	}
+	s.play("192.0.2.7", rcpt("bob@reject.example", "550 5.7.1 we had a quarrel")+message("ann@reject.example", "u1", "250 *"))
+	p.WaitOutput("access:reject (a.toml:4)")
+	s.write("access.d/a.toml", "[[rule]\n")
+	p.WaitOutput("access rules not loaded")
+	s.play("192.0.2.7", rcpt("bob@reject.example", "550 5.7.1 we had a quarrel"))
+	if out, err := s.command("check").CombinedOutput(); err == nil || !strings.Contains(string(out), "a.toml:1:7") {
+		t.Errorf("check: %v\n%s", err, out)
+	}
+	if out, err := s.command("status").CombinedOutput(); err != nil || !strings.Contains(string(out), "NOT SERVED") {
+		t.Errorf("status: %v\n%s", err, out)
+	}
+	s.write("access.d/a.toml", "[[rule]]\naction = 'defer'\nrecipient = ['example.com']\n")
+	p.WaitOutput("access rules loaded")
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if out, _ := s.command("status").CombinedOutput(); strings.Contains(string(out), "1 rules") || time.Now().After(end) {
+			break
+		}
+	}
+	s.play("198.51.100.7", rcpt("bob@reject.example", "451 *"))
+}
+
+// However many come, each client network and each recipient gets its share.
+func TestRates(t *testing.T) {
+	t.Parallel()
+	s := judgedSite(t, world, "limits: messages_per_client = 2", "limits: messages_per_recipient = 3", `limits: exempt = ["198.51.100.0/24"]`)
+	s.start("serve")
+	over := func(to string) string {
+		return "C: MAIL FROM:<a@b.example>\nS: 250 *\nC: RCPT TO:<" + to + "@example.com>\nS: 450 4.7.1 *\n"
+	}
+	s.play("192.0.2.7", message("a@b.example", "u1", "250 *")+message("a@b.example", "u1", "250 *")+over("u2"))
+	s.play("192.0.2.8", over("u2")) // of the same network
+	s.play("203.0.113.7", message("a@b.example", "u1", "250 *")+over("u1"))
+	s.play("203.0.113.7", message("a@b.example", "U2", "250 *"))
+	s.play("198.51.100.7", message("a@b.example", "u1", "250 *")+message("a@b.example", "u1", "250 *"))
+}

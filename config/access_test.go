@@ -1,0 +1,131 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestSampleAccess(t *testing.T) {
+	rules, err := LoadAccess("../testdata/config/access.d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "[{example.toml:11 allow  [] [] [] [abuse@ security@example.com]} " +
+		"{example.toml:15 allow  [198.51.100.0/24] [] [.partner.example] []} " +
+		"{example.toml:20 deny not from there; write to postmaster by other means [203.0.113.0/24 2001:db8:bad::/48] [] [] []} " +
+		"{example.toml:25 defer  [] [] [newsletter@] []}]"
+	if got := fmt.Sprint(rules); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestAccessRules(t *testing.T) {
+	tests := []struct {
+		name  string
+		files []string
+		want  string // rules, or mistakes
+	}{
+		{"none", nil, "[]"},
+		{"no rule", []string{"# nothing yet\n"}, "[]"},
+		{"in braces", []string{"\nrule = [\n  {action='deny', helo=['a']},\n\n {action='allow', helo=['b']} ]"}, "[{1.toml:3 deny  [] [a] [] []} {1.toml:5 allow  [] [b] [] []}]"},
+		{"in order", []string{"[[rule]]\naction='deny'\nsender=['<>']", "[[rule]]\naction='allow'\nclient=['192.0.2.1']\n[[rule]]\naction='deny'\nhelo=['x']"},
+			"[{1.toml:1 deny  [] [] [<>] []} {2.toml:1 allow  [192.0.2.1/32] [] [] []} {2.toml:4 deny  [] [x] [] []}]"},
+		{"mistakes", []string{"rules=[]\n[[rule]]\nhelo=['x']\n[[rule]]\naction='drop'\nclient=['192.0.2.1/24']\nsenders=['x']\nrecipient=[]\ntext='ü'"}, `
+			1.toml:1:1: unknown key "rules"; did you mean "rule"?
+			1.toml:2:3: rule has no action; write action = "deny"
+			1.toml:5:8: rule.action: "drop" is not known; write "allow" or "deny" or "defer"
+			1.toml:6:9: rule.client: "192.0.2.1/24" has bits set beyond its length; write "192.0.2.0/24" or "192.0.2.1"
+			1.toml:7:1: unknown key "senders" in [rule]; did you mean "sender"?
+			1.toml:8:11: rule.recipient: an empty list would fit everybody; remove it, or the rule
+			1.toml:9:6: rule.text: "ü" has a character that is not printable ASCII`},
+		{"no tables", []string{"rule=['x']\n", "rule=1"}, `
+			1.toml:1:7: rule: must not be a string; write it as [[rule]]
+			2.toml:1:6: rule must not be a whole number; write it as [[rule]]`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rules, err := accessRules(sources(tt.files...))
+			if err != nil {
+				compare(t, lines(t, err), tt.want)
+			} else if got := fmt.Sprint(rules); got != tt.want {
+				t.Errorf("got %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// Rules are used when they were edited, and stay in use when an edit is broken,
+// or the user refuses them, even over a restart.
+func TestAccess(t *testing.T) {
+	dir, kept := t.TempDir(), filepath.Join(t.TempDir(), "access")
+	name := filepath.Join(dir, "a.toml")
+	var (
+		mu   sync.Mutex
+		used []string
+	)
+	use := func(rules []AccessRule) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(rules) == 1 && rules[0].Hello[0] == "refused" {
+			return errors.New("refused")
+		}
+		used = append(used, fmt.Sprint(rules))
+		return nil
+	}
+	last := func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return used[len(used)-1]
+	}
+	log := slog.New(slog.DiscardHandler)
+	if _, err := OpenAccess(filepath.Join(dir, "absent"), kept, log, use); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no folder: %v", err)
+	}
+	write(t, name, "[[rule]]\naction='deny'\nhelo=['a']")
+	a, err := OpenAccess(dir, kept, log, use)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const first = "[{a.toml:1 deny  [] [a] [] []}]"
+	if last() != first {
+		t.Errorf("used %v", used)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	watched := make(chan error)
+	go func() { watched <- a.Watch(ctx) }()
+	defer func() { cancel(); <-watched }()
+
+	write(t, name, "[[rule]]\naction='defer'\nhelo=['b']")
+	await(t, func() bool { return last() == "[{a.toml:1 defer  [] [b] [] []}]" })
+	for _, broken := range []string{"[[rule", "[[rule]]\naction='deny'\nhelo=['refused']"} {
+		write(t, name, broken)
+		await(t, func() bool { return a.Failure() != nil })
+		b, err := OpenAccess(dir, kept, log, use)
+		if err != nil || b.Failure() == nil || last() != "[{a.toml:1 defer  [] [b] [] []}]" {
+			t.Errorf("after a restart with a broken edit: %v, %v", err, used)
+		}
+		write(t, name, "[[rule]]\naction='defer'\nhelo=['b']")
+		await(t, func() bool { return a.Failure() == nil })
+	}
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	await(t, func() bool { return last() == "[]" })
+}
+
+func await(t *testing.T, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nothing happened")
+		}
+	}
+}
