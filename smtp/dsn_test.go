@@ -27,6 +27,7 @@ func TestRFC3461_4_MailParameters(t *testing.T) {
 		{"RET=FULL RET=FULL", mail.Params{}, mail.BadArgument},
 		{"ENVID=abc", mail.Params{EnvelopeID: "abc"}, nil},
 		{"ENVID=a+2Bb+20c", mail.Params{EnvelopeID: "a+b c"}, nil},
+		{"ENVID=+41+4F+39+30", mail.Params{EnvelopeID: "AO90"}, nil},
 		{"ENVID=" + strings.Repeat("x", 100), mail.Params{EnvelopeID: strings.Repeat("x", 100)}, nil},
 		{"ENVID=" + strings.Repeat("x", 101), mail.Params{}, mail.BadArgument},
 		{"ENVID", mail.Params{}, mail.BadArgument},

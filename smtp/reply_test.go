@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -28,6 +29,15 @@ func TestRFC5321_4_2_1_MultiLineReplies(t *testing.T) {
 	for _, tt := range tests {
 		if got := string(AppendReply(nil, tt.reply)); got != tt.want {
 			t.Errorf("%+v: got %q, want %q", tt.reply, got, tt.want)
+		}
+	}
+}
+
+func TestAppendReplyKeepsEveryCode(t *testing.T) {
+	for code := 200; code < 600; code++ {
+		want := strconv.Itoa(code) + " x\r\n"
+		if got := string(AppendReply(nil, mail.Reply{Code: code, Text: "x"})); got != want {
+			t.Errorf("%d: %q", code, got)
 		}
 	}
 }
@@ -77,6 +87,8 @@ func TestReadReply(t *testing.T) {
 		{"250 2..0 OK\r\n", mail.Reply{Code: 250, Text: "2..0 OK"}, ""},
 		{"250 2.0.0, OK\r\n", mail.Reply{Code: 250, Text: "2.0.0, OK"}, ""},
 		{"250-8.2.1 is my version\r\n250 OK\r\n", mail.Reply{Code: 250, Text: "8.2.1 is my version\nOK"}, ""},
+		{"200 a\r\n", mail.Reply{Code: 200, Text: "a"}, ""},
+		{"599 a\r\n", mail.Reply{Code: 599, Text: "a"}, ""},
 		{"220 \xfcber\r\n", mail.Reply{Code: 220, Text: "\xfcber"}, ""},
 	}
 	for _, tt := range tests {
