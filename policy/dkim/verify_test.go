@@ -241,6 +241,9 @@ func TestKeys(t *testing.T) {
 			if got := report.Results[0]; got.Question != "TXT r1._domainkey.example.org" || got.Answer == "" {
 				t.Errorf("evidence %q, %q", got.Question, got.Answer)
 			}
+			if n := len(tt.records); (n > 1) != strings.HasSuffix(report.Results[0].Answer, fmt.Sprintf(" and %d more records", n-1)) {
+				t.Errorf("answer %q of %d records", report.Results[0].Answer, n)
+			}
 		})
 	}
 }
