@@ -9,6 +9,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -117,7 +118,25 @@ func (p *Postfix) mainCF(cfg PostfixConfig) string {
 		"$DIR", p.dir, "$TRANSPORT", cfg.Transport, "$SENDER", SenderDomain, "$TLS", cfg.TLS,
 		"$VMAIL", strconv.Itoa(Vmail), "$CONCURRENCY", strconv.Itoa(cfg.Concurrency),
 		"$RECIPIENTS", strconv.Itoa(cfg.RecipientLimit))
-	return expand.Replace(mainCF) + strings.Join(cfg.Params, "\n") + "\n"
+	return override(expand.Replace(mainCF), cfg.Params)
+}
+
+// override returns conf with params in the place of the lines for the same keys.
+// Postfix would take the last of two, but every daemon warns of it, the one
+// that writes the log among them; and that waits for itself to take the warning.
+func override(conf string, params []string) string {
+	var b strings.Builder
+	key := func(line string) string {
+		name, _, _ := strings.Cut(line, "=")
+		return strings.TrimSpace(name)
+	}
+	for line := range strings.Lines(conf) {
+		same := func(param string) bool { return key(param) == key(line) }
+		if !slices.ContainsFunc(params, same) {
+			b.WriteString(line)
+		}
+	}
+	return b.String() + strings.Join(params, "\n") + "\n"
 }
 
 // mainCF is a sender that changes nothing of what it is given but to put its

@@ -78,7 +78,7 @@ func (s *session) handshake(config *tls.Config) {
 		s.fail("TLS: %v", err)
 		return
 	}
-	s.status, s.rcpts = false, 0
+	s.mode, s.rcpts = mode{}, 0
 }
 
 // oldTLS offers the server nothing newer than TLS 1.1.
@@ -117,7 +117,7 @@ func injectCommand(s *session) {
 		s.over = true
 		return
 	}
-	s.status = false
+	s.mode = mode{}
 	s.judge("221|closed", "QUIT under TLS", s.ask("QUIT"))
 	s.result.Expected = "221|4xx|5xx|closed"
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // A Reply is what the server answered (RFC 5321, section 4.2), in whatever form:
@@ -100,11 +101,16 @@ func hasWord(words, word string) bool {
 // that tells whether it was broken in any session.
 type rule struct {
 	id     string
-	broken func(r Reply, status bool) bool
+	broken func(r Reply, in mode) bool
 }
 
-// rules are those of RFC 5321, section 4.2, of RFC 2034 and of RFC 3463. Status
-// says that enhanced status codes are due.
+// A mode is what was agreed on when a reply was said.
+type mode struct {
+	status bool // enhanced status codes are due
+	utf8   bool // the text may be UTF-8 (RFC 6531, section 3.7.4.2)
+}
+
+// rules are those of RFC 5321, section 4.2, of RFC 2034 and of RFC 3463.
 var rules = []rule{
 	{"reply.line-end", eachLine(func(_, _, line string) bool { return !strings.HasSuffix(line, "\r\n") })},
 	{"reply.code", eachLine(func(_, code, _ string) bool {
@@ -116,10 +122,9 @@ var rules = []rule{
 		return len(text) > 3 && text[3] != ' ' && text[3] != '-'
 	})},
 	{"reply.length", eachLine(func(_, _, line string) bool { return len(line) > 512 })},
-	{"reply.ascii", eachLine(func(_, _, line string) bool {
-		bad := func(c rune) bool { return c != '\t' && (c < ' ' || c > '~') }
-		return strings.ContainsFunc(strings.TrimRight(line, "\r\n"), bad)
-	})},
+	{"reply.ascii", func(r Reply, in mode) bool {
+		return slices.ContainsFunc(r.Lines, func(text string) bool { return !isText(text, in.utf8) })
+	}},
 	{"status.each-line", eachStatus(func(_, _, status string) bool { return status == "" })},
 	{"status.class", eachStatus(func(_, code, status string) bool { return status != "" && status[0] != code[0] })},
 	{"status.same", eachStatus(func(first, _, status string) bool { return status != first })},
@@ -127,8 +132,8 @@ var rules = []rule{
 
 // eachLine holds a rule against each line: the code of the first one, that of the
 // line, and the line.
-func eachLine(broken func(first, code, line string) bool) func(Reply, bool) bool {
-	return func(r Reply, _ bool) bool {
+func eachLine(broken func(first, code, line string) bool) func(Reply, mode) bool {
+	return func(r Reply, _ mode) bool {
 		for _, line := range r.raw {
 			if broken(codeOf(r.raw[0]), codeOf(line), line) {
 				return true
@@ -138,13 +143,23 @@ func eachLine(broken func(first, code, line string) bool) func(Reply, bool) bool
 	}
 }
 
+// isText reports whether text is a textstring: printable ASCII and tabs.
+func isText(text string, inUTF8 bool) bool {
+	if inUTF8 && !utf8.ValidString(text) {
+		return false
+	}
+	return !strings.ContainsFunc(text, func(c rune) bool {
+		return c < ' ' && c != '\t' || c == 0x7f || c > 0x7f && !inUTF8
+	})
+}
+
 func codeOf(line string) string { return line[:min(3, len(strings.TrimRight(line, "\r\n")))] }
 
 // eachStatus holds a rule against the status of each line, where there has to be
 // one (RFC 2034, section 4): 2xx, 4xx and 5xx, but not the answer to EHLO.
-func eachStatus(broken func(first, code, status string) bool) func(Reply, bool) bool {
-	return func(r Reply, due bool) bool {
-		if !due || r.Err != nil || r.Code/100 == 3 {
+func eachStatus(broken func(first, code, status string) bool) func(Reply, mode) bool {
+	return func(r Reply, in mode) bool {
+		if !in.status || r.Err != nil || r.Code/100 == 3 {
 			return false
 		}
 		for i, text := range r.Lines {

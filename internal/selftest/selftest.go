@@ -149,7 +149,11 @@ type Run struct {
 	server   Server
 	keywords map[string]string // in upper case, to the parameters
 	broken   map[string]string // rules of form (see rules), and the first reply that broke each
+	absent   int               // how often in a row the server did not greet
 }
+
+// maxAbsent is how often a server need not greet before it is taken for gone.
+const maxAbsent = 3
 
 // Start connects to the target and asks what it offers. Its error says why no
 // check can be made.
@@ -176,7 +180,8 @@ func Start(ctx context.Context, t Target) (*Run, error) {
 func (r *Run) Server() Server { return r.server }
 
 // Check makes one check. It returns when the server has been heard or the
-// target's timeout is over.
+// target's timeout is over. A server that greets no more is not waited for again
+// and again.
 func (r *Run) Check(ctx context.Context, c Check) Result {
 	s := &session{ctx: ctx, run: r, check: &c}
 	s.result = Result{ID: c.ID, Section: c.Section, Level: c.Level, Title: c.Title}

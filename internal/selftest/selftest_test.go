@@ -248,6 +248,31 @@ func TestSkippedAndUnclear(t *testing.T) {
 	})
 }
 
+// A server that has gone is not waited for at each check.
+func TestServerGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		aim := target(&server{protocol: SMTP, config: certificate(t)})
+		run, err := Start(t.Context(), aim)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run.target.Dial = func(context.Context) (net.Conn, error) {
+			client, conn := net.Pipe()
+			t.Cleanup(func() { conn.Close() })
+			return client, nil
+		}
+		start := time.Now()
+		for _, c := range Checks(SMTP) {
+			if r := run.Check(t.Context(), c); r.Status != Unclear && r.Status != Skipped && r.Status != Passed {
+				t.Errorf("%s: %s", r.ID, r.Status)
+			}
+		}
+		if took := time.Since(start); took != maxAbsent*aim.Timeout {
+			t.Errorf("waited %v for a server that has gone", took)
+		}
+	})
+}
+
 // The tables are what they say they are.
 func TestChecks(t *testing.T) {
 	if n := len(Checks(SMTP)); n < 90 {
@@ -377,7 +402,8 @@ func FuzzReply(f *testing.F) {
 			}
 		}
 		for _, rule := range rules {
-			rule.broken(r, true)
+			rule.broken(r, mode{status: true})
+			rule.broken(r, mode{utf8: true})
 		}
 		if r.Err == nil && len(r.raw) > 0 && (r.Code < 0 || r.Code > 999 || len(r.Lines) != len(r.raw)) {
 			t.Errorf("%q: %+v", text, r)

@@ -21,7 +21,7 @@ type session struct {
 	stop   func() bool
 	last   Reply // what was heard last
 	rcpts  int   // recipients of the transaction that were accepted
-	status bool  // enhanced status codes were offered in this session
+	mode   mode
 	over   bool  // the server has said goodbye or closed
 }
 
@@ -53,6 +53,11 @@ func (s *session) connect() {
 	if s.decided() || s.wire != nil {
 		return
 	}
+	if s.run.absent >= maxAbsent {
+		s.unclear("the server does not answer any more")
+		return
+	}
+	s.run.absent++
 	ctx, cancel := context.WithTimeout(s.ctx, s.run.target.Timeout)
 	defer cancel()
 	nc, err := s.run.target.Dial(ctx)
@@ -64,7 +69,9 @@ func (s *session) connect() {
 	s.stop = context.AfterFunc(s.ctx, func() { _ = nc.Close() })
 	if greeting := s.hear(); greeting.Code != 220 {
 		s.unclear("it greets with %v", greeting)
+		return
 	}
+	s.run.absent = 0
 }
 
 // close ends the connection without a word.
@@ -110,7 +117,7 @@ func (s *session) hearWithin(limit time.Duration) Reply {
 // observe notes which rules of form a reply breaks.
 func (s *session) observe(r Reply) {
 	for _, rule := range rules {
-		if _, known := s.run.broken[rule.id]; !known && len(r.raw) > 0 && rule.broken(r, s.status) {
+		if _, known := s.run.broken[rule.id]; !known && len(r.raw) > 0 && rule.broken(r, s.mode) {
 			s.run.broken[rule.id] = strings.TrimSpace(visible(strings.Join(r.raw, "")))
 		}
 	}
@@ -123,13 +130,13 @@ func (s *session) ask(line string) Reply {
 	}
 	hello := isHello(line)
 	if hello { // its own reply has no status
-		s.status = false
+		s.mode = mode{}
 	}
 	s.send(line + "\r\n")
 	r := s.hear()
 	s.follow(line, r)
 	if hello && r.OK() {
-		s.status = slices.ContainsFunc(r.Lines, func(l string) bool { return strings.EqualFold(l, "ENHANCEDSTATUSCODES") })
+		s.mode.status = slices.ContainsFunc(r.Lines, func(l string) bool { return strings.EqualFold(l, "ENHANCEDSTATUSCODES") })
 	}
 	return r
 }
@@ -144,9 +151,13 @@ func isHello(line string) bool {
 	return verb == "EHLO" || verb == "LHLO" || verb == "HELO"
 }
 
-// follow keeps count of the recipients.
+// follow keeps count of the recipients, and in mind what the transaction is of.
 func (s *session) follow(line string, r Reply) {
-	switch verb := verbOf(line); {
+	verb := verbOf(line)
+	if verb == "MAIL" && r.OK() {
+		s.mode.utf8 = strings.HasSuffix(strings.ToUpper(line), " SMTPUTF8")
+	}
+	switch {
 	case !r.OK():
 	case verb == "RCPT":
 		s.rcpts++

@@ -18,7 +18,8 @@ import (
 const (
 	maxLine  = 64 << 10 // octets of a reply line that are read
 	maxLines = 1000     // of one reply
-	maxLog   = 300      // lines of a dialogue that are kept
+	maxLog   = 1000     // lines of a dialogue that are kept
+	maxSaid  = 20       // lines of what was sent in one go that are kept
 )
 
 // What can be heard instead of a reply.
@@ -134,10 +135,16 @@ func (w *wire) close() {
 	w.sending.Wait()
 }
 
-// note writes down what was said, line by line.
+// note writes down what was said, line by line, but not the whole of a message.
 func (w *wire) note(who, octets string) {
+	n := 0
 	for line := range strings.Lines(octets) {
-		w.keep(who + visible(line))
+		if n++; n <= maxSaid {
+			w.keep(who + visible(line))
+		}
+	}
+	if n > maxSaid {
+		w.remark(fmt.Sprintf("and %d lines more, %d octets in all", n-maxSaid, len(octets)))
 	}
 }
 
