@@ -203,3 +203,9 @@ func (d *Dovecot) FetchPOP3(user string) []Stored {
 	}
 	return all
 }
+
+// Version returns Dovecot's, as "2.3.19.1".
+func (d *Dovecot) Version() string {
+	version, _, _ := strings.Cut(run(d.t, "dovecot", "--version"), " ")
+	return version
+}

@@ -107,7 +107,7 @@ func StartEximReceiver(t testing.TB, params ...string) *Receiver {
 	).Replace(eximReceiver))
 	r := &Receiver{Process: Start(t, exec.Command(program, "-C", conf, "-bdf", "-q1m")), Addr: addr}
 	r.WaitListen("tcp", addr)
-	out, err := exec.Command(program, "-bV").Output()
+	out, err := exec.Command(program, "-C", conf, "-bV").Output()
 	if words := strings.Fields(string(out)); err == nil && len(words) > 2 {
 		r.Version = "Exim " + words[2]
 	}

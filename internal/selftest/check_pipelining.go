@@ -82,16 +82,20 @@ func pipelined(want string, lines ...string) func(*session) {
 }
 
 // inOnePiece sends commands that a server answers without asking anybody. Replies
-// that were written in one go come with one read.
+// that were written in one go come with one read; others may do so by chance, and
+// so there are some rounds.
 func inOnePiece(s *session) {
 	s.hello()
-	if s.decided() {
-		return
-	}
-	before := s.wire.reads
-	s.judgeAll("250 250 250 250", s.batch("RSET", s.expand("MAIL FROM:<$from>"), "RSET", "RSET"))
-	if reads := s.wire.reads - before; !s.decided() && reads > 1 {
-		s.fail("the replies came in %d pieces", reads)
+	mail := s.expand("MAIL FROM:<$from>")
+	for range 3 {
+		if s.decided() {
+			return
+		}
+		before := s.wire.reads
+		s.judgeAll("250 250 250 250", s.batch(mail, "RSET", mail, "RSET"))
+		if reads := s.wire.reads - before; reads > 1 {
+			s.fail("the replies came in %d pieces", reads)
+		}
 	}
 }
 

@@ -17,12 +17,12 @@ type session struct {
 	check  *Check // nil while the server is only asked what it offers
 	result Result
 
-	wire   *wire // nil before connect
-	stop   func() bool
-	last   Reply // what was heard last
-	rcpts  int   // recipients of the transaction that were accepted
-	mode   mode
-	over   bool  // the server has said goodbye or closed
+	wire  *wire // nil before connect
+	stop  func() bool
+	last  Reply // what was heard last
+	rcpts int   // recipients of the transaction that were accepted
+	mode  mode
+	over  bool // the server has said goodbye or closed
 }
 
 func (s *session) decided() bool { return s.result.Status != "" }
@@ -89,6 +89,7 @@ func (s *session) leave() {
 		return
 	}
 	if bye := s.ask("QUIT"); !bye.matches("221|421|closed") {
+		s.result.Heard = strings.TrimPrefix(s.result.Heard+", "+bye.short(), ", ")
 		s.fail("out of step: QUIT was answered with %v", bye)
 	}
 }
