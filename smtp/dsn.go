@@ -55,7 +55,7 @@ func formatNotify(n mail.Notify) string {
 }
 
 func parseEnvelopeID(s string) (string, error) {
-	id, ok := decodeXtext(s)
+	id, ok := DecodeXtext(s)
 	if !ok || id == "" || len(s) > maxEnvelopeID || strings.Trim(id, printableASCII) != "" {
 		return "", mail.BadArgument
 	}
@@ -72,7 +72,7 @@ func parseOriginal(s string) (kind, addr string, err error) {
 	if strings.EqualFold(kind, "utf-8") {
 		return kind, encoded, nil
 	}
-	addr, ok = decodeXtext(encoded)
+	addr, ok = DecodeXtext(encoded)
 	if !ok {
 		return "", "", mail.BadArgument
 	}
@@ -82,9 +82,9 @@ func parseOriginal(s string) (kind, addr string, err error) {
 // printableASCII is what an ENVID may consist of once it is decoded.
 const printableASCII = ` !"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_` + "`abcdefghijklmnopqrstuvwxyz{|}~"
 
-// decodeXtext decodes xtext (RFC 3461, section 4): "+" and two upper-case
-// hexadecimal digits stand for an octet.
-func decodeXtext(s string) (string, bool) {
+// DecodeXtext decodes xtext (RFC 3461, section 4): "+" and two upper-case
+// hexadecimal digits stand for an octet. It reports whether s is xtext.
+func DecodeXtext(s string) (string, bool) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
@@ -103,8 +103,9 @@ func decodeXtext(s string) (string, bool) {
 	return b.String(), true
 }
 
-// encodeXtext encodes s as xtext.
-func encodeXtext(s string) string {
+// EncodeXtext encodes s as xtext (RFC 3461, section 4): printable ASCII that can
+// be the value of a parameter, if s is not empty.
+func EncodeXtext(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
 		if c := s[i]; c < '!' || c > '~' || c == '+' || c == '=' {

@@ -176,14 +176,14 @@ func checkRcptCommand(t *testing.T, want mail.Recipient) {
 func FuzzXtext(f *testing.F) {
 	f.Add("a+b=c d\x00\xff")
 	f.Fuzz(func(t *testing.T, s string) {
-		if got, ok := decodeXtext(encodeXtext(s)); !ok || got != s {
+		if got, ok := DecodeXtext(EncodeXtext(s)); !ok || got != s {
 			t.Fatalf("%q came back as %q, %v", s, got, ok)
 		}
-		if strings.ContainsFunc(encodeXtext(s), func(r rune) bool { return r < '!' || r > '~' || r == '=' }) {
-			t.Fatalf("%q: %q", s, encodeXtext(s))
+		if strings.ContainsFunc(EncodeXtext(s), func(r rune) bool { return r < '!' || r > '~' || r == '=' }) {
+			t.Fatalf("%q: %q", s, EncodeXtext(s))
 		}
-		if text, ok := decodeXtext(s); ok {
-			if again, ok := decodeXtext(encodeXtext(text)); !ok || again != text {
+		if text, ok := DecodeXtext(s); ok {
+			if again, ok := DecodeXtext(EncodeXtext(text)); !ok || again != text {
 				t.Fatalf("%q: %q, then %q", s, text, again)
 			}
 		}

@@ -23,7 +23,7 @@ func (o Offer) MailCommand(env *mail.Envelope, size int64) string {
 	add(o.UTF8 && env.UTF8, "SMTPUTF8")
 	add(o.RequireTLS && env.RequireTLS, "REQUIRETLS")
 	add(o.DSN && env.Ret != "", "RET="+string(env.Ret))
-	add(o.DSN && env.EnvelopeID != "", "ENVID="+encodeXtext(env.EnvelopeID))
+	add(o.DSN && env.EnvelopeID != "", "ENVID="+EncodeXtext(env.EnvelopeID))
 	return b.String()
 }
 
@@ -46,5 +46,5 @@ func encodeOriginal(r mail.Recipient) string {
 	if strings.EqualFold(r.OriginalType, "utf-8") {
 		return r.Original
 	}
-	return encodeXtext(r.Original)
+	return EncodeXtext(r.Original)
 }
