@@ -2,6 +2,7 @@ package mail
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base32"
 	"encoding/binary"
 	"log/slog"
@@ -19,7 +20,18 @@ type Envelope struct {
 	From   Address
 	To     []Recipient
 	Params
+
+	// What an MX of ours tells a delivery agent of ours; see Digest, and zero
+	// where there is neither.
+	Digest     Digest
+	Generation string // of the recipient maps that Known speaks of
 }
+
+// A Digest is the SHA-256 of a message's octets as the client sent them: after
+// dots were unstuffed, and before anything was put on top or cut. A client that
+// tries again sends the same. The zero Digest is that of a message which was
+// not read yet, or whose octets nobody told.
+type Digest [sha256.Size]byte
 
 // A Recipient is a forward-path with what its RCPT command said of it.
 type Recipient struct {
@@ -27,6 +39,10 @@ type Recipient struct {
 	Notify       Notify // NOTIFY= (RFC 3461, section 4.1)
 	OriginalType string // ORCPT= (section 4.2): the address type, as "rfc822"; "" for none
 	Original     string // ORCPT=: the address, decoded
+
+	// Known says that a map of our own names the mailbox: a next hop that has the
+	// same maps and does not know it is behind, or ahead.
+	Known bool
 }
 
 // Notify says when the sender wants to be told of a recipient's fate. The zero
