@@ -1,0 +1,57 @@
+package mda
+
+import (
+	"context"
+
+	"postern/mail"
+)
+
+// Aliases is a mail.Deliverer that puts the mailboxes which a recipient stands
+// for in its place, each once, so that whatever is behind it sees mailboxes
+// alone. A recipient hears the worst reply of its mailboxes.
+type Aliases struct {
+	mail.Deliverer
+	// Expand returns the mailboxes that addr stands for. A recipient for which it
+	// fails is left as it is, and the refusal to those who deliver.
+	Expand func(addr mail.Address) ([]mail.Address, error)
+}
+
+var _ mail.Deliverer = Aliases{}
+
+// Deliver implements mail.Deliverer.
+func (a Aliases) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Message) []mail.Reply {
+	expanded := *env
+	expanded.To = nil
+	places := make(map[mail.Address]int)  // in expanded.To
+	members := make([][]int, len(env.To)) // of each recipient, as such places
+	for i, rcpt := range env.To {
+		for _, addr := range a.expand(rcpt.Address) {
+			at, known := places[addr]
+			if !known {
+				at = len(expanded.To)
+				places[addr] = at
+				rcpt.Address = addr
+				expanded.To = append(expanded.To, rcpt)
+			}
+			members[i] = append(members[i], at)
+		}
+	}
+	replies := mail.Deliver(ctx, a.Deliverer, &expanded, msg)
+	merged := make([]mail.Reply, len(env.To))
+	for i, at := range members {
+		own := make([]mail.Reply, len(at))
+		for k := range at {
+			own[k] = replies[at[k]]
+		}
+		merged[i] = mail.Worst(own)
+	}
+	return merged
+}
+
+func (a Aliases) expand(addr mail.Address) []mail.Address {
+	members, err := a.Expand(addr)
+	if err != nil || len(members) == 0 {
+		return []mail.Address{addr}
+	}
+	return members
+}

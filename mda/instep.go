@@ -1,0 +1,77 @@
+package mda
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"postern/mail"
+)
+
+// InStep is a mail.Deliverer in front of a delivery agent whose recipient maps
+// an MX of ours reads too. Each of the two notices an edit in its own time; if
+// the MX was first, InStep has the maps loaded before it asks the agent. A
+// recipient that is known to the MX and still not to the agent is refused for
+// now, and never for good: the MX has told the client that there is such a one.
+type InStep struct {
+	mail.Deliverer
+	Current func() string // the generation that serves
+	Reload  func() error  // loads the newest; it logs what is wrong itself
+
+	mu    sync.Mutex
+	told  string    // the generation that Reload was last called for
+	tried time.Time // and when
+}
+
+var _ mail.Deliverer = (*InStep)(nil)
+
+// patience is how long a generation that is not to be had is not looked for
+// again: the MX may have other maps, or one that is refused here.
+const patience = time.Minute
+
+// Verify implements mail.Deliverer.
+func (s *InStep) Verify(ctx context.Context, env *mail.Envelope, rcpt mail.Recipient) error {
+	s.catchUp(env.Generation)
+	err := s.Deliverer.Verify(ctx, env, rcpt)
+	if err == nil {
+		return nil
+	}
+	return inStep(rcpt, mail.ReplyTo(err))
+}
+
+// Deliver implements mail.Deliverer.
+func (s *InStep) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Message) []mail.Reply {
+	s.catchUp(env.Generation)
+	replies := mail.Deliver(ctx, s.Deliverer, env, msg)
+	for i, rcpt := range env.To {
+		replies[i] = inStep(rcpt, replies[i])
+	}
+	return replies
+}
+
+// catchUp loads the maps if generation is another than the one that serves.
+// Whether it is newer its name does not tell.
+func (s *InStep) catchUp(generation string) {
+	if generation == "" || generation == s.Current() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if generation == s.Current() || generation == s.told && time.Since(s.tried) < patience {
+		return
+	}
+	s.told, s.tried = generation, time.Now()
+	_ = s.Reload() // whoever is missing is refused for now
+}
+
+// inStep returns r, the agent's reply for rcpt, or a temporary one if r denies a
+// recipient that the MX knows: the subject 1 is the address (RFC 3463, section
+// 3.2).
+func inStep(rcpt mail.Recipient, r mail.Reply) mail.Reply {
+	final := r.Code/100 == 5
+	if rcpt.Known && final && (r.Status[1] == 1 || r.Is(mail.NoRelay)) {
+		return mail.TryAgain.Because(fmt.Errorf("mda: the MX knows %v: %w", rcpt.Address, r))
+	}
+	return r
+}

@@ -1,0 +1,254 @@
+package mda
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"postern/mail"
+)
+
+// A Ledger is a mail.Deliverer that remembers who has a message already, so that
+// a client which tries again, because it lost our reply or because another
+// recipient failed, causes no second copy.
+//
+// A message is the same if sender, recipient and the octets that the client sent
+// are. The recipient is noted only after the delivery is durable, and without a
+// sync of its own: an entry that a crash takes causes a copy too many, and never
+// one too few. It is forgotten when the client is known to have heard its 250,
+// so that a message which is sent twice on purpose is delivered twice; and after
+// five days, when clients give up.
+//
+// Of two equal messages at once the second waits for the first.
+type Ledger struct {
+	mail.Deliverer // who delivers what is new
+
+	// Record is told of each recipient who has the message already; nil: nobody
+	// wants to know.
+	Record func(mail.Outcome)
+	Log    *slog.Logger
+
+	mu       sync.Mutex
+	book     *book
+	journal  *journal
+	failing  bool                  // the file does not say all that the book does
+	tried    time.Time             // to write it all, while failing
+	underWay map[key]chan struct{} // deliveries, and what is closed when they end
+}
+
+var _ mail.Deliverer = (*Ledger)(nil)
+
+// OpenLedger returns a ledger that is kept in the file at path, with what is in
+// it. It remembers up to limit recipients, the newest. If the file cannot be read
+// or written, the log says so, and the ledger does its work without it.
+func OpenLedger(path string, limit int, next mail.Deliverer, log *slog.Logger) *Ledger {
+	l := &Ledger{
+		Deliverer: next, Log: log, underWay: make(map[key]chan struct{}),
+		book: newBook(limit), journal: &journal{path: path},
+	}
+	if err := l.journal.load(l.book); err != nil {
+		log.Warn("the delivered ledger cannot be read: who tries again now may cause copies too many", "cause", err)
+	}
+	l.book.expire(time.Now())
+	l.written(l.journal.rewrite(l.book)) // so that it ends in a whole line
+	return l
+}
+
+// Close closes the file. Nothing must be delivered any more.
+func (l *Ledger) Close() error { return l.journal.close() }
+
+// Len returns how many recipients are remembered.
+func (l *Ledger) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.book.len()
+}
+
+// Deliver implements mail.Deliverer.
+func (l *Ledger) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Message) []mail.Reply {
+	keys, err := keysOf(env, msg)
+	if err != nil {
+		return slices.Repeat([]mail.Reply{mail.ReplyTo(err)}, len(env.To))
+	}
+	if err := l.begin(ctx, keys); err != nil {
+		return slices.Repeat([]mail.Reply{mail.TryAgain.Because(err)}, len(env.To))
+	}
+	defer l.end(keys)
+	replies := l.recall(env, msg, keys)
+	l.deliverRest(ctx, env, msg, replies)
+	l.enter(env.ID, keys, replies)
+	return replies
+}
+
+// begin waits until nobody delivers for one of keys, and then reserves them.
+func (l *Ledger) begin(ctx context.Context, keys []key) error {
+	for {
+		busy := l.reserve(keys)
+		if busy == nil {
+			return nil
+		}
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return fmt.Errorf("mda: wait for an equal message: %w", ctx.Err())
+		}
+	}
+}
+
+// reserve reserves all keys, unless one is reserved: then it returns what is
+// closed when that ends.
+func (l *Ledger) reserve(keys []key) (busy <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, k := range keys {
+		if other, ok := l.underWay[k]; ok {
+			return other
+		}
+	}
+	done := make(chan struct{})
+	for _, k := range keys {
+		l.underWay[k] = done
+	}
+	return nil
+}
+
+// end gives keys back.
+func (l *Ledger) end(keys []key) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(keys) > 0 {
+		close(l.underWay[keys[0]])
+	}
+	for _, k := range keys {
+		delete(l.underWay, k)
+	}
+}
+
+// recall returns a reply for each recipient who has the message, and the zero
+// Reply for the others.
+func (l *Ledger) recall(env *mail.Envelope, msg *mail.Message, keys []key) []mail.Reply {
+	replies := make([]mail.Reply, len(keys))
+	for i, k := range keys {
+		id, found := l.find(k)
+		if !found {
+			continue
+		}
+		replies[i] = mail.Accepted.Saying("OK %s, delivered before", env.ID)
+		if l.Record != nil {
+			l.Record(mail.Outcome{
+				Event: mail.Delivery, ID: env.ID, Client: env.Client, From: env.From, To: []mail.Address{env.To[i].Address},
+				Size: msg.Size(), Reply: replies[i], Note: "delivered before as " + id,
+			})
+		}
+	}
+	return replies
+}
+
+func (l *Ledger) find(k key) (id string, found bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.book.expire(time.Now())
+	return l.book.find(k)
+}
+
+// deliverRest delivers to the recipients that have no reply.
+func (l *Ledger) deliverRest(ctx context.Context, env *mail.Envelope, msg *mail.Message, replies []mail.Reply) {
+	rest := *env
+	rest.To = nil
+	for i, r := range replies {
+		if r.Code == 0 {
+			rest.To = append(rest.To, env.To[i])
+		}
+	}
+	if len(rest.To) == 0 {
+		return
+	}
+	news := mail.Deliver(ctx, l.Deliverer, &rest, msg)
+	for i := range replies {
+		if replies[i].Code == 0 {
+			replies[i], news = news[0], news[1:]
+		}
+	}
+}
+
+// enter notes who has the message since the transaction id. Those who had it
+// before are noted anew: it is this reply that their client has to hear now.
+func (l *Ledger) enter(id string, keys []key, replies []mail.Reply) {
+	var served []key
+	for i, r := range replies {
+		if r.OK() {
+			served = append(served, keys[i])
+		}
+	}
+	if len(served) == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := entry{id: id, at: time.Now(), keys: served}
+	l.book.enter(e)
+	l.write(e.lines())
+}
+
+// Heard forgets what was delivered with the transaction id, for its client is
+// known to have heard so.
+func (l *Ledger) Heard(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.book.strike(id) {
+		l.write(strikeLine(id))
+	}
+}
+
+// rewriteAfter is how long a file that could not be written is left alone.
+const rewriteAfter = 10 * time.Second
+
+// write appends lines to the file, as far as the page cache. It is called with
+// the lock held. What cannot be written is remembered all the same until the
+// process ends, and written when that is possible again.
+func (l *Ledger) write(lines string) {
+	switch {
+	case !l.failing && !l.journal.wasteful():
+		l.written(l.journal.append(lines))
+	case !l.failing || time.Since(l.tried) >= rewriteAfter:
+		l.written(l.journal.rewrite(l.book))
+	}
+}
+
+// written takes in what came of writing, and tells when that changes.
+func (l *Ledger) written(err error) {
+	switch failing := err != nil; {
+	case failing && !l.failing:
+		l.Log.Warn("the delivered ledger cannot be written: a crash would cause copies too many", "cause", err)
+	case !failing && l.failing:
+		l.Log.Info("the delivered ledger can be written again")
+	}
+	l.failing, l.tried = err != nil, time.Now()
+}
+
+// A key stands for a sender, a recipient and a message: half a SHA-256.
+type key [sha256.Size / 2]byte
+
+// keysOf returns the key for each recipient.
+func keysOf(env *mail.Envelope, msg *mail.Message) ([]key, error) {
+	digest := env.Digest
+	if digest == (mail.Digest{}) {
+		// A mail system that is not ours tries again with the octets that it sent
+		// us the first time.
+		h := sha256.New()
+		if err := msg.Source().WriteRange(h, mail.Range{End: msg.Source().Size()}); err != nil {
+			return nil, fmt.Errorf("mda: read the message: %w", err)
+		}
+		h.Sum(digest[:0])
+	}
+	keys := make([]key, len(env.To))
+	for i, rcpt := range env.To {
+		sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s", env.From, rcpt.Address, digest[:]))
+		copy(keys[i][:], sum[:])
+	}
+	return keys, nil
+}
