@@ -55,6 +55,9 @@ type Client struct {
 
 	pool  pool
 	offer atomic.Pointer[smtp.Offer] // of the newest connection
+
+	remembers atomic.Bool // the next hop of the newest connection does
+	heard     hearsay
 }
 
 var _ mail.Deliverer = (*Client)(nil)
@@ -107,9 +110,17 @@ func (c *Client) Offer(ctx context.Context) (smtp.Offer, error) {
 	return offer, err
 }
 
-// Close ends the connections that nobody uses. The others end when they are not
-// used any more, as do those that are made after it.
-func (c *Client) Close() { c.pool.close() }
+// Remembers reports whether the next hop, when it was last connected to, was a
+// delivery agent of ours that trusts us: it remembers itself who has a message.
+func (c *Client) Remembers() bool { return c.remembers.Load() }
+
+// Close says what is left to be said, and ends the connections that nobody uses.
+// The others end when they are not used any more, as do those that are made
+// after it.
+func (c *Client) Close() {
+	c.tellHeard()
+	c.pool.close()
+}
 
 // with has f use a connection, within timeout. Its error is a mail.Reply, for
 // all that f left unanswered.
@@ -168,6 +179,10 @@ func (c *Client) connect(ctx context.Context) (*conn, error) {
 		return nil, cmp.Or(err, ctx.Err(), errors.New("lmtp: next hop speaks before it is asked"))
 	}
 	c.offer.Store(&cn.offer)
+	c.remembers.Store(cn.takes.remembers())
+	if cn.takes.heard {
+		cn.hearsay = &c.heard
+	}
 	return cn, nil
 }
 

@@ -25,7 +25,8 @@ const (
 type conn struct {
 	*smtp.Conn
 	offer   smtp.Offer
-	takesID bool      // the server is our other half, and takes the name of a transaction
+	takes   takes     // of our extension
+	hearsay *hearsay  // what there is to tell the server; nil: nothing ever
 	heard   bool      // there was an answer since the connection was taken from the pool
 	open    bool      // the server may have a transaction under way
 	broken  bool      // out of step, or closed: good for nothing any more
@@ -63,7 +64,7 @@ func (cn *conn) hello(hostname string) error {
 		return mail.NextHopDown.Because(fmt.Errorf("lmtp: LHLO: %w", r))
 	}
 	lines := strings.Split(r.Text, "\n")
-	cn.offer, cn.takesID = smtp.ParseOffer(lines[1:]), takesID(lines[1:])
+	cn.offer, cn.takes = smtp.ParseOffer(lines[1:]), parseTakes(lines[1:])
 	return nil
 }
 
@@ -72,9 +73,9 @@ func (cn *conn) hello(hostname string) error {
 func (cn *conn) begin(commands []string) ([]mail.Reply, error) {
 	if !cn.open {
 		cn.open = true
-		return cn.ask(commands)
+		return cn.askHeard(commands)
 	}
-	replies, err := cn.ask(append([]string{"RSET"}, commands...))
+	replies, err := cn.askHeard(append([]string{"RSET"}, commands...))
 	if len(replies) == 0 {
 		return nil, err
 	}
@@ -140,7 +141,7 @@ func (cn *conn) verify(env *mail.Envelope, rcpt mail.Recipient) (answer, err err
 	if err := cmp.Or(unfit(cn.offer, env, env.Size), unspeakable(env, rcpt.Address)); err != nil {
 		return err, nil
 	}
-	replies, err := cn.begin([]string{cn.mailCommand(env, env.Size), cn.offer.RcptCommand(rcpt), "RSET"})
+	replies, err := cn.begin([]string{cn.mailCommand(env, env.Size), cn.rcptCommand(rcpt), "RSET"})
 	cn.open = len(replies) < 3 || !replies[2].OK()
 	for i, r := range replies {
 		if v := verdict(r); !v.OK() || i == 1 { // the answer stands, whatever comes after it

@@ -42,11 +42,16 @@ func (s *session) data(ctx context.Context, arg string) (mail.Reply, error) {
 		s.recordMessage(env, body, mail.Broken.Because(cmp.Or(err, error(refusal))))
 		return refusal, err
 	}
+	s.heard() // it waited for the 354, and that came after the replies before
 	if !refusal.OK() {
 		s.recordMessage(env, body, refusal)
 		return s.answer(slices.Repeat([]mail.Reply{refusal}, len(env.To)))
 	}
-	return s.answer(s.srv.deliver(ctx, env, body))
+	replies := s.deliver(ctx, env, body)
+	if env.Digest == (mail.Digest{}) { // an MX of ours tells what its own client heard
+		s.unheard = env.ID
+	}
+	return s.answer(replies)
 }
 
 // answer gathers all replies but the last, and returns that.
@@ -87,24 +92,26 @@ func (s *session) receive(body *spool.Buffer) (mail.Reply, error) {
 }
 
 // deliver hands the message on, with our trace field on top.
-func (srv *Server) deliver(ctx context.Context, env *mail.Envelope, body *spool.Buffer) []mail.Reply {
+func (s *session) deliver(ctx context.Context, env *mail.Envelope, body *spool.Buffer) []mail.Reply {
 	msg := mail.NewMessage(body)
-	if srv.Received {
+	if s.srv.Received {
 		h, err := header.Read(body, header.Limits{Fields: 1})
 		if err != nil {
 			return slices.Repeat([]mail.Reply{mail.ReplyTo(err)}, len(env.To))
 		}
-		msg = msg.Prepend(srv.received(env) + h.Separator())
+		msg = msg.Prepend(s.received(env) + h.Separator())
 	}
-	ctx, cancel := context.WithTimeout(ctx, srv.Timeouts.orDefault().Deliver)
+	ctx, cancel := context.WithTimeout(ctx, s.srv.Timeouts.orDefault().Deliver)
 	defer cancel()
-	return mail.Deliver(ctx, srv.Next, env, msg)
+	return mail.Deliver(ctx, s.srv.Next, env, msg)
 }
 
-func (srv *Server) received(env *mail.Envelope) string {
+// received returns our trace field. It names who came to us; whom that had it
+// from, another field says already.
+func (s *session) received(env *mail.Envelope) string {
 	r := mail.Received{
-		Client: env.Client, By: srv.Hostname, ID: env.ID, Date: time.Now(),
-		Protocol: mail.Protocol(env.Client, true, env.UTF8),
+		Client: s.client, By: s.srv.Hostname, ID: env.ID, Date: time.Now(),
+		Protocol: mail.Protocol(s.client, true, env.UTF8),
 	}
 	if len(env.To) == 1 && env.To[0].Domain != "" {
 		r.For = &env.To[0].Address
@@ -118,5 +125,5 @@ func (s *session) recordMessage(env *mail.Envelope, body *spool.Buffer, reply ma
 	for i, rcpt := range env.To {
 		to[i] = rcpt.Address
 	}
-	s.record(mail.Outcome{Event: mail.Accept, ID: env.ID, From: env.From, To: to, Size: body.Size(), Reply: reply})
+	s.record(mail.Outcome{Event: mail.Accept, ID: env.ID, Client: env.Client, From: env.From, To: to, Size: body.Size(), Reply: reply})
 }

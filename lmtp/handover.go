@@ -1,65 +1,204 @@
 package lmtp
 
 import (
+	"encoding/hex"
+	"net"
+	"net/netip"
+	"os"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"postern/mail"
 	"postern/smtp"
 )
 
 // Between the two halves of Postern an extension of LMTP carries what no header
-// should. The server announces "XPOSTERN" and what it takes; of that the client
-// adds parameters to MAIL:
+// should. The server announces "XPOSTERN" and what it takes:
 //
-//	ID    XID=    the name of the transaction, which is then the same in the logs
-//	              of both halves and in both Received fields
+//	ID      XID=     of MAIL: the name of the transaction, which is then the same
+//	                 in the logs of both halves and in both Received fields
+//	CLIENT  XADDR= XHELO= XTLS= XESMTP
+//	                 of MAIL: the SMTP client, for the log
+//	DIGEST  XDIGEST= of MAIL: mail.Digest of the message, if it was read already
+//	MAPS    XGENERATION=
+//	                 of MAIL: the generation of the MX's recipient maps
+//	        XKNOWN   of RCPT: the mailbox is in them
+//	HEARD   XHEARD transaction...
+//	                 a command: the SMTP clients of these heard their 250
+//
+// Without XID the other parameters of MAIL mean nothing. Texts are xtext (RFC
+// 3461). XFOLDER= is reserved for the folder that a quarantine asks for.
 //
 // It is announced only to a peer that Server.Trusts, so that nobody else can pass
 // his mail off as another transaction, and sent only where it is announced.
 const (
-	handover   = "XPOSTERN"
-	handoverID = "ID"
-	idParam    = "XID"
-	maxID      = 64 // octets
+	handover = "XPOSTERN"
+
+	paramID         = "XID"
+	paramAddr       = "XADDR"
+	paramHello      = "XHELO"
+	paramTLS        = "XTLS"
+	paramESMTP      = "XESMTP"
+	paramDigest     = "XDIGEST"
+	paramGeneration = "XGENERATION"
+	paramKnown      = "XKNOWN"
+	verbHeard       = "XHEARD"
+
+	maxID   = 64  // octets
+	maxFact = 255 // octets of a text
 )
 
-// takesID reports whether the lines of an answer to LHLO announce that the name
-// of the transaction is taken.
-func takesID(lines []string) bool {
+// A takes says what of the extension a server takes.
+type takes struct{ id, client, digest, maps, heard bool }
+
+// announcement is what our own server takes.
+const announcement = handover + " ID CLIENT DIGEST MAPS HEARD"
+
+// parseTakes reads the lines of an answer to LHLO.
+func parseTakes(lines []string) (t takes) {
 	for _, line := range lines {
 		words := strings.Fields(line)
-		if len(words) > 0 && words[0] == handover && slices.Contains(words[1:], handoverID) {
-			return true
+		if len(words) == 0 || words[0] != handover {
+			continue
+		}
+		has := func(word string) bool { return slices.Contains(words[1:], word) }
+		t = takes{id: has("ID"), client: has("CLIENT"), digest: has("DIGEST"), maps: has("MAPS"), heard: has("HEARD")}
+	}
+	return t
+}
+
+// remembers reports whether the server remembers who has a message.
+func (t takes) remembers() bool { return t.id && t.digest && t.heard }
+
+// facts returns the parameters of MAIL that a server which takes t is told.
+func (t takes) facts(env *mail.Envelope) string {
+	if !t.id || !isID(env.ID) {
+		return ""
+	}
+	facts := " " + paramID + "=" + env.ID
+	add := func(set bool, key, value string) {
+		if set {
+			facts += " " + key + "=" + smtp.EncodeXtext(mail.Printable(value, maxFact))
 		}
 	}
-	return false
+	c := env.Client
+	add(t.client && c.IP.IsValid(), paramAddr, c.IP.WithZone("").String())
+	add(t.client && c.Hello != "", paramHello, c.Hello)
+	add(t.client && c.TLS != "", paramTLS, c.TLS)
+	if t.client && c.ESMTP {
+		facts += " " + paramESMTP
+	}
+	add(t.digest && env.Digest != mail.Digest{}, paramDigest, hex.EncodeToString(env.Digest[:]))
+	add(t.maps && env.Generation != "", paramGeneration, env.Generation)
+	return facts
 }
 
 // mailCommand returns the MAIL command for a message of size octets; 0 is
 // unknown.
 func (cn *conn) mailCommand(env *mail.Envelope, size int64) string {
-	command := cn.offer.MailCommand(env, size)
-	if cn.takesID && isID(env.ID) {
-		command += " " + idParam + "=" + env.ID
+	return cn.offer.MailCommand(env, size) + cn.takes.facts(env)
+}
+
+// rcptCommand returns the RCPT command for r.
+func (cn *conn) rcptCommand(r mail.Recipient) string {
+	command := cn.offer.RcptCommand(r)
+	if cn.takes.maps && r.Known {
+		command += " " + paramKnown
 	}
 	return command
 }
 
-// cutID takes the name of the transaction out of the parameters of MAIL, if the
-// client is one that may give it. The errors are replies.
-func (s *session) cutID(params []smtp.Param) (id string, rest []smtp.Param, err error) {
+// takeFacts stores in env what the parameters of MAIL say, if the client is one
+// that may say it, and returns the other parameters. Its errors are replies.
+func (s *session) takeFacts(env *mail.Envelope, params []smtp.Param) (rest []smtp.Param, err error) {
 	if !s.trusted {
-		return "", params, nil
+		return params, nil
 	}
-	i := slices.IndexFunc(params, func(p smtp.Param) bool { return p.Key == idParam })
-	if i < 0 {
-		return "", params, nil
+	told := *env
+	told.ID, told.Client = "", mail.Client{}
+	for i, p := range params {
+		twice := slices.ContainsFunc(params[:i], func(other smtp.Param) bool { return other.Key == p.Key })
+		switch known, ok := takeFact(&told, p); {
+		case !known:
+			rest = append(rest, p)
+		case !ok || twice:
+			return nil, mail.BadArgument
+		}
 	}
-	if id = params[i].Value; !isID(id) {
-		return "", nil, mail.BadArgument
+	if told.ID != "" {
+		*env = told
 	}
-	return id, slices.Delete(params, i, i+1), nil
+	return rest, nil
+}
+
+// takeFact stores p in env, if p is known and its value is ok.
+func takeFact(env *mail.Envelope, p smtp.Param) (known, ok bool) {
+	switch p.Key {
+	case paramID:
+		env.ID, ok = p.Value, isID(p.Value)
+	case paramAddr:
+		env.Client.IP, ok = parseAddr(p.Value)
+	case paramHello:
+		env.Client.Hello, ok = smtp.DecodeXtext(p.Value)
+	case paramTLS:
+		env.Client.TLS, ok = smtp.DecodeXtext(p.Value)
+	case paramESMTP:
+		env.Client.ESMTP, ok = true, !p.HasValue
+	case paramDigest:
+		env.Digest, ok = parseDigest(p.Value)
+	case paramGeneration:
+		env.Generation, ok = smtp.DecodeXtext(p.Value)
+	default:
+		return false, false
+	}
+	return true, ok
+}
+
+func parseAddr(s string) (netip.Addr, bool) {
+	text, ok := smtp.DecodeXtext(s)
+	addr, err := netip.ParseAddr(text)
+	return addr, ok && err == nil
+}
+
+func parseDigest(s string) (d mail.Digest, ok bool) {
+	if len(s) != hex.EncodedLen(len(d)) {
+		return d, false
+	}
+	_, err := hex.Decode(d[:], []byte(s))
+	return d, err == nil
+}
+
+// takeKnown stores in r whether the client's maps have the mailbox, and returns
+// the other parameters of RCPT.
+func (s *session) takeKnown(r *mail.Recipient, params []smtp.Param) []smtp.Param {
+	if !s.trusted {
+		return params
+	}
+	return slices.DeleteFunc(params, func(p smtp.Param) bool {
+		if p.Key != paramKnown {
+			return false
+		}
+		r.Known = true
+		return true
+	})
+}
+
+// hearsay takes in which clients of its own the client knows to have heard.
+func (s *session) hearsay(arg string) mail.Reply {
+	if !s.trusted {
+		return mail.BadCommand
+	}
+	for id := range strings.FieldsSeq(arg) {
+		if !isID(id) {
+			return mail.BadArgument
+		}
+		if s.srv.Heard != nil {
+			s.srv.Heard(id)
+		}
+	}
+	return mail.Accepted.Saying("noted")
 }
 
 // isID reports whether s can name a transaction: letters and digits, which need
@@ -71,4 +210,33 @@ func isID(s string) bool {
 		}
 	}
 	return s != "" && len(s) <= maxID
+}
+
+// TrustUsers returns a function for Server.Trusts: it trusts whoever comes over a
+// UNIX socket and, says the kernel, runs as root, as we do, or as one of users.
+func TrustUsers(users ...int) func(net.Conn) bool {
+	return func(nc net.Conn) bool {
+		uid, ok := peerUser(nc)
+		return ok && (uid == 0 || uid == os.Geteuid() || slices.Contains(users, uid))
+	}
+}
+
+// peerUser returns the user that the peer of a UNIX socket ran as when it
+// connected (SO_PEERCRED, unix(7)).
+func peerUser(nc net.Conn) (uid int, ok bool) {
+	socket, ok := nc.(*net.UnixConn)
+	if !ok {
+		return 0, false
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return 0, false
+	}
+	err = raw.Control(func(fd uintptr) {
+		cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if ok = err == nil; ok {
+			uid = int(cred.Uid)
+		}
+	})
+	return uid, ok && err == nil
 }

@@ -39,13 +39,13 @@ func TestHandOverParameters(t *testing.T) {
 		C: LHLO mx.example
 		S: ...
 		S: 250-ENHANCEDSTATUSCODES
-		S: 250 XPOSTERN ID
+		S: 250 XPOSTERN ID CLIENT DIGEST MAPS HEARD
 		C: MAIL FROM:<ann@mta.example> XID=a/b
 		S: 501 5.5.4 *
 		C: MAIL FROM:<ann@mta.example> XID
 		S: 501 5.5.4 *
 		C: MAIL FROM:<ann@mta.example> XID=a XID=b
-		S: 555 5.5.4 *
+		S: 501 5.5.4 *
 		C: MAIL FROM:<ann@mta.example> SIZE=10 XID=abc
 		S: 250 *`)
 	// whoever is not trusted has not heard of it

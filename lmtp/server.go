@@ -35,11 +35,15 @@ type Server struct {
 	Networks []netip.Prefix
 	// Trusts reports whether the peer of a connection is the other half of this
 	// system, as the credentials of a UNIX socket can prove; nil: none is. Such a
-	// one may name its transactions.
+	// one may name its transactions, and is believed what it says of its clients.
+	// See TrustUsers.
 	Trusts func(net.Conn) bool
 	// Received says whether a Received field is put on top of each message (RFC
 	// 2033, section 4.1, and RFC 5321, section 4.4).
 	Received bool
+	// Heard is called when the client of a transaction is known to have heard the
+	// replies to it; nil: nobody wants to know.
+	Heard func(id string)
 	// RejectBareNewline refuses messages with a LF that has no CR before it;
 	// else it gets one.
 	RejectBareNewline bool
@@ -214,10 +218,13 @@ func (s *session) refuseConnection(r mail.Reply) {
 }
 
 func (s *session) record(o mail.Outcome) {
-	if s.srv.Record != nil {
-		o.Client = s.client
-		s.srv.Record(o)
+	if s.srv.Record == nil {
+		return
 	}
+	if o.Client == (mail.Client{}) {
+		o.Client = s.client
+	}
+	s.srv.Record(o)
 }
 
 // remoteIP returns the address of the peer. A listener on [::] shows IPv4

@@ -22,6 +22,10 @@ type session struct {
 	trusted bool
 	errors  int // commands out of order or not understood
 
+	// unheard is the transaction whose replies the client may not have read; ""
+	// is none.
+	unheard string
+
 	// env is the transaction: begun by MAIL, ended by setting it to nil.
 	env *mail.Envelope
 }
@@ -37,7 +41,11 @@ func (s *session) serve(leaving, work context.Context) error {
 		if reply.Closes() {
 			return s.conn.Flush()
 		}
+		answers := s.unheard != "" && s.conn.Dry() // what comes now is said after our replies
 		cmd, err := s.readCommand(leaving, work)
+		if err == nil && answers {
+			s.heard()
+		}
 		switch {
 		case err == nil:
 			if reply, err = s.handle(work, cmd); err != nil {
@@ -109,6 +117,8 @@ func (s *session) handle(ctx context.Context, cmd smtp.Command) (mail.Reply, err
 		return mail.Help, nil
 	case "QUIT":
 		return quit(cmd.Arg), nil
+	case verbHeard:
+		return s.hearsay(cmd.Arg), nil
 	}
 	return mail.BadCommand, nil
 }
@@ -164,7 +174,7 @@ func (s *session) hello(arg string) mail.Reply {
 	s.client.Hello, s.client.ESMTP = arg, true
 	lines := append([]string{s.srv.Hostname}, s.offer().Keywords()...)
 	if s.trusted {
-		lines = append(lines, handover+" "+handoverID)
+		lines = append(lines, announcement)
 	}
 	return mail.Reply{Code: 250, Text: strings.Join(lines, "\n")}
 }
@@ -178,11 +188,10 @@ func (s *session) mail(arg string) mail.Reply {
 	if err != nil {
 		return mail.ReplyTo(err)
 	}
-	id, params, err := s.cutID(params)
-	if err != nil {
+	env := &mail.Envelope{ID: mail.NewID(time.Now()), Client: s.client, From: from}
+	if params, err = s.takeFacts(env, params); err != nil {
 		return mail.ReplyTo(err)
 	}
-	env := &mail.Envelope{ID: cmp.Or(id, mail.NewID(time.Now())), Client: s.client, From: from}
 	if env.Params, err = s.offer().MailParams(params); err != nil {
 		return s.refused(env, mail.ReplyTo(err))
 	}
@@ -204,6 +213,7 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 		return mail.ReplyTo(err)
 	}
 	rcpt := mail.Recipient{Address: addr}
+	params = s.takeKnown(&rcpt, params)
 	if err := s.offer().RcptParams(params, &rcpt); err != nil {
 		return mail.ReplyTo(err)
 	}
@@ -224,8 +234,17 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 
 // refused records that MAIL or RCPT was refused, and returns the reply.
 func (s *session) refused(env *mail.Envelope, reply mail.Reply, to ...mail.Address) mail.Reply {
-	s.record(mail.Outcome{Event: mail.Refused, ID: env.ID, From: env.From, To: to, Size: env.Size, Reply: reply})
+	s.record(mail.Outcome{Event: mail.Refused, ID: env.ID, Client: env.Client, From: env.From, To: to, Size: env.Size, Reply: reply})
 	return reply
+}
+
+// heard notes that the client read the replies to its last message, if there was
+// one.
+func (s *session) heard() {
+	if s.unheard != "" && s.srv.Heard != nil {
+		s.srv.Heard(s.unheard)
+	}
+	s.unheard = ""
 }
 
 // final returns r, which others chose, if it can be said to a client: 2xx, 4xx

@@ -70,7 +70,7 @@ func (t *transaction) envelope(cn *conn, asked []int) error {
 	commands := make([]string, 0, len(asked)+3)
 	commands = append(commands, cn.mailCommand(t.env, t.msg.Size()))
 	for _, i := range asked {
-		commands = append(commands, cn.offer.RcptCommand(t.env.To[i]))
+		commands = append(commands, cn.rcptCommand(t.env.To[i]))
 	}
 	if cn.offer.Pipelining {
 		commands = append(commands, "DATA")
