@@ -31,9 +31,9 @@ func (s *session) mail(arg string) mail.Reply {
 			return s.refused(env, mail.ReplyTo(err))
 		}
 	}
-	now := time.Now()
-	env.ID = mail.NewID(now)
-	s.tx = &transaction{env: env, began: now, directory: s.srv.Directory(), judged: s.srv.Judge.Open(&env)}
+	now, directory := time.Now(), s.srv.Directory()
+	env.ID, env.Generation = mail.NewID(now), directory.Generation()
+	s.tx = &transaction{env: env, began: now, directory: directory, judged: s.srv.Judge.Open(&env)}
 	return mail.SenderOK
 }
 
@@ -62,6 +62,9 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 	if err := decision.Refusal(); err != nil {
 		return s.refusedBecause(decision.Note(), s.tx.env, mail.ReplyTo(err), addr)
 	}
+	if reply, found := s.srv.refusals.take(s.tx.refusalKey(addr)); found {
+		return s.refused(s.tx.env, reply, addr)
+	}
 	mailboxes, err := s.tx.directory.Expand(addr)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, maxVerify)
@@ -88,14 +91,14 @@ const maxVerify = 2 * time.Minute
 // verifyAny asks the next hop about each mailbox, and returns those that mail is
 // to be sent to: all but the ones that are refused for good, if any is taken.
 // One that is refused for now goes along, and is asked again with the message.
-func (s *session) verifyAny(ctx context.Context, mailboxes []mail.Address) ([]mail.Address, error) {
+func (s *session) verifyAny(ctx context.Context, mailboxes []mail.Recipient) ([]mail.Recipient, error) {
 	var (
-		left  []mail.Address
+		left  []mail.Recipient
 		taken bool
 		errs  []mail.Reply
 	)
 	for _, m := range mailboxes {
-		err := s.srv.Next.Verify(ctx, &s.tx.env, mail.Recipient{Address: m})
+		err := s.srv.Next.Verify(ctx, &s.tx.env, m)
 		reply := mail.ReplyTo(err)
 		switch {
 		case err == nil:
@@ -105,9 +108,9 @@ func (s *session) verifyAny(ctx context.Context, mailboxes []mail.Address) ([]ma
 		case reply.Temporary():
 			left = append(left, m)
 		case len(mailboxes) > 1:
-			s.srv.Log.Warn("a member of an alias is refused", "id", s.tx.env.ID, "to", m, "reply", reply)
+			s.srv.Log.Warn("a member of an alias is refused", "id", s.tx.env.ID, "to", m.Address, "reply", reply)
 		}
-		errs = append(errs, reply.Because(errors.Join(reply.Err, fmt.Errorf("verify %v", m))))
+		errs = append(errs, reply.Because(errors.Join(reply.Err, fmt.Errorf("verify %v", m.Address))))
 	}
 	if !taken {
 		return nil, mail.Worst(errs)

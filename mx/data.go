@@ -33,12 +33,15 @@ func (s *session) data(ctx context.Context, arg string) mail.Reply {
 	if err := s.conn.WriteReply(mail.StartData); err != nil {
 		return hungUp.Because(err)
 	}
-	s.tx.body, s.tx.until = s.srv.Spool.New(), s.srv.messageEnd()
+	octets := s.tx.begin(s.srv)
 	var data smtp.Data
 	reply := s.receive(s.tx, func() (err error) {
-		data, err = s.conn.ReadData(s.tx.body, s.srv.MaxSize)
+		data, err = s.conn.ReadData(octets, s.srv.MaxSize)
 		return err
 	})
+	if !reply.Closes() {
+		s.heard() // it waited for the 354, and that came after the reply before
+	}
 	return s.finish(ctx, reply, data.BareNewlines)
 }
 
@@ -57,8 +60,7 @@ func (s *session) bdat(ctx context.Context, arg string) mail.Reply {
 		s.end() // a message that lacks this chunk is none
 		tx = &transaction{lines: &smtp.LineEnder{W: io.Discard}, until: s.srv.messageEnd()}
 	} else if tx.body == nil {
-		tx.body, tx.until = s.srv.Spool.New(), s.srv.messageEnd()
-		tx.lines = &smtp.LineEnder{W: tx.body}
+		tx.lines = &smtp.LineEnder{W: tx.begin(s.srv)}
 	}
 	reply := s.receive(tx, func() error {
 		return s.conn.ReadChunk(tx.lines, size, s.srv.MaxSize-tx.received)
@@ -139,6 +141,7 @@ func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) ma
 	}
 	replies, note := []mail.Reply{received}, ""
 	if received.OK() {
+		tx.digest.Sum(tx.env.Digest[:0])
 		replies, note = s.srv.process(ctx, tx)
 	}
 	reply := mail.Merge(replies)
@@ -150,10 +153,29 @@ func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) ma
 		Event: mail.Accept, ID: tx.env.ID, From: tx.env.From, To: tx.addresses(), Size: tx.body.Size(),
 		Reply: reply, Took: time.Since(tx.began), Note: note,
 	})
-	if tx.env.PRDR && !unanimous(replies) {
+	switch {
+	case tx.env.PRDR && !unanimous(replies):
+		s.unheard = tx.env.ID
 		return s.sayEach(replies)
+	case reply.OK():
+		s.unheard = tx.env.ID
+	case reply.Temporary():
+		s.srv.remember(tx, replies)
 	}
 	return reply
+}
+
+// remember keeps the final refusals that the client cannot hear, because it is
+// told to try again for the sake of other recipients.
+func (srv *Server) remember(tx *transaction, replies []mail.Reply) {
+	if len(replies) != len(tx.rcpts) {
+		return // one for all
+	}
+	for i, r := range replies {
+		if final := !r.OK() && !r.Temporary(); final {
+			srv.refusals.add(tx.refusalKey(tx.rcpts[i].addr), r)
+		}
+	}
 }
 
 // sayEach tells a client that speaks PRDR what became of each recipient, in the

@@ -82,14 +82,17 @@ func (h *house) dial() net.Conn {
 }
 
 // dialled hands the server its end of a connection from 192.0.2.1.
-func (h *house) dialled(nc net.Conn) {
+func (h *house) dialled(nc net.Conn) { h.dialledFrom(nc, "192.0.2.1:12345") }
+
+// dialledFrom is dialled from another address.
+func (h *house) dialledFrom(nc net.Conn, addr string) {
 	h.start.Do(func() {
 		if h.listener.Listener == nil {
 			h.listener.Listener = pipes{h.conns, h.ctx}
 		}
 		go func() { h.ended <- h.Serve(h.ctx, h.listener) }()
 	})
-	h.conns <- from{nc, netip.MustParseAddrPort("192.0.2.1:12345")}
+	h.conns <- from{nc, netip.MustParseAddrPort(addr)}
 }
 
 // play connects a client that says what script says, and then is gone.
@@ -181,19 +184,23 @@ func (f from) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(f.addr) }
 // directory knows ann, bob, postmaster, and the alias both.
 type directory struct{}
 
-func (directory) Expand(addr mail.Address) ([]mail.Address, error) {
+func (directory) Generation() string { return "generation 1" }
+
+func (directory) Expand(addr mail.Address) ([]mail.Recipient, error) {
 	if addr.Domain == "" {
 		addr.Domain = "mx.example"
 	}
 	if !strings.EqualFold(addr.Domain, "mx.example") && addr.Domain != "[192.0.2.25]" {
 		return nil, mail.NoRelay
 	}
-	box := func(local string) mail.Address { return mail.Address{Local: local, Domain: "mx.example"} }
+	box := func(local string) mail.Recipient {
+		return mail.Recipient{Address: mail.Address{Local: local, Domain: "mx.example"}, Known: local != "user-of-the-next-hop"}
+	}
 	switch local := strings.ToLower(addr.Local); {
 	case local == "both":
-		return []mail.Address{box("ann"), box("bob")}, nil
+		return []mail.Recipient{box("ann"), box("bob")}, nil
 	case local == "ann", local == "bob", local == "postmaster", local == "a b", local == "ü", strings.HasPrefix(local, "user"):
-		return []mail.Address{box(addr.Local)}, nil
+		return []mail.Recipient{box(addr.Local)}, nil
 	}
 	return nil, mail.NoSuchUser
 }

@@ -43,6 +43,9 @@ type Server struct {
 	// Space reports whether there is room for a message of size octets; 0: the
 	// client did not say. Its error is the reply to MAIL. Nil: there is.
 	Space func(size int64) error
+	// Heard is called when the client of a transaction is known to have heard its
+	// 250; nil: nobody wants to know.
+	Heard func(id string)
 	// Record is told what ended, once each; nil: nobody wants to know.
 	Record func(mail.Outcome)
 	Log    *slog.Logger
@@ -56,6 +59,7 @@ type Server struct {
 	ReturnPath        bool // put Return-Path on top; false where the next hop does
 	Timeouts          Timeouts
 
+	refusals refusals
 	stopping atomic.Bool
 	mu       sync.Mutex
 	conns    map[*smtp.Conn]struct{}
@@ -92,7 +96,9 @@ func (t Timeouts) orDefault() Timeouts {
 type Directory interface {
 	// Expand returns the mailboxes that addr stands for, as the next hop is to
 	// hear them, each once, and at least one. Its error is the refusal.
-	Expand(addr mail.Address) ([]mail.Address, error)
+	Expand(addr mail.Address) ([]mail.Recipient, error)
+	// Generation names it. What has the same name says the same.
+	Generation() string
 }
 
 // A Listener is a source of connections. On one with Proxy, each begins with a

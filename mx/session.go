@@ -18,6 +18,10 @@ type session struct {
 	offer  smtp.Offer // what EHLO announced; zero after HELO
 	errors int        // commands out of order or not understood
 
+	// unheard is the transaction whose 250 the client may not have read; "" is
+	// none.
+	unheard string
+
 	// tx is the transaction: begun by MAIL, ended by end. All that belongs to
 	// one message hangs on it, and nothing else does.
 	tx *transaction
@@ -49,7 +53,11 @@ func (s *session) serve(ctx context.Context) error {
 		if reply.Closes() {
 			return s.conn.Flush()
 		}
+		answers := s.unheard != "" && s.conn.Dry() // what comes now is said after our reply
 		cmd, err := s.readCommand(ctx)
+		if err == nil && answers {
+			s.heard()
+		}
 		switch {
 		case err == nil:
 			reply = s.handle(ctx, cmd)
@@ -236,6 +244,15 @@ func (s *session) quit(arg string) mail.Reply {
 		return mail.BadArgument
 	}
 	return mail.Bye
+}
+
+// heard tells that the client read the reply to its last message, if there was
+// one.
+func (s *session) heard() {
+	if s.unheard != "" && s.srv.Heard != nil {
+		s.srv.Heard(s.unheard)
+	}
+	s.unheard = ""
 }
 
 // record tells what ended, with the client that it ended for.

@@ -1,6 +1,9 @@
 package mx
 
 import (
+	"crypto/sha256"
+	"hash"
+	"io"
 	"slices"
 	"time"
 
@@ -20,6 +23,7 @@ type transaction struct {
 	rcpts     []recipient // in the order of their RCPT
 
 	body     *spool.Buffer   // nil before DATA or the first BDAT
+	digest   hash.Hash       // of what is in body
 	lines    *smtp.LineEnder // what chunks are written through
 	received int64           // octets of chunks
 	until    time.Time       // when the message has to be there
@@ -45,19 +49,26 @@ func (s *session) end() {
 }
 
 // add accepts a recipient, whose mailboxes join those of the envelope.
-func (tx *transaction) add(to mail.Recipient, mailboxes []mail.Address) {
+func (tx *transaction) add(to mail.Recipient, mailboxes []mail.Recipient) {
 	r := recipient{addr: to.Address}
 	for _, m := range mailboxes {
-		i := slices.IndexFunc(tx.env.To, func(known mail.Recipient) bool { return known.Address == m })
+		i := slices.IndexFunc(tx.env.To, func(known mail.Recipient) bool { return known.Address == m.Address })
 		if i < 0 {
 			i = len(tx.env.To)
 			member := to
-			member.Address = m
+			member.Address, member.Known = m.Address, m.Known
 			tx.env.To = append(tx.env.To, member)
 		}
 		r.members = append(r.members, i)
 	}
 	tx.rcpts = append(tx.rcpts, r)
+}
+
+// begin returns where the octets of the message go to, as the client sends them:
+// to the body, and to the digest on the way.
+func (tx *transaction) begin(srv *Server) io.Writer {
+	tx.body, tx.digest, tx.until = srv.Spool.New(), sha256.New(), srv.messageEnd()
+	return io.MultiWriter(tx.body, tx.digest)
 }
 
 // addresses returns the recipients as the client named them.

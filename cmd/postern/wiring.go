@@ -149,17 +149,20 @@ func (p *parts) lmtp(agent mail.Deliverer) *lmtp.Server {
 // A directory answers the MX from one generation of the recipient maps.
 type directory struct{ *config.Recipients }
 
+// Generation implements mx.Directory.
+func (d directory) Generation() string { return d.ID() }
+
 // Expand implements mx.Directory.
-func (d directory) Expand(addr mail.Address) ([]mail.Address, error) {
+func (d directory) Expand(addr mail.Address) ([]mail.Recipient, error) {
 	members, err := lookup(d.Recipients, addr)
 	if err != nil {
 		return nil, err
 	}
-	addrs := make([]mail.Address, len(members))
+	rcpts := make([]mail.Recipient, len(members))
 	for i, m := range members {
-		addrs[i] = mail.Address{Local: m.Local, Domain: m.Domain}
+		rcpts[i] = mail.Recipient{Address: mail.Address{Local: m.Local, Domain: m.Domain}, Known: !m.NextHop}
 	}
-	return addrs, nil
+	return rcpts, nil
 }
 
 // lookup says of what the maps say which reply it is.
