@@ -28,6 +28,7 @@ type Config struct {
 	Hostname   string        // in the greeting, in Received, and as authserv-id
 	Recipients string        // the folder of recipient maps
 	State      string        // the folder of what must survive a restart
+	Ledger     int           // how many deliveries are remembered whose clients may not have heard of them
 	Grace      time.Duration // how long transactions may take to end at shutdown
 	MX         MX
 	MDA        MDA
@@ -72,12 +73,16 @@ type TLS struct{ Cert, Key string }
 type MDA struct {
 	Listen         Endpoint
 	Allow          []netip.Prefix // who may connect, if Listen is TCP
+	MXUsers        []string       // names or numbers of the users, beside root and its own, that an MX of ours runs as
 	MaxConnections int            // at the same time
 	Store          string         // mailboxes are <store>/<domain>/<user>
 	Durability     string         // Full or Ordered
 	Received       bool           // whether to add the trace field (RFC 5321, section 4.4)
 	Control        string         // the path of the control socket
 }
+
+// MXUser is the user that the MX runs as if nobody says otherwise.
+const MXUser = "postern-mx"
 
 // How durable a message is when it is acknowledged.
 const (
@@ -107,6 +112,7 @@ func defaults() *Config {
 	return &Config{
 		Recipients: "recipients.d",
 		State:      "/var/lib/postern",
+		Ledger:     200_000,
 		Grace:      30 * time.Second,
 		MX: MX{
 			Listen:         []Endpoint{{"tcp", "[::]:25"}},
@@ -122,6 +128,7 @@ func defaults() *Config {
 		},
 		MDA: MDA{
 			Listen:         Endpoint{"unix", "/run/postern/lmtp.sock"},
+			MXUsers:        []string{MXUser},
 			MaxConnections: 1000,
 			Store:          "/var/mail/postern",
 			Durability:     Full,
@@ -181,6 +188,7 @@ func (r reader) top(t *table, c *Config) {
 	r.hostname(t, &c.Hostname)
 	r.path(t, "recipients", &c.Recipients)
 	r.path(t, "state", &c.State)
+	t.count("ledger", &c.Ledger, 1000, 100_000_000)
 	t.duration("grace", &c.Grace, 0, time.Hour)
 	r.mda(t.sub("mda"), &c.MDA)
 	c.MX.DeliverTo = c.MDA.Listen
@@ -265,6 +273,7 @@ func (r reader) tls(t *table, into **TLS) {
 func (r reader) mda(t *table, mda *MDA) {
 	r.endpoint(t, "listen", &mda.Listen)
 	list(t, "allow", `allow = ["127.0.0.1"]`, &mda.Allow, parseNetwork)
+	list(t, "mx_users", fmt.Sprintf("mx_users = [%q]", MXUser), &mda.MXUsers, parseUser)
 	t.count("max_connections", &mda.MaxConnections, 1, 1_000_000)
 	r.path(t, "store", &mda.Store)
 	t.oneOf("durability", &mda.Durability, Full, Ordered)

@@ -96,6 +96,10 @@ func TestLoad(t *testing.T) {
 		{"filters", host + "[[filter]]\nname='a'\nconnect='unix:/run/a'\n[[filter]]\nname='b'\nconnect='127.0.0.1:1'\ntimeout='5s'\non_failure='defer'\nmax_size='1MiB'", func(c *Config) any { return fmt.Sprint(c.Filters) },
 			"[{a unix:/run/a 30s accept 20971520} {b tcp:127.0.0.1:1 5s defer 1048576}]"},
 		{"no limits", host + "[limits]\nerrors_per_client=0", func(c *Config) any { return c.Limits.ErrorsPerClient }, 0},
+		{"MX users", host, func(c *Config) any { return fmt.Sprint(c.MDA.MXUsers) }, "[postern-mx]"},
+		{"other MX users", host + "[mda]\nmx_users=['smtp','991']", func(c *Config) any { return fmt.Sprint(c.MDA.MXUsers) }, "[smtp 991]"},
+		{"no MX users", host + "mda.mx_users=[]", func(c *Config) any { return len(c.MDA.MXUsers) }, 0},
+		{"ledger", host + "ledger=5_000", func(c *Config) any { return c.Ledger }, 5000},
 		{"limits", host + "[limits]\nexempt=[]", func(c *Config) any { return len(c.Limits.Exempt) }, 0},
 	}
 	for _, tt := range tests {
@@ -123,7 +127,7 @@ func TestLoadMistakes(t *testing.T) {
 			:4:1: unknown key "hostname" in [mx]; it belongs at the top, before the first [table]
 			:5:1: unknown key "Spool" in [mx]; it is written "spool"
 			:6:1: unknown key "spol" in [mx]; did you mean "spool"?
-			:7:2: unknown key "smtp"; known here: dns, dnsbl, filter, grace, greylist, hostname, limits, log, mda, mx, policy, recipients, reports, state
+			:7:2: unknown key "smtp"; known here: dns, dnsbl, filter, grace, greylist, hostname, ledger, limits, log, mda, mx, policy, recipients, reports, state
 			:10:1: unknown key "exemptt" in [limits]; did you mean "exempt"?`},
 		{"types", "hostname=['mx']\ngrace=30\n[mx]\nlisten=':25'\nmax_recipients='100'\nmax_message_size=1.5\nreturn_path='yes'\ntls='cert.pem'\n[[mda]]\n", `
 			:1:10: hostname must not be an array; write it as hostname = "mx1.example.com"

@@ -87,6 +87,14 @@ func parseServer(s string) (netip.AddrPort, error) {
 	return ap, nil
 }
 
+// parseUser reads the name or the number of a user.
+func parseUser(s string) (string, error) {
+	if s == "" || strings.ContainsAny(s, " :/\t\n\x00") {
+		return "", hinted{fmt.Sprintf("%q is not a user", s), fmt.Sprintf(`write a name or a number, as %q or "991"`, MXUser)}
+	}
+	return s, nil
+}
+
 // units are the units of sizes, the longer names before those they end in.
 var units = []struct {
 	name   string

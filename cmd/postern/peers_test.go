@@ -214,6 +214,7 @@ func TestKill(t *testing.T) {
 	}
 	sendAgain(t, load, again)
 	census = peer.TakeCensus(t, s.store, g)
+	t.Logf("twice, for the kill came between the name in the mailbox and the ledger: %d", len(census.Doubled()))
 	for _, r := range results {
 		if len(census[r.To[0]]) == 0 || census[r.To[0]][r.Index] == 0 {
 			t.Errorf("message %d was sent again and is not there", r.Index)

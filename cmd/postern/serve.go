@@ -139,9 +139,11 @@ func (s *server) startMDA(ctx context.Context, group *errgroup.Group) error {
 	if c := s.config.MDA; c.Listen.Network == "tcp" && len(c.Allow) == 0 {
 		s.log.Warn("mda.allow is empty: nobody may connect over TCP", "listen", c.Listen.String())
 	}
-	srv := s.lmtp(agent)
+	srv, ledger := s.lmtp(agent)
+	s.status = append(s.status, func(st *Status) { st.Remembered += ledger.Len() })
 	group.Go(func() error {
 		defer store.Close()
+		defer ledger.Close()
 		return srv.Serve(ctx, listener)
 	})
 	return nil
@@ -156,7 +158,8 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	srv, cert, err := s.mx(judge.Judge)
+	next := s.nextHop()
+	srv, cert, err := s.mx(next, judge.Judge)
 	if err != nil {
 		return err
 	}
@@ -173,9 +176,16 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 	if judge.access != nil {
 		s.reloads = append(s.reloads, judge.access.Reload)
 	}
-	s.status = append(s.status, func(st *Status) { st.addMX(srv, cert); st.addJudging(judge) })
+	s.status = append(s.status, func(st *Status) {
+		st.addMX(srv, cert)
+		st.addJudging(judge)
+		st.Remembered += next.ledger.Len()
+	})
 	judge.run(ctx, group)
-	group.Go(func() error { return srv.Serve(ctx, listeners...) })
+	group.Go(func() error {
+		defer next.close()
+		return srv.Serve(ctx, listeners...)
+	})
 	return nil
 }
 

@@ -30,6 +30,7 @@ type Status struct {
 	Refused    string           `json:"reload_refused,omitempty"` // why the newest edit does not serve
 	Replies    map[string]Tally `json:"replies"`
 
+	Remembered  int        `json:"deliveries_remembered"` // whose clients may not have heard of them
 	Connections int        `json:"connections"`
 	InMemory    int64      `json:"held_in_memory"` // octets of messages in flight
 	InFiles     int64      `json:"held_in_files"`
@@ -167,6 +168,9 @@ func printStatus(w io.Writer, name string, answer json.RawMessage) error {
 	row("recipients", "%d mailboxes in %d domains; generation %s, loaded %s ago", st.Mailboxes, st.Domains, st.Generation, time.Since(st.Loaded).Round(time.Second))
 	if st.Refused != "" {
 		row("NOT SERVED", "the newest edit is broken:\n%s", st.Refused)
+	}
+	if st.Remembered > 0 {
+		row("remembered", "%d deliveries whose clients may not have heard of them", st.Remembered)
 	}
 	row("clients", "%d connected", st.Connections)
 	row("in flight", "%d octets in memory, %d in files", st.InMemory, st.InFiles)

@@ -72,16 +72,13 @@ func (p *parts) spool(dir string) *spool.Spool {
 
 // mx returns the server that faces the world, and the certificate that it shows
 // if it has one.
-func (p *parts) mx(judge *policy.Judge) (*mx.Server, *certificate, error) {
+func (p *parts) mx(next *nextHop, judge *policy.Judge) (*mx.Server, *certificate, error) {
 	c := p.config
-	next := &lmtp.Client{
-		Dial:     lmtp.Dialer(c.MX.DeliverTo.Network, c.MX.DeliverTo.Address),
-		Hostname: c.Hostname,
-	}
 	srv := &mx.Server{
 		Hostname:       c.Hostname,
 		Next:           next,
 		NextOffer:      next.Offer,
+		Heard:          next.heard,
 		Spool:          p.spool(c.MX.Spool),
 		Directory:      func() mx.Directory { return directory{p.recipients.Current()} },
 		Judge:          judge,
@@ -128,11 +125,14 @@ func (p *parts) agent() (*mda.Agent, io.Closer) {
 }
 
 // lmtp returns the server in front of the delivery agent.
-func (p *parts) lmtp(agent mail.Deliverer) *lmtp.Server {
+func (p *parts) lmtp(agent *mda.Agent) (*lmtp.Server, *mda.Ledger) {
 	c := p.config
+	next, ledger := p.stack(agent)
 	return &lmtp.Server{
 		Hostname:          c.Hostname,
-		Next:              agent,
+		Next:              next,
+		Trusts:            lmtp.TrustUsers(p.ourUsers()...),
+		Heard:             ledger.Heard,
 		Spool:             p.spool(""),
 		Log:               p.log,
 		Networks:          c.MDA.Allow,
@@ -143,7 +143,7 @@ func (p *parts) lmtp(agent mail.Deliverer) *lmtp.Server {
 		MaxRecipients:     10_000,                       // an alias of our MX may stand for many
 		MaxConnections:    c.MDA.MaxConnections,
 		Timeouts:          lmtp.Timeouts{Grace: c.Grace},
-	}
+	}, ledger
 }
 
 // A directory answers the MX from one generation of the recipient maps.

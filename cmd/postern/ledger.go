@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	"postern/config"
+	"postern/lmtp"
+	"postern/mail"
+	"postern/mda"
+)
+
+// ledger puts the memory of who has a message already before next. Its file is in
+// the folder called half in the state folder.
+func (p *parts) ledger(half string, next mail.Deliverer) *mda.Ledger {
+	dir := filepath.Join(p.config.State, half)
+	_ = os.MkdirAll(dir, 0o700) // if it is missing, the log will say what that means
+	l := mda.OpenLedger(filepath.Join(dir, "delivered"), p.config.Ledger, next, p.log)
+	l.Record = p.record()
+	return l
+}
+
+// stack returns what stands between the LMTP server and the agent, in the order
+// of a message's way: maps as new as the MX's, aliases expanded, and nobody served
+// twice.
+func (p *parts) stack(agent *mda.Agent) (mail.Deliverer, *mda.Ledger) {
+	ledger := p.ledger("mda", agent)
+	aliases := mda.Aliases{Deliverer: ledger, Expand: func(addr mail.Address) ([]mail.Address, error) {
+		members, err := lookup(p.recipients.Current(), addr)
+		addrs := make([]mail.Address, len(members))
+		for i, m := range members {
+			addrs[i] = mail.Address{Local: m.Local, Domain: m.Domain}
+		}
+		return addrs, err
+	}}
+	return &mda.InStep{
+		Deliverer: aliases,
+		Current:   func() string { return p.recipients.Current().ID() },
+		Reload:    func() error { return p.recipients.Reload(false) },
+	}, ledger
+}
+
+// A nextHop is what the MX hands messages to. A delivery agent of ours that knows
+// the MX remembers itself who has a message; for any other, the ledger does.
+type nextHop struct {
+	*lmtp.Client
+	ledger *mda.Ledger
+}
+
+var _ mail.Deliverer = (*nextHop)(nil)
+
+func (p *parts) nextHop() *nextHop {
+	c := p.config
+	client := &lmtp.Client{
+		Dial:     lmtp.Dialer(c.MX.DeliverTo.Network, c.MX.DeliverTo.Address),
+		Hostname: c.Hostname,
+	}
+	return &nextHop{client, p.ledger("mx", client)}
+}
+
+// Deliver implements mail.Deliverer.
+func (n *nextHop) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Message) []mail.Reply {
+	if n.Remembers() {
+		return n.Client.Deliver(ctx, env, msg)
+	}
+	return n.ledger.Deliver(ctx, env, msg)
+}
+
+// heard is for mx.Server.Heard.
+func (n *nextHop) heard(id string) {
+	n.ledger.Heard(id)
+	n.Client.Heard(id)
+}
+
+func (n *nextHop) close() {
+	n.Client.Close()
+	_ = n.ledger.Close() // all was written when it came
+}
+
+// ourUsers returns the numbers of the users that an MX of ours runs as.
+func (p *parts) ourUsers() []int {
+	var ids []int
+	for _, name := range p.config.MDA.MXUsers {
+		id, err := strconv.Atoi(name)
+		if err != nil {
+			var u *user.User
+			if u, err = user.Lookup(name); err == nil {
+				id, err = strconv.Atoi(u.Uid)
+			}
+		}
+		var unknown user.UnknownUserError
+		switch {
+		case err == nil:
+			ids = append(ids, id)
+		case name == config.MXUser && errors.As(err, &unknown): // not installed as two users
+		default:
+			p.log.Warn("an MX that runs as this user is taken for somebody else's", "user", name, "cause", err)
+		}
+	}
+	return ids
+}
