@@ -61,7 +61,7 @@ func rules(t *testing.T, rules ...access.Rule) *access.List {
 func TestDecide(t *testing.T) {
 	client := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 	stranger := facts("bob@here.example")
-	stranger.Greylist = &Acquaintance{Key: "ann from 192.0.2.0/24"}
+	stranger.Greylist = &Acquaintance{Origin: "192.0.2.0/24", Sender: "ann@signer.example"}
 	known, waited, early := stranger, stranger, stranger
 	known.Greylist = &Acquaintance{Known: true}
 	waited.Greylist = &Acquaintance{Waited: true, Since: stranger.Time}
@@ -114,6 +114,7 @@ func TestDecide(t *testing.T) {
 		{name: "known", policy: Policy{Greylist: true}, facts: known, want: Accept},
 		{name: "stranger with a name", policy: Policy{Greylist: true}, facts: stranger, found: Findings{DMARC: dmarc.Result{Verdict: dmarc.Pass}}, want: Accept},
 		{name: "stranger on a good list", policy: Policy{Greylist: true}, facts: stranger, found: Findings{Client: ClientFindings{Lists: dnsbl.Result{Verdict: dnsbl.Exempt}}}, want: Accept},
+		{name: "stranger, no answer", policy: Policy{Greylist: true}, facts: stranger, found: noAnswer, want: Accept},
 		{name: "stranger who is exempt", policy: Policy{Greylist: true, Exempt: client}, facts: stranger, want: Accept},
 		{name: "stranger who is to be refused", policy: Policy{Greylist: true}, facts: stranger, found: rejected, want: Reject, reply: mail.DMARCFail},
 

@@ -35,8 +35,9 @@ type Rate struct {
 
 // An Acquaintance is what the greylist knows of a sender.
 type Acquaintance struct {
-	Key   string // who he is to it
-	Known bool
+	Origin string // the network that he writes from, or the domain that it is of
+	Sender string
+	Known  bool
 	// Since is when an unknown one was put off first; the zero Time: never.
 	Since time.Time
 	// Waited reports whether that was long enough ago, and not too long.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"time"
 
 	"postern/mail"
 	"postern/policy/dmarc"
@@ -18,12 +19,40 @@ func (p *Policy) greylist(f Facts, found Findings) (Demand, bool) {
 		return Demand{}, false
 	case found.DMARC.Verdict == dmarc.Pass || found.Client.Lists.Verdict == dnsbl.Exempt:
 		return Demand{}, false
+	case found.DMARC.Verdict == dmarc.TempError || found.SPF.Verdict == spf.TempError:
+		return Demand{}, false // or a resolver that is sick would put off everybody
 	}
-	d := Demand{By: "greylist", Action: Defer, Why: "a stranger: " + g.Key}
+	d := Demand{By: "greylist", Action: Defer, Why: g.Sender + " from " + g.Origin + " is a stranger"}
 	if !g.Since.IsZero() {
-		d.Why = fmt.Sprintf("%s came back too early, after %v", g.Key, f.Time.Sub(g.Since))
+		d.Why = fmt.Sprintf("%s from %s came back too early, after %v", g.Sender, g.Origin, f.Time.Sub(g.Since).Round(time.Second))
 	}
 	return d.replying(mail.Greylisted), true
+}
+
+// acquaintance asks the greylist about the sender of a message. A nil result says
+// that nobody was asked.
+func (c *Case) acquaintance(found Findings) *Acquaintance {
+	if !c.policy.Greylist {
+		return nil
+	}
+	f := c.record.Facts
+	origin, sender := greyKey(f, found.SPF)
+	state := c.judge.Greylist.Look(origin, sender, f.Time)
+	return &Acquaintance{Origin: origin, Sender: sender, Known: state.Known, Since: state.Since, Waited: state.Waited}
+}
+
+// remember tells the greylist what the client heard of the message. Known is who
+// had to wait and did, and not who had no need to.
+func (c *Case) remember(reply mail.Reply) {
+	f := c.record.Facts
+	g := f.Greylist
+	switch {
+	case g == nil:
+	case reply.OK() && (g.Known || g.Waited):
+		c.judge.Greylist.Know(g.Origin, f.Time)
+	case reply.Is(mail.Greylisted):
+		c.judge.Greylist.PutOff(g.Origin, g.Sender, f.Time)
+	}
 }
 
 // greyKey returns who the sender of a message is to the greylist: the address,

@@ -9,6 +9,7 @@ import (
 	"postern/internal/header"
 	"postern/mail"
 	"postern/policy/dnsbl"
+	"postern/policy/greylist"
 	"postern/policy/rate"
 )
 
@@ -24,6 +25,8 @@ type Judge struct {
 	// any number.
 	ByClient    *rate.Limiter[netip.Prefix]
 	ByRecipient *rate.Limiter[string]
+	// Greylist remembers who came before; nil: everybody is a stranger.
+	Greylist *greylist.Store
 	// Closed is told of every transaction that ended; nil: nobody wants to know.
 	Closed func(*Record)
 }
@@ -138,6 +141,7 @@ func (c *Case) Message(ctx context.Context, to []mail.Address, src mail.Source, 
 	if c.client != nil {
 		found.Client = *c.client
 	}
+	f.Greylist = c.acquaintance(found)
 	v := c.policy.Verdict(*f, found, h)
 	c.record.Verdict = &v
 	return v
@@ -152,6 +156,7 @@ func (c *Case) Close(reply mail.Reply) {
 	c.record.Reply = reply
 	if reply.Code != 0 {
 		c.count()
+		c.remember(reply)
 	}
 	if c.judge.Closed != nil {
 		c.record.Asked = c.resolver.Exchanges()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"postern/policy"
 	"postern/policy/access"
 	"postern/policy/dnsbl"
+	"postern/policy/greylist"
 	"postern/policy/rate"
 )
 
@@ -54,6 +54,7 @@ func (p *parts) judging() (*judging, error) {
 		Lists:           lists,
 		Threshold:       c.DNSBL.Threshold,
 		Listed:          policy.Action(c.DNSBL.OnListed),
+		Greylist:        c.Greylist.Enable,
 	})
 	j.Judge = &policy.Judge{
 		Resolver:    resolver,
@@ -62,14 +63,17 @@ func (p *parts) judging() (*judging, error) {
 		ByClient:    rate.New[netip.Prefix](c.Limits.MessagesPerClient, time.Hour, maxCounted),
 		ByRecipient: rate.New[string](c.Limits.MessagesPerRecipient, time.Hour, maxCounted),
 	}
-	if c.Policy.Access == "" {
-		return j, nil
+	if c.Greylist.Enable {
+		j.Judge.Greylist, err = greylist.Open(p.kept("greylist"), greylist.Options{
+			Delay: c.Greylist.Delay, Window: c.Greylist.Window, Keep: c.Greylist.Keep, Log: p.log,
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
-	keep := ""
-	if p.state != "" {
-		keep = filepath.Join(p.state, "access")
+	if c.Policy.Access != "" {
+		j.access, err = config.OpenAccess(c.Policy.Access, p.kept("access"), p.log, j.useAccess)
 	}
-	j.access, err = config.OpenAccess(c.Policy.Access, keep, p.log, j.useAccess)
 	return j, err
 }
 

@@ -143,3 +143,19 @@ func TestRates(t *testing.T) {
 	s.play("203.0.113.7", message("a@b.example", "U2", "250 *"))
 	s.play("198.51.100.7", message("a@b.example", "u1", "250 *")+message("a@b.example", "u1", "250 *"))
 }
+
+// A stranger waits once, and is known over a restart.
+func TestGreylist(t *testing.T) {
+	t.Parallel()
+	s := judgedSite(t, world, "greylist: enable = true", `greylist: delay = "1s"`)
+	p := s.start("serve")
+	s.play("198.51.100.7", message("ann@good.example", "u1", "250 *")) // DMARC speaks for it
+	s.play("203.0.113.7", message("ann@other.example", "u2", "451 4.7.1 greylisted*"))
+	s.play("203.0.113.7", message("ann@other.example", "u2", "451 4.7.1 greylisted*"))
+	p.Stop()
+	time.Sleep(1100 * time.Millisecond)
+	s.start("serve")
+	s.play("203.0.114.7", message("ann@other.example", "u2", "451 4.7.1 greylisted*")) // another network
+	s.play("203.0.113.8", message("ann@other.example", "u2", "250 *"))
+	s.play("203.0.113.9", message("bob@any.example", "u3", "250 *")) // who comes back is no stranger
+}

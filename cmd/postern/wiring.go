@@ -45,19 +45,23 @@ func load(path string, w io.Writer, half string) (*parts, error) {
 		return nil, err
 	}
 	log := newLog(w, c.Log.Format, c.Log.Level)
-	state, keep := "", ""
+	p := &parts{config: c, log: log, tally: new(tally)}
 	if half != "" {
-		state = filepath.Join(c.State, half)
+		p.state = filepath.Join(c.State, half)
 		// If one is missing in the end, the log will say what that means.
 		_ = os.MkdirAll(c.State, 0o755)
-		_ = os.Mkdir(state, 0o700)
-		keep = filepath.Join(state, "recipients")
+		_ = os.Mkdir(p.state, 0o700)
 	}
-	recipients, err := config.Open(c.Recipients, c.Hostname, keep, log)
-	if err != nil {
-		return nil, err
+	p.recipients, err = config.Open(c.Recipients, c.Hostname, p.kept("recipients"), log)
+	return p, err
+}
+
+// kept returns the path of a file that survives a restart; "" where nothing does.
+func (p *parts) kept(name string) string {
+	if p.state == "" {
+		return ""
 	}
-	return &parts{config: c, log: log, recipients: recipients, tally: new(tally), state: state}, nil
+	return filepath.Join(p.state, name)
 }
 
 func (p *parts) record() func(mail.Outcome) { return recorder(p.log, p.tally) }
