@@ -50,10 +50,17 @@ func (d Decision) Note() string {
 	return strings.Join(words, " ")
 }
 
+// silent is the reason of a temperror, of which the reader of a message is not to
+// learn whom we ask.
+const silent = "no answer from the DNS"
+
 // iprevResults tells the name of the client (RFC 8601, section 2.7.3).
 func iprevResults(f Facts, r IPRev) []authres.Result {
 	if !f.Client.IP.IsValid() {
 		return nil
+	}
+	if r.Verdict == "temperror" {
+		r.Problem = silent
 	}
 	return []authres.Result{{Method: "iprev", Value: r.Verdict, Reason: r.Problem, Props: []authres.Property{
 		{Name: "policy.iprev", Value: f.Client.IP.String()},
@@ -111,6 +118,9 @@ func arcResults(r arc.Result) []authres.Result {
 // dmarcResults tells whether the author's domain stands behind the message (RFC
 // 9989, section 9).
 func dmarcResults(r dmarc.Result) []authres.Result {
+	if r.Verdict == dmarc.TempError {
+		r.Problem = silent
+	}
 	result := authres.Result{Method: "dmarc", Value: string(r.Verdict), Reason: r.Problem, Props: []authres.Property{
 		{Name: "header.from", Value: r.Author},
 	}}

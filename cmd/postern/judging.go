@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -64,10 +65,7 @@ func (p *parts) judging() (*judging, error) {
 		ByRecipient: rate.New[string](c.Limits.MessagesPerRecipient, time.Hour, maxCounted),
 	}
 	if c.Greylist.Enable {
-		j.Judge.Greylist, err = greylist.Open(p.kept("greylist"), greylist.Options{
-			Delay: c.Greylist.Delay, Window: c.Greylist.Window, Keep: c.Greylist.Keep, Log: p.log,
-		})
-		if err != nil {
+		if j.Judge.Greylist, err = p.greylist(); err != nil {
 			return nil, err
 		}
 	}
@@ -75,6 +73,14 @@ func (p *parts) judging() (*judging, error) {
 		j.access, err = config.OpenAccess(c.Policy.Access, p.kept("access"), p.log, j.useAccess)
 	}
 	return j, err
+}
+
+// greylist opens the greylist of the MX, for reading alone where nothing is kept.
+func (p *parts) greylist() (*greylist.Store, error) {
+	c := p.config.Greylist
+	return greylist.Open(filepath.Join(p.config.State, halves{mx: true}.name(), "greylist"), greylist.Options{
+		Delay: c.Delay, Window: c.Window, Keep: c.Keep, Log: p.log, ReadOnly: p.state == "",
+	})
 }
 
 // useAccess puts rules in the place of those that hold now.
