@@ -77,6 +77,9 @@ type MDA struct {
 	MaxConnections int            // at the same time
 	Store          string         // mailboxes are <store>/<domain>/<user>
 	Durability     string         // Full or Ordered
+	Group          int            // that may use the mailboxes too; 0: none
+	QuotaReply     string         // Permanent or Temporary
+	Spool          string         // the folder of large messages on their way; empty: the system's for temporary files
 	Received       bool           // whether to add the trace field (RFC 5321, section 4.4)
 	Control        string         // the path of the control socket
 }
@@ -132,6 +135,7 @@ func defaults() *Config {
 			MaxConnections: 1000,
 			Store:          "/var/mail/postern",
 			Durability:     Full,
+			QuotaReply:     Permanent,
 			Received:       true,
 			Control:        "/run/postern/mda/control.sock",
 		},
@@ -277,6 +281,14 @@ func (r reader) mda(t *table, mda *MDA) {
 	t.count("max_connections", &mda.MaxConnections, 1, 1_000_000)
 	r.path(t, "store", &mda.Store)
 	t.oneOf("durability", &mda.Durability, Full, Ordered)
+	parsed(t, "group", `group = "mail"`, &mda.Group, parseGroup)
+	t.oneOf("quota_reply", &mda.QuotaReply, Permanent, Temporary)
+	parsed(t, "spool", `spool = "/var/tmp"`, &mda.Spool, func(s string) (string, error) {
+		if s == "" {
+			return s, nil
+		}
+		return parsePath(s, r.dir)
+	})
 	t.flag("received", &mda.Received)
 	r.path(t, "control", &mda.Control)
 }

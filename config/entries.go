@@ -34,6 +34,9 @@ func (b *builder) readMailboxTables(m *domainMap) {
 		e := &entry{name: name, mailbox: true}
 		parsed(t, "path", `path = "/home/bob/Maildir"`, &e.path, parseMailboxPath)
 		b.claim(t, e.path)
+		own := m.storage
+		m.readStorage(t, &own)
+		e.storage = &own
 		m.entries[name], m.places[name] = e, all.at(key)
 		if _, listed := m.names.find([]byte(name)); !listed {
 			m.mailboxes++

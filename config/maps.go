@@ -157,11 +157,13 @@ func (b *builder) read(s source) {
 		b.partial = true
 		return
 	}
-	m := &domainMap{domain: &domain{file: s.name, delimiter: '+', entries: make(map[string]*entry)}, places: make(map[string]place), top: top}
+	m := &domainMap{domain: &domain{file: s.name, delimiter: '+', entries: make(map[string]*entry), storage: defaultStorage()}, places: make(map[string]place), top: top}
 	b.readDomain(m)
 	parsed(top, "delimiter", `delimiter = "+"`, &m.delimiter, parseDelimiter)
 	b.readMailboxes(m)
+	m.readStorage(top, &m.storage)
 	b.readMailboxTables(m)
+	m.checkNames()
 	m.readAliases()
 	m.readRefusals()
 	doc.unknown()

@@ -53,14 +53,14 @@ func TestMapMistakes(t *testing.T) {
 		{"nothing", []string{"# to do"}, `
 			1.toml: domain is missing; write domain = "example.com"
 			1.toml: there are no mailboxes and no aliases; list them, as mailboxes = ["alice"]; or write mailboxes = "next-hop" if the LMTP server knows them`},
-		{"unknown keys", []string{"\xef\xbb\xbfdomain='a.example'\nmailboxes=[]\nmailbox_size=5\nMailboxes=[]\nalias_domain=[]\ndelimeter='-'\nx.y=1\n[Aliases]\na=['b']\n[mailbox.bob]\nquota=1\n[mailbox.a.b]\npath='/x'"}, `
+		{"unknown keys", []string{"\xef\xbb\xbfdomain='a.example'\nmailboxes=[]\nmailbox_size=5\nMailboxes=[]\nalias_domain=[]\ndelimeter='-'\nx.y=1\n[Aliases]\na=['b']\n[mailbox.bob]\nquotas=1\n[mailbox.a.b]\npath='/x'"}, `
 			1.toml:3:1: unknown key "mailbox_size"; did you mean "mailboxes"?
 			1.toml:4:1: unknown key "Mailboxes"; it is written "mailboxes"
 			1.toml:5:1: unknown key "alias_domain"; did you mean "alias_domains"?
 			1.toml:6:1: unknown key "delimeter"; did you mean "delimiter"?
-			1.toml:7:1: unknown key "x"; known here: alias_domains, aliases, delimiter, domain, mailbox, mailboxes, refuse
+			1.toml:7:1: unknown key "x"; known here: alias_domains, aliases, delimiter, domain, folders, format, mailbox, mailboxes, quota, refuse
 			1.toml:8:2: unknown key "Aliases"; it is written "aliases"
-			1.toml:11:1: unknown key "quota" in [mailbox.bob]; known here: path
+			1.toml:11:1: unknown key "quotas" in [mailbox.bob]; did you mean "quota"?
 			1.toml:12:12: unknown key "b" in [mailbox.a]; a name with a dot needs quotes, as "first.last"`},
 		{"types", []string{"domain=1\nalias_domains='x'\ndelimiter=true\nmailboxes=['a',\n 5, # five\n ['b']]\nmailbox=1\naliases=[]\n[refuse]\nx=1.5\ny=2020-01-01\n"}, `
 			1.toml:1:8: domain must not be a whole number; write it as domain = "example.com"

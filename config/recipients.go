@@ -1,6 +1,7 @@
 package config
 
 import (
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -63,6 +64,8 @@ type Member struct {
 	// NextHop says that the maps leave it to the next hop whether it has such a
 	// mailbox.
 	NextHop bool
+
+	Storage // zero if NextHop is set
 }
 
 // A domain is one of the maps.
@@ -74,6 +77,7 @@ type domain struct {
 	names     *names
 	entries   map[string]*entry // by folded name: all that have more to them than a name
 	catchAll  *entry
+	storage   Storage // of the mailboxes that have none of their own
 }
 
 // An entry is a local part with settings. It is a mailbox, or an alias, and
@@ -82,6 +86,7 @@ type entry struct {
 	name    string // folded
 	mailbox bool
 	path    string   // of a mailbox
+	storage *Storage // of a mailbox; nil: that of the domain
 	members []Member // of an alias
 	refusal string   // not empty: refused with this text
 }
@@ -108,6 +113,33 @@ func (r *Recipients) Domains() []string {
 
 // Mailboxes returns how many mailboxes the maps have.
 func (r *Recipients) Mailboxes() int { return r.mailboxes }
+
+// All yields every mailbox that the maps have, refused or not, in no order.
+func (r *Recipients) All() iter.Seq[Member] {
+	return func(yield func(Member) bool) {
+		for name, d := range r.domains {
+			if name == d.name && !d.each(yield) {
+				return
+			}
+		}
+	}
+}
+
+// each yields the mailboxes of d, until yield reports false.
+func (d *domain) each(yield func(Member) bool) bool {
+	for name, e := range d.entries {
+		if e.mailbox && !yield(d.member(name, match{entry: e, name: name})) {
+			return false
+		}
+	}
+	for i := range d.names.len() {
+		name := d.names.name(uint32(i + 1))
+		if d.entries[name] == nil && !yield(d.member(name, match{name: name})) {
+			return false
+		}
+	}
+	return true
+}
 
 // Lookup says what is to become of mail for local@domain, both as the client
 // wrote them, the local part without quotes (mail.Address). A postmaster without
@@ -192,8 +224,14 @@ func (d *domain) split(local string) (base, detail string, ok bool) {
 // none, the next hop is to know.
 func (d *domain) member(local string, m match) Member {
 	to := Member{Local: local, Domain: d.name, User: m.name, Detail: m.detail, NextHop: m.name == ""}
+	if !to.NextHop {
+		to.Storage = d.storage
+	}
 	if m.entry != nil {
 		to.Path = m.entry.path
+		if m.entry.storage != nil {
+			to.Storage = *m.entry.storage
+		}
 	}
 	return to
 }
