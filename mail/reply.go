@@ -55,6 +55,7 @@ var (
 	PolicyTempError   = Reply{Code: 451, Status: Status{4, 4, 3}, Text: "DNS failure while checking the sender, try again later"}
 	MixedResult       = Reply{Code: 451, Status: Status{4, 5, 0}, Text: "some recipients were refused, try again"}
 	NoSpace           = Reply{Code: 452, Status: Status{4, 3, 1}, Text: "insufficient system storage, try again later"}
+	FullForNow        = Reply{Code: 452, Status: Status{4, 2, 2}, Text: "mailbox full, try again later"}
 	TooManyMessages   = Reply{Code: 450, Status: Status{4, 7, 1}, Text: "too many messages, try again later"}
 	Greylisted        = Reply{Code: 451, Status: Status{4, 7, 1}, Text: "greylisted, try again in some minutes"}
 	TooManyRecipients = Reply{Code: 452, Status: Status{4, 5, 3}, Text: "too many recipients"}
@@ -78,6 +79,7 @@ var (
 	Filtered         = Reply{Code: 550, Status: Status{5, 7, 1}, Text: "refused by a content filter"}
 	SPFFail          = Reply{Code: 550, Status: Status{5, 7, 23}, Text: "SPF: the sender's domain sends no mail"}
 	DMARCFail        = Reply{Code: 550, Status: Status{5, 7, 26}, Text: "DMARC: the author's domain wants such mail refused"}
+	MailboxFull      = Reply{Code: 552, Status: Status{5, 2, 2}, Text: "mailbox full"}
 	TooBig           = Reply{Code: 552, Status: Status{5, 3, 4}, Text: "message too big"}
 	NonASCIIAddress  = Reply{Code: 553, Status: Status{5, 6, 7}, Text: "non-ASCII address needs SMTPUTF8"}
 	TransactionLost  = Reply{Code: 554, Status: Status{5, 5, 0}, Text: "transaction failed"}

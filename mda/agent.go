@@ -33,6 +33,10 @@ type Agent struct {
 	// Space reports whether there is room for a message of size octets; 0 is
 	// unknown. Its error is the refusal. Nil: there is always room.
 	Space func(size int64) error
+	// OverQuota is what the sender is told whose message does not fit into what
+	// the user may store. That is understood, and may be final as the file
+	// system's own quota is not. The zero Reply is mail.MailboxFull.
+	OverQuota mail.Reply
 	// Record is told of each delivery into a mailbox, and of each recipient that
 	// was not found with the message; nil: nobody wants to know.
 	Record func(mail.Outcome)
@@ -46,22 +50,46 @@ type Target struct {
 	Mailbox string
 	// Open returns the mailbox. It may be called by many goroutines.
 	Open func() (mailbox.Mailbox, error)
+	// Room returns mailbox.ErrOverQuota if the mailbox has no room for a message
+	// of size octets; 0 is unknown. Nil: it has no quota.
+	Room func(size int64) error
 }
 
 var _ mail.Deliverer = (*Agent)(nil)
 
-// Verify implements mail.Deliverer.
+// Verify implements mail.Deliverer. A recipient with several mailboxes is
+// refused only if none of them has room.
 func (a *Agent) Verify(_ context.Context, env *mail.Envelope, rcpt mail.Recipient) error {
-	if _, err := a.lookup(rcpt.Address); err != nil {
-		return reply(err)
+	targets, err := a.lookup(rcpt.Address)
+	if err == nil && a.Space != nil {
+		err = a.Space(env.Size)
 	}
-	if a.Space == nil {
-		return nil
+	if err == nil {
+		err = room(targets, env.Size)
 	}
-	if err := a.Space(env.Size); err != nil {
-		return reply(err)
+	if err != nil {
+		return a.reply(err)
 	}
 	return nil
+}
+
+// room returns an error if none of targets has room for size octets: one that
+// will pass, if there is one.
+func room(targets []Target, size int64) error {
+	var first error
+	for _, t := range targets {
+		if t.Room == nil {
+			return nil
+		}
+		err := t.Room(size)
+		if err == nil {
+			return nil
+		}
+		if first == nil || errors.Is(first, mailbox.ErrOverQuota) && !errors.Is(err, mailbox.ErrOverQuota) {
+			first = fmt.Errorf("mda: room for %v: %w", t.Address, err)
+		}
+	}
+	return first
 }
 
 // Deliver implements mail.Deliverer. All mailboxes are prepared before the
@@ -70,7 +98,7 @@ func (a *Agent) Verify(_ context.Context, env *mail.Envelope, rcpt mail.Recipien
 func (a *Agent) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Message) []mail.Reply {
 	final, err := finalForm(env, msg)
 	if err != nil {
-		return a.refuseAll(env, msg, reply(err))
+		return a.refuseAll(env, msg, a.reply(err))
 	}
 	j := newJob(a, env, final)
 	defer j.abort()
@@ -112,17 +140,18 @@ func (a *Agent) lookup(rcpt mail.Address) ([]Target, error) {
 	return targets, nil
 }
 
-// overQuota is 452 and not 552: EDQUOT is the file system's, and what a user may
-// be told about a mailbox that is full is not for it to decide.
-var overQuota = mail.Reply{Code: 452, Status: mail.Status{4, 2, 2}, Text: "mailbox full, try again later"}
-
-// reply is mail.ReplyTo with a better word for a disk that is full.
-func reply(err error) mail.Reply {
+// reply is mail.ReplyTo with a better word for what is full. EDQUOT is the file
+// system's, and never final: it may be that of all users together.
+func (a *Agent) reply(err error) mail.Reply {
 	r := mail.ReplyTo(err)
 	switch {
 	case !r.Is(mail.LocalError):
+	case errors.Is(err, mailbox.ErrOverQuota) && a.OverQuota.Code != 0:
+		return a.OverQuota.Because(err)
+	case errors.Is(err, mailbox.ErrOverQuota):
+		return mail.MailboxFull.Because(err)
 	case errors.Is(err, syscall.EDQUOT):
-		return overQuota.Because(err)
+		return mail.FullForNow.Because(err)
 	case errors.Is(err, syscall.ENOSPC):
 		return mail.NoSpace.Because(err)
 	}

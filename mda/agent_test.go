@@ -168,7 +168,8 @@ func TestFaults(t *testing.T) {
 	}{
 		{&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, mail.NoSpace},
 		{&fs.PathError{Op: "write", Path: "x", Err: syscall.EDQUOT},
-			mail.Reply{Code: 452, Status: mail.Status{4, 2, 2}, Text: "mailbox full, try again later"}},
+			mail.FullForNow},
+		{fmt.Errorf("x: %w", mailbox.ErrOverQuota), mail.MailboxFull},
 		{syscall.EIO, mail.LocalError},
 		{syscall.EACCES, mail.LocalError},
 		{syscall.EMFILE, mail.LocalError},
@@ -313,6 +314,43 @@ func TestVerify(t *testing.T) {
 		err := a.Verify(t.Context(), env, mail.Recipient{Address: address(tt.rcpt)})
 		if got := mail.ReplyTo(err); !got.Is(tt.want) {
 			t.Errorf("%s, %v: %v, want %v", tt.rcpt, tt.space, got, tt.want)
+		}
+	}
+}
+
+// An alias is refused when none of its mailboxes has room, and for now if one of
+// them may have.
+func TestRoom(t *testing.T) {
+	full := fmt.Errorf("ann: %w", mailbox.ErrOverQuota)
+	for _, tt := range []struct {
+		rooms []error
+		says  mail.Reply
+		want  mail.Reply
+	}{
+		{[]error{nil}, mail.Reply{}, mail.Accepted},
+		{[]error{full}, mail.Reply{}, mail.MailboxFull},
+		{[]error{full}, mail.FullForNow, mail.FullForNow},
+		{[]error{full, nil}, mail.Reply{}, mail.Accepted},
+		{[]error{full, full}, mail.Reply{}, mail.MailboxFull},
+		{[]error{full, syscall.EIO}, mail.Reply{}, mail.LocalError},
+		{[]error{syscall.EIO, full}, mail.Reply{}, mail.LocalError},
+		{[]error{syscall.EDQUOT}, mail.Reply{}, mail.FullForNow},
+	} {
+		a := &mda.Agent{OverQuota: tt.says, Lookup: func(mail.Address) (targets []mda.Target, _ error) {
+			for _, err := range tt.rooms {
+				targets = append(targets, mda.Target{Room: func(size int64) error {
+					if size != 1234 {
+						t.Errorf("size %d", size)
+					}
+					return err
+				}})
+			}
+			return targets, nil
+		}}
+		env := &mail.Envelope{Params: mail.Params{Size: 1234}}
+		err := a.Verify(t.Context(), env, mail.Recipient{Address: address("ann")})
+		if got := mail.ReplyTo(err); !got.Is(tt.want) {
+			t.Errorf("%v: %v, want %v", tt.rooms, got, tt.want)
 		}
 	}
 }

@@ -127,14 +127,14 @@ func (j *job) conclude() []mail.Reply {
 	for _, d := range j.deliveries {
 		d.reply = mail.Accepted.Saying("OK %s", j.env.ID)
 		if d.err != nil {
-			d.reply = reply(d.err)
+			d.reply = j.agent.reply(d.err)
 		}
 		j.record(d.target.Address, d.reply, d.took)
 	}
 	replies := make([]mail.Reply, len(j.rcpts))
 	for i, rcpt := range j.rcpts {
 		if rcpt.err != nil {
-			replies[i] = reply(rcpt.err)
+			replies[i] = j.agent.reply(rcpt.err)
 			j.record(j.env.To[i].Address, replies[i], 0)
 			continue
 		}
