@@ -149,11 +149,11 @@ func (t *try) prepare(ctx context.Context) error {
 	judge.ByClient, judge.ByRecipient = nil, nil
 	judge.Closed = func(r *policy.Record) { t.records = append(t.records, r) }
 	t.stored = &dry{directory: directory{p.recipients.Current()}}
-	t.server, _, err = p.mx(judge.Judge)
+	t.server, _, err = p.mx(new(nextHop), judge.Judge) // which is replaced at once
 	if err != nil {
 		return err
 	}
-	t.server.Next, t.server.NextOffer = t.stored, nil
+	t.server.Next, t.server.NextOffer, t.server.Heard = t.stored, nil, nil
 	t.server.Spool, t.server.Space = p.spool(""), nil
 	t.server.Record = nil
 	t.server.PerClient = mx.PerClient{}
