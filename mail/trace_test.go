@@ -35,6 +35,8 @@ func TestRFC5321_4_4_Received(t *testing.T) {
 			"Received: from unknown\r\n\tby mx.example with SMTP\r\n\tid x;\r\n\tSun, 01 Mar 2026 12:00:05 +0130\r\n"},
 		{"IPv6", Received{Client: Client{IP: netip.MustParseAddr("2001:db8::1"), Hello: "[IPv6:2001:db8::1]"}, By: "b", Protocol: "SMTP", ID: "x", Date: noon},
 			"Received: from [IPv6:2001:db8::1] ([IPv6:2001:db8::1])\r\n\tby b with SMTP\r\n\tid x;\r\n\tSun, 01 Mar 2026 12:00:05 +0130\r\n"},
+		{"every letter of a name", Received{Client: Client{Hello: "AZaz09-.x_[:]"}, By: "b", Protocol: "SMTP", ID: "x", Date: noon},
+			"Received: from AZaz09-.x_[:]\r\n\tby b with SMTP\r\n\tid x;\r\n\tSun, 01 Mar 2026 12:00:05 +0130\r\n"},
 		{"a zone", Received{Client: Client{IP: netip.MustParseAddr("fe80::1%eth0"), Hello: "a"}, By: "b", Protocol: "SMTP", ID: "x", Date: noon},
 			"Received: from a ([IPv6:fe80::1])\r\n\tby b with SMTP\r\n\tid x;\r\n\tSun, 01 Mar 2026 12:00:05 +0130\r\n"},
 		{"a quoted recipient", Received{By: "b", Protocol: "SMTP", ID: "x", For: &quoted, Date: noon},

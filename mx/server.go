@@ -150,8 +150,10 @@ func (srv *Server) accept(ctx context.Context, l Listener, serve func(net.Conn))
 			wait = 0
 			serve(nc)
 			continue
-		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
+		case ctx.Err() != nil:
 			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("accept on %v: %w", l.Addr(), err)
 		}
 		// Out of file descriptors, most likely: that passes, and until then the
 		// clients wait in the backlog.

@@ -39,26 +39,24 @@ func TestAcceptGoesOn(t *testing.T) {
 	})
 }
 
-// A listener that is closed by somebody else does not make the server spin, nor
-// end the others.
-func TestOneListenerOfTwoIsClosed(t *testing.T) {
+// A listener that is closed by somebody else ends the server, politely: without
+// it the world would not be served, and nobody would know.
+func TestListenerIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(context.Background())
-		open, closed := context.WithCancel(context.Background())
-		closed()
+		life, closeListener := context.WithCancel(context.Background())
 		conns := make(chan net.Conn)
 		srv := &Server{Hostname: "mx.example", Log: slog.New(slog.DiscardHandler)}
 		ended := make(chan error)
 		go func() {
-			ended <- srv.Serve(ctx, Listener{Listener: pipes{nil, open}}, Listener{Listener: pipes{conns, ctx}})
+			ended <- srv.Serve(context.Background(), Listener{Listener: pipes{nil, life}}, Listener{Listener: pipes{conns, life}})
 		}()
-		synctest.Wait()
 		client, server := net.Pipe()
 		conns <- server
-		dialogue.Play(t, client, greeting+quit)
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
+		dialogue.Play(t, client, greeting)
+		closeListener()
+		dialogue.Play(t, client, "S: 421 4.3.2 *\nS.")
+		if err := <-ended; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Serve: %v", err)
 		}
 	})
 }
