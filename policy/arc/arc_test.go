@@ -197,6 +197,16 @@ func TestTemporary(t *testing.T) {
 	}
 }
 
+// A key that is not for names below its own signs chains all the same: there i=
+// is not an identity.
+func TestStrictKey(t *testing.T) {
+	zone := testZone()
+	zone["TXT e1._domainkey.example.org"][0] += "; t=s"
+	if got := validate(t, zone, sealed(testMessage, sealer{}), dkim.Options{}); got.Verdict != Pass {
+		t.Errorf("%+v", got)
+	}
+}
+
 // A chain may have fifty sets, and no more; and it costs few questions and one
 // pass over the body, which DKIM has made already.
 func TestLimits(t *testing.T) {

@@ -134,6 +134,14 @@ func check1(t *testing.T, got Result, verdict Verdict, reason string) {
 	}
 }
 
+// A signature that is none.
+func TestMalformedSignature(t *testing.T) {
+	for _, b := range []string{"", "!", "AAAA=AAAA", "AAA"} {
+		msg := "DKIM-Signature: " + good + "; bh=AAAA; b=" + b + "\r\n" + testMessage
+		check1(t, verifyOne(t, testZone(t), msg), Neutral, "b=")
+	}
+}
+
 // What is reported of a signature, also of one that does not pass.
 func TestResult(t *testing.T) {
 	s := signer{key: testKey(t, "ed25519"), tags: "v=1; a=ed25519-sha256; c=relaxed/simple; d=Example.org; s=E1; h=from;\r\n" +
@@ -209,6 +217,7 @@ func TestKeys(t *testing.T) {
 		{"for all", []string{"v=DKIM1; s=*; p=" + p}, "", Pass, ""},
 		{"not for mail", []string{"v=DKIM1; s=tlsrpt; p=" + p}, "", PermError, "not for mail"},
 		{"strict", []string{"v=DKIM1; t=s; p=" + p}, "; i=ann@Example.org", Pass, ""},
+		{"strict, no identity", []string{"v=DKIM1; t=s; p=" + p}, "", Pass, ""},
 		{"strict, below", []string{"v=DKIM1; t=y : s; p=" + p}, "; i=ann@news.example.org", PermError, "i="},
 		{"unknown flag", []string{"v=DKIM1; t=q; p=" + p}, "; i=ann@news.example.org", Pass, ""},
 
@@ -424,7 +433,14 @@ func TestPrefix(t *testing.T) {
 // Domains may be written in U-labels (RFC 8616).
 func TestInternationalised(t *testing.T) {
 	key := testKey(t, "ed25519")
-	zone := dns.Zone{"TXT xn--slektor-bya._domainkey.xn--bcher-kva.example": {record(t, key)}}
+	zone := dns.Zone{
+		"TXT xn--slektor-bya._domainkey.xn--bcher-kva.example": {record(t, key)},
+		"TXT xn--s_1-dma._domainkey.xn--rger-koa.example":      {record(t, key)},
+	}
+	s := signer{key: key, tags: "v=1; a=ed25519-sha256; d=ärger.example; s=s_1é; h=from"}
+	if got := verifyOne(t, zone, s.sign(t, testMessage)); got.Verdict != Pass || got.Domain != "xn--rger-koa.example" || got.Identity != "@xn--rger-koa.example" {
+		t.Errorf("%#v", got)
+	}
 	for _, d := range []string{"bücher.example", "BÜCHER.example", "xn--bcher-kva.example", "XN--Bcher-KVA.example"} {
 		for _, i := range []string{"", "; i=ärger@bücher.example", "; i=ann@xn--bcher-kva.example", "; i=@www.Bücher.example"} {
 			s := signer{key: key, tags: "v=1; a=ed25519-sha256; d=" + d + "; s=sélektor; h=from" + i}
