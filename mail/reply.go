@@ -80,6 +80,7 @@ var (
 	SPFFail          = Reply{Code: 550, Status: Status{5, 7, 23}, Text: "SPF: the sender's domain sends no mail"}
 	DMARCFail        = Reply{Code: 550, Status: Status{5, 7, 26}, Text: "DMARC: the author's domain wants such mail refused"}
 	MailboxFull      = Reply{Code: 552, Status: Status{5, 2, 2}, Text: "mailbox full"}
+	FarTooBig        = Reply{Code: 552, Status: Status{5, 3, 4}, Text: "message far too big, closing the connection"}
 	TooBig           = Reply{Code: 552, Status: Status{5, 3, 4}, Text: "message too big"}
 	NonASCIIAddress  = Reply{Code: 553, Status: Status{5, 6, 7}, Text: "non-ASCII address needs SMTPUTF8"}
 	TransactionLost  = Reply{Code: 554, Status: Status{5, 5, 0}, Text: "transaction failed"}
@@ -112,7 +113,7 @@ func (r Reply) Refuses() bool { return r.Code/100 == 4 || r.Code/100 == 5 }
 
 // Closes reports whether the server closes the connection after r.
 func (r Reply) Closes() bool {
-	return r.Code == Bye.Code || r.Code == ShuttingDown.Code || r.Is(EarlyTalker)
+	return r.Code == Bye.Code || r.Code == ShuttingDown.Code || r.Is(EarlyTalker) || r.Is(FarTooBig)
 }
 
 // Error implements error: the reply as it is sent, and its cause.

@@ -270,7 +270,7 @@ func TestReplyStrings(t *testing.T) {
 
 func TestCloses(t *testing.T) {
 	for name, r := range catalogue(t) {
-		want := r.Code == 221 || r.Code == 421 || name == "EarlyTalker"
+		want := r.Code == 221 || r.Code == 421 || name == "EarlyTalker" || name == "FarTooBig"
 		if r.Closes() != want {
 			t.Errorf("%s: %v", name, r.Closes())
 		}

@@ -121,6 +121,8 @@ func (s *session) receive(tx *transaction, read func() error) mail.Reply {
 		return mail.IdleTooLong
 	case errors.Is(err, smtp.ErrEndless):
 		return mail.TooManyErrors.Because(err)
+	case errors.Is(err, smtp.ErrEndless):
+		return mail.FarTooBig // for good: what a 4xx brings back is no smaller
 	case smtp.ConnLost(err):
 		return mail.ClientLost // which is no trouble of ours, and common
 	case errors.Is(err, smtp.ErrTooBig):
