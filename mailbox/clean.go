@@ -11,38 +11,50 @@ import (
 // (maildir(5)).
 const abandoned = 36 * time.Hour
 
-// Clean removes files from tmp/ that died before they became messages, which
-// happens only where the file system has no unnamed files; elsewhere it does
-// nothing. It is meant to be called now and then, not for each delivery.
+// Clean removes files from tmp/ that died before they became messages, and from
+// those of the folders in m. That happens only where the file system has no
+// unnamed files; elsewhere it does nothing. It is meant to be called now and
+// then, not for each delivery.
 func (m *Maildir) Clean(now time.Time) error {
-	if err := m.clean(now); err != nil {
+	named, err := m.clean(now)
+	var folders []string
+	if named && err == nil && m.folder == "" {
+		folders, err = m.folders()
+	}
+	for _, name := range folders {
+		if err == nil {
+			_, err = m.stored(name).clean(now)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("clean %v: %w", m, err)
 	}
 	return nil
 }
 
-func (m *Maildir) clean(now time.Time) error {
+// clean cleans the tmp/ of m alone, and reports whether that is of any use.
+func (m *Maildir) clean(now time.Time) (named bool, err error) {
 	fsys, done, err := m.open()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer done()
 	tmp, err := fsys.OpenDir(m.dir + "/tmp")
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // no delivery yet
+		return false, nil // no delivery yet
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer tmp.Close()
 	file, err := tmp.Tmpfile()
 	if err == nil {
-		return file.Close()
+		return false, file.Close()
 	}
 	if !errors.Is(err, errors.ErrUnsupported) {
-		return err
+		return false, err
 	}
-	return removeOld(tmp, now.Add(-abandoned), func(string) bool { return true })
+	return true, removeOld(tmp, now.Add(-abandoned), func(string) bool { return true })
 }
 
 // removeOld removes those of the files in dir that nothing was done to since

@@ -49,18 +49,12 @@ func (l *Limited) folders(dir Dir) ([]string, error) {
 	if l.counted("") {
 		folders = append(folders, ".")
 	}
-	for name, err := range dir.Names() {
-		if err != nil {
-			return nil, err
-		}
-		if !strings.HasPrefix(name, ".") || !l.counted(name) {
-			continue
-		}
-		info, err := dir.Stat(name)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-		if info.Folder {
+	names, err := foldersIn(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if l.counted(name) {
 			folders = append(folders, name)
 		}
 	}

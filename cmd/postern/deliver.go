@@ -78,14 +78,17 @@ func deliverOne(ctx context.Context, config string, in io.Reader, env *mail.Enve
 	if err != nil {
 		return mail.Reply{}, err
 	}
-	agent, store := b.agent()
+	store, err := b.store()
+	if err != nil {
+		return mail.Reply{}, err
+	}
 	defer store.Close()
-	body := b.spool("").New()
+	body := b.spool(b.config.MDA.Spool).New()
 	defer body.Close()
 	if err := readMessage(body, in); err != nil {
 		return mail.Reply{}, fmt.Errorf("read the message: %w", err)
 	}
-	return mail.Deliver(ctx, agent, env, mail.NewMessage(body))[0], nil
+	return mail.Deliver(ctx, b.agent(store), env, mail.NewMessage(body))[0], nil
 }
 
 func readMessage(body *spool.Buffer, in io.Reader) error {

@@ -131,7 +131,15 @@ type server struct {
 
 // startMDA starts the delivery agent and the server in front of it.
 func (s *server) startMDA(ctx context.Context, group *errgroup.Group) error {
-	agent, store := s.agent()
+	store, err := s.store()
+	if err != nil {
+		return err
+	}
+	if s.config.MDA.Spool != "" {
+		if err := makeFolder("mda.spool", s.config.MDA.Spool); err != nil {
+			return err
+		}
+	}
 	listener, err := s.sockets.listen("lmtp", s.config.MDA.Listen)
 	if err != nil {
 		return err
@@ -139,8 +147,9 @@ func (s *server) startMDA(ctx context.Context, group *errgroup.Group) error {
 	if c := s.config.MDA; c.Listen.Network == "tcp" && len(c.Allow) == 0 {
 		s.log.Warn("mda.allow is empty: nobody may connect over TCP", "listen", c.Listen.String())
 	}
-	srv, ledger := s.lmtp(agent)
+	srv, ledger := s.lmtp(s.agent(store))
 	s.status = append(s.status, func(st *Status) { st.Remembered += ledger.Len() })
+	group.Go(func() error { store.cleanDaily(ctx, s.recipients.Current, s.log); return nil })
 	group.Go(func() error {
 		defer store.Close()
 		defer ledger.Close()

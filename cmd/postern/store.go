@@ -1,13 +1,22 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
+	"iter"
+	"log/slog"
 	"os"
 	"sync"
+	"time"
 
+	"postern/config"
 	"postern/mailbox"
 )
+
+// maxFolders is how many folders a mailbox may have for a sub-address to make one
+// more. Whoever writes to it chooses the name.
+const maxFolders = 100
 
 // A store is the folder of the mailboxes, as it is now. It is looked at anew for
 // each delivery: while its disk is not mounted mail is put off, and once it is,
@@ -42,16 +51,111 @@ func (s *store) get() (*mailbox.Store, error) {
 	return opened, nil
 }
 
-// maildir returns the mailbox at an absolute path, or at its place in the store.
-func (s *store) maildir(path, domain, user string) (mailbox.Mailbox, error) {
+// maildir returns the Maildir of m: at its own path, or at its place in the store.
+func (s *store) maildir(m config.Member) (*mailbox.Maildir, error) {
 	opened, err := s.get()
 	switch {
 	case err != nil:
 		return nil, err
-	case path != "":
-		return opened.MaildirAt(path)
+	case m.Path != "":
+		return opened.MaildirAt(m.Path)
 	}
-	return opened.Maildir(domain, user)
+	return opened.Maildir(m.Domain, m.User)
+}
+
+// folder returns the folder that the mail for m goes to: that of its
+// sub-address, if it is to have one.
+func (s *store) folder(m config.Member) (*mailbox.Maildir, error) {
+	box, err := s.maildir(m)
+	if err != nil || m.Folders != config.DetailFolders || m.Detail == "" {
+		return box, err
+	}
+	return box.DetailFolder(m.Detail, maxFolders)
+}
+
+// limited returns the folder that the mail for m goes to, with its quota.
+func (s *store) limited(m config.Member) (*mailbox.Limited, error) {
+	folder, err := s.folder(m)
+	if err != nil {
+		return nil, err
+	}
+	return folder.Limit(mailbox.Quota{Octets: m.Quota})
+}
+
+// mbox returns the mbox of m, as maildir returns its Maildir.
+func (s *store) mbox(m config.Member) (*mailbox.Mbox, error) {
+	opened, err := s.get()
+	switch {
+	case err != nil:
+		return nil, err
+	case m.Path != "":
+		return opened.MboxAt(m.Path)
+	}
+	return opened.Mbox(m.Domain, m.User+".mbox")
+}
+
+// clean removes what deliveries left behind which died. What hinders it in one
+// mailbox is in the log, and the others are cleaned.
+func (s *store) clean(ctx context.Context, all iter.Seq[config.Member], log *slog.Logger) {
+	for m := range all {
+		if ctx.Err() != nil {
+			return
+		}
+		if m.NextHop {
+			continue
+		}
+		if err := s.cleanOne(m); err != nil {
+			log.Warn("a mailbox cannot be cleaned", "mailbox", m.User+"@"+m.Domain, "cause", err)
+		}
+	}
+}
+
+func (s *store) cleanOne(m config.Member) error {
+	if m.Format == config.Mbox {
+		box, err := s.mbox(m)
+		if err != nil {
+			return err
+		}
+		return box.Clean(time.Now())
+	}
+	box, err := s.maildir(m)
+	if err != nil {
+		return err
+	}
+	return box.Clean(time.Now())
+}
+
+// cleanDaily cleans the mailboxes that there are then, once a day until ctx ends.
+func (s *store) cleanDaily(ctx context.Context, recipients func() *config.Recipients, log *slog.Logger) {
+	day := time.NewTicker(24 * time.Hour)
+	defer day.Stop()
+	for {
+		select {
+		case <-day.C:
+			s.clean(ctx, recipients().All(), log)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// probe tells the log what the file system of the store may do to messages.
+// That it is not there yet is no error: it is looked for again.
+func (s *store) probe(log *slog.Logger) error {
+	found, err := mailbox.Probe(s.path)
+	if err != nil {
+		log.Error("no mail can be delivered until the store is there", "cause", err)
+		return nil
+	}
+	for _, danger := range found.Dangers {
+		log.Warn("the store's file system may lose messages", "store", s.path, "mount", found.Mount, "type", found.Type, "danger", danger)
+	}
+	_, err = s.get()
+	if err != nil && s.options.Durability == mailbox.Full {
+		log.Error("no mail can be delivered until the store is there", "cause", err)
+		return nil
+	}
+	return err
 }
 
 // Close closes the store. No delivery may begin any more.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -113,19 +114,36 @@ func (p *parts) mx(next *nextHop, judge *policy.Judge) (*mx.Server, *certificate
 	return srv, cert, nil
 }
 
-// agent returns the delivery agent, and what closes its store.
-func (p *parts) agent() (*mda.Agent, io.Closer) {
+// store returns the store of mailboxes. What it must not be is an error.
+func (p *parts) store() (*store, error) {
 	c := p.config
-	store := &store{path: c.MDA.Store, options: mailbox.Options{Host: c.Hostname}}
-	if _, err := store.get(); err != nil {
-		p.log.Error("no mail can be delivered until the store is there", "cause", err)
+	s := &store{path: c.MDA.Store, options: mailbox.Options{Host: c.Hostname, Subscribe: true}}
+	if c.MDA.Durability == config.Ordered {
+		s.options.Durability = mailbox.Ordered
 	}
+	if c.MDA.Group != 0 {
+		s.options.Modes = mailbox.Modes{File: 0o660, Dir: 0o770 | fs.ModeSetgid, Group: c.MDA.Group}
+	}
+	if err := s.probe(p.log); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// agent returns the delivery agent of the mailboxes in store.
+func (p *parts) agent(store *store) *mda.Agent {
+	c := p.config
 	boxes := mailboxes{store: store, recipients: p.recipients.Current}
-	return &mda.Agent{
-		Lookup: boxes.lookup,
-		Space:  space(c.MDA.Store, spareSpace),
-		Record: p.record(),
-	}, store
+	agent := &mda.Agent{
+		Lookup:    boxes.lookup,
+		Space:     space(c.MDA.Store, spareSpace),
+		OverQuota: mail.MailboxFull,
+		Record:    p.record(),
+	}
+	if c.MDA.QuotaReply == config.Temporary {
+		agent.OverQuota = mail.FullForNow
+	}
+	return agent
 }
 
 // lmtp returns the server in front of the delivery agent.
@@ -137,7 +155,7 @@ func (p *parts) lmtp(agent *mda.Agent) (*lmtp.Server, *mda.Ledger) {
 		Next:              next,
 		Trusts:            lmtp.TrustUsers(p.ourUsers()...),
 		Heard:             ledger.Heard,
-		Spool:             p.spool(""),
+		Spool:             p.spool(c.MDA.Spool),
 		Log:               p.log,
 		Networks:          c.MDA.Allow,
 		Received:          c.MDA.Received,
@@ -199,21 +217,44 @@ func (b mailboxes) lookup(addr mail.Address) ([]mda.Target, error) {
 		if m.NextHop {
 			return nil, fmt.Errorf("the map of %s leaves its mailboxes to the next hop, and nothing comes after the delivery agent", m.Domain)
 		}
-		targets[i] = b.target(m)
+		if targets[i], err = b.target(m); err != nil {
+			return nil, err
+		}
 	}
 	return targets, nil
 }
 
-func (b mailboxes) target(m config.Member) mda.Target {
+func (b mailboxes) target(m config.Member) (mda.Target, error) {
 	target := mda.Target{
 		Address: mail.Address{Local: m.User, Domain: m.Domain},
 		Mailbox: m.Path,
-		Open:    func() (mailbox.Mailbox, error) { return b.store.maildir(m.Path, m.Domain, m.User) },
+		Open:    func() (mailbox.Mailbox, error) { return b.store.limited(m) },
 	}
 	if m.Path == "" {
 		target.Mailbox = m.Domain + "/" + m.User
 	}
-	return target
+	switch {
+	case m.Format == config.Mbox:
+		target.Open = func() (mailbox.Mailbox, error) { return b.store.mbox(m) }
+		return target, nil
+	case m.Quota > 0:
+		target.Room = func(size int64) error {
+			box, err := b.store.limited(m)
+			if err != nil {
+				return err
+			}
+			return box.Room(size)
+		}
+	}
+	if m.Detail == "" || m.Folders != config.DetailFolders {
+		return target, nil
+	}
+	folder, err := b.store.folder(m)
+	if err != nil {
+		return target, err
+	}
+	target.Mailbox += folder.Name()
+	return target, nil
 }
 
 func texts[T fmt.Stringer](values []T) []string {

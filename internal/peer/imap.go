@@ -42,6 +42,42 @@ func FetchIMAP(addr, user, password, folder string) ([]Stored, error) {
 	return all, nil
 }
 
+// ListIMAP logs in to the IMAP server at addr and returns the names of all
+// folders, as the server writes them.
+func ListIMAP(addr, user, password string) ([]string, error) {
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("list folders of %s: %w", user, err)
+	}
+	defer nc.Close()
+	if err := nc.SetDeadline(time.Now().Add(patience)); err != nil {
+		return nil, fmt.Errorf("list folders of %s: %w", user, err)
+	}
+	c := &imap{r: bufio.NewReader(nc), w: nc}
+	names, err := c.list(user, password)
+	if err != nil {
+		return nil, fmt.Errorf("list folders of %s by IMAP: %w", user, err)
+	}
+	return names, nil
+}
+
+func (c *imap) list(user, password string) (names []string, err error) {
+	if _, _, err := c.response(); err != nil { // the greeting
+		return nil, err
+	}
+	if _, err := c.command("LOGIN %q %q", user, password); err != nil {
+		return nil, err
+	}
+	lines, err := c.command(`LIST "" "*"`)
+	for _, line := range lines {
+		if strings.HasPrefix(line.text, "* LIST ") {
+			name := line.text[strings.LastIndexByte(line.text, ' ')+1:]
+			names = append(names, strings.Trim(name, `"`))
+		}
+	}
+	return names, err
+}
+
 // imap is the client's side of the little IMAP (RFC 3501) that a test needs.
 type imap struct {
 	r    *bufio.Reader
