@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"io"
+	"io/fs"
 	"iter"
 	"time"
 )
@@ -58,6 +59,9 @@ type Dir interface {
 	// Stat returns what there is under name, or fs.ErrNotExist.
 	Stat(name string) (Info, error)
 
+	// Own gives the file or folder name the modes and the group that new ones get.
+	Own(name string) error
+
 	// Ordered reports whether the file system is known to make changes of names
 	// durable in the order in which they were made, with what WriteOut wrote
 	// before, so that SyncAll of a file makes its newest name durable.
@@ -76,6 +80,8 @@ type Info struct {
 	Modified        time.Time // the content; can be set
 	Changed         time.Time // the content, the name or anything else; cannot be set
 	ID              [2]uint64 // tells a file from others, whatever its name
+	Owner, Group    uint32
+	Mode            fs.FileMode // the permissions
 }
 
 // A File is an open file. One that Create or Tmpfile made is written from its

@@ -245,6 +245,27 @@ func (d *osDir) Remove(name string) error {
 	return d.failed("remove", name, retry(func() error { return unix.Unlinkat(d.fd, name, 0) }))
 }
 
+func (d *osDir) Own(name string) error {
+	fd, err := openat(d.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return d.failed("open", name, err)
+	}
+	defer closeFD(fd)
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
+		return d.failed("stat", name, err)
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		err = d.own(fd, d.dirMode)
+	case unix.S_IFREG:
+		err = d.own(fd, d.fileMode)
+	default:
+		err = fs.ErrInvalid
+	}
+	return d.failed("chmod", name, err)
+}
+
 // Ordered implements Dir: only of the device that was probed.
 func (d *osDir) Ordered() bool {
 	if d.orderedOn == 0 {
@@ -299,6 +320,9 @@ func info(st *unix.Stat_t) Info {
 		Modified: time.Unix(st.Mtim.Unix()),
 		Changed:  time.Unix(st.Ctim.Unix()),
 		ID:       [2]uint64{uint64(st.Dev), st.Ino},
+		Owner:    st.Uid,
+		Group:    st.Gid,
+		Mode:     fs.FileMode(st.Mode & 0o777),
 	}
 }
 

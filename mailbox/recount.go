@@ -13,23 +13,9 @@ import (
 // recount counts all messages of the Maildir dir, and writes maildirsize unless
 // messages came or went meanwhile.
 func (l *Limited) recount(fsys FS, dir Dir) (Usage, error) {
-	folders, err := l.folders(dir)
+	total, before, err := l.usage(fsys, dir)
 	if err != nil {
 		return Usage{}, err
-	}
-	var total Usage
-	before := make(map[string]time.Time)
-	for _, folder := range folders {
-		for _, sub := range []string{"new", "cur"} {
-			name := path.Join(l.path, folder, sub)
-			u, modified, err := sum(fsys, name)
-			if err != nil {
-				return Usage{}, err
-			}
-			total.Octets += u.Octets
-			total.Messages += u.Messages
-			before[name] = modified
-		}
 	}
 	for name, modified := range before {
 		now, err := modification(fsys, name)
@@ -41,6 +27,29 @@ func (l *Limited) recount(fsys FS, dir Dir) (Usage, error) {
 		}
 	}
 	return total, l.write(dir, total)
+}
+
+// usage counts all messages of the Maildir dir, and tells when the folders that
+// they are in had been changed before that.
+func (l *Limited) usage(fsys FS, dir Dir) (total Usage, before map[string]time.Time, err error) {
+	folders, err := l.folders(dir)
+	if err != nil {
+		return Usage{}, nil, err
+	}
+	before = make(map[string]time.Time)
+	for _, folder := range folders {
+		for _, sub := range []string{"new", "cur"} {
+			name := path.Join(l.path, folder, sub)
+			u, modified, err := sum(fsys, name)
+			if err != nil {
+				return Usage{}, nil, err
+			}
+			total.Octets += u.Octets
+			total.Messages += u.Messages
+			before[name] = modified
+		}
+	}
+	return total, before, nil
 }
 
 // folders returns the folders that are counted: "." and those of Maildir++.

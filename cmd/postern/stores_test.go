@@ -199,3 +199,32 @@ func TestGroup(t *testing.T) {
 }
 
 func groupOf(info os.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Gid }
+
+// What a check finds it leaves as it is; a repair mends it, and says so.
+func TestStoreCheck(t *testing.T) {
+	s := newSite(t)
+	if err := os.MkdirAll(filepath.Join(s.store, "example.com/u1/cur"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	wrong := filepath.Join(s.store, "example.com/u1/cur/a,S=9:2,S")
+	if err := os.WriteFile(wrong, []byte("1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		verb, want string
+		code       int
+	}{
+		{"check", `"mailbox":"u1@example.com","path":"` + wrong + `","problem":"size","text":"has 2 octets, 3 with CRLF","repaired":false`, 1},
+		{"repair", `"problem":"size","text":"has 2 octets, 3 with CRLF","repaired":true`, 0},
+		{"check", "", 0},
+	} {
+		cmd := s.command("store", tt.verb, "--json")
+		out, _ := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != tt.code || !strings.Contains(string(out), tt.want) || (tt.want == "") != (len(out) == 0) {
+			t.Errorf("%s: code %d: %s", tt.verb, cmd.ProcessState.ExitCode(), out)
+		}
+	}
+	if _, err := os.Stat(strings.Replace(wrong, "S=9", "S=2", 1)); err != nil {
+		t.Error(err)
+	}
+}

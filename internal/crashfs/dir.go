@@ -162,6 +162,16 @@ func (d *dir) Replace(name, newname string) error {
 	})
 }
 
+// Own implements mailbox.Dir. Nobody owns anything here.
+func (d *dir) Own(name string) error {
+	return d.op("chmod", name, func() error {
+		if d.node.names[name] == nil {
+			return fs.ErrNotExist
+		}
+		return nil
+	})
+}
+
 func (d *dir) Ordered() bool { return d.disk.Ordered }
 
 func (d *dir) Remove(name string) error {

@@ -1,0 +1,227 @@
+package mailbox_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/mailbox"
+)
+
+// findings returns what a check finds, as "problem path", and repairs it if told.
+func findings(t *testing.T, l *mailbox.Limited, root string, repair bool) []string {
+	t.Helper()
+	var all []string
+	for f, err := range l.Check(time.Now().Add(48 * time.Hour)) { // what was made now is old then
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, err := filepath.Rel(root, f.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, fmt.Sprintf("%s %s", f.Problem, name))
+		if !repair {
+			continue
+		}
+		if err := f.Repair(); (err == nil) != f.Repairable() {
+			t.Errorf("repair %+v: %v", f, err)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+func plant(t *testing.T, path, text string, mode os.FileMode) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	root := t.TempDir()
+	store, err := mailbox.Open(root, mailbox.Options{Host: "mda.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	box, err := store.Maildir("ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	limited, err := box.Limit(mailbox.Quota{Octets: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := findings(t, limited, root, false); len(got) != 0 {
+		t.Errorf("before the first delivery: %q", got)
+	}
+	lists, err := box.Folder("lists")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []mailbox.Mailbox{limited, lists} {
+		d, err := m.Begin(mailbox.Arrival{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Abort()
+		if _, err := d.Write([]byte("A: b\r\n\r\nlone\nlast")); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := limited.Room(2 << 20); err == nil { // has maildirsize written
+		t.Error("no limit")
+	}
+	if got := findings(t, limited, root, false); len(got) != 0 {
+		t.Errorf("what we wrote: %q", got)
+	}
+
+	ann := filepath.Join(root, "ann")
+	plant(t, ann+"/cur/a,S=5,W=9:2,S", "1\n2\r\n", 0o600)
+	plant(t, ann+"/cur/b,S=5:2,", "1\n2\r\n", 0o600)
+	plant(t, ann+"/.lists/new/c,S=1", "1\n2\r\n", 0o600)
+	plant(t, ann+"/cur/packed,S=999,W=999:2,", "\x1f\x8b...", 0o600)
+	plant(t, ann+"/cur/plain", "1\n", 0o604)
+	plant(t, ann+"/cur/mine", "1\n", 0o400)
+	plant(t, ann+"/tmp/dead", "half", 0o600)
+	plant(t, ann+"/.lists/tmp/dead", "half", 0o600)
+	plant(t, ann+"/maildirfolder", "", 0o600)
+	if err := os.Symlink("/etc/passwd", ann+"/cur/link"); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"kind ann/cur/link", "maildirfolder ann/maildirfolder", "mode ann/cur/mine", "mode ann/cur/plain", "quota ann/maildirsize",
+		"size ann/.lists/new/c,S=1", "size ann/cur/a,S=5,W=9:2,S",
+		"stale ann/.lists/tmp/dead", "stale ann/tmp/dead",
+	}
+	for range 2 { // a check changes nothing
+		if got := findings(t, limited, root, false); !slices.Equal(got, want) {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+	}
+	findings(t, limited, root, true)
+	if got := findings(t, limited, root, false); !slices.Equal(got, []string{"kind ann/cur/link"}) {
+		t.Errorf("after the repair: %q", got)
+	}
+	for _, name := range []string{"cur/a,S=5,W=6:2,S", ".lists/new/c,S=5", "cur/link"} {
+		if _, err := os.Lstat(filepath.Join(ann, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Whoever has heard enough is not told more.
+func TestCheckStops(t *testing.T) {
+	root := t.TempDir()
+	store, err := mailbox.Open(root, mailbox.Options{Host: "mda.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	box, err := store.Maildir("ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := box.Begin(mailbox.Arrival{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Abort()
+	for i := range 5 {
+		plant(t, filepath.Join(root, fmt.Sprintf("ann/new/%d,S=1", i)), "xx", 0o600)
+	}
+	l, err := box.Limit(mailbox.Quota{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard := 0
+	for _, err := range l.Check(time.Now()) {
+		if heard++; err != nil || heard == 2 {
+			break
+		}
+	}
+	if heard != 2 {
+		t.Errorf("heard of %d", heard)
+	}
+}
+
+func TestCheckMbox(t *testing.T) {
+	root := t.TempDir()
+	store, err := mailbox.Open(root, mailbox.Options{Host: "mda.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	box, err := store.Mbox("ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func() (lines []string) {
+		t.Helper()
+		for f, err := range box.Check() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Path != filepath.Join(root, "ann") || f.Problem != mailbox.BrokenFrom || f.Repairable() {
+				t.Errorf("%+v", f)
+			}
+			lines = append(lines, f.Text)
+		}
+		return lines
+	}
+	if got := check(); len(got) != 0 {
+		t.Errorf("before the first delivery: %q", got)
+	}
+	for range 2 {
+		d, err := box.Begin(mailbox.Arrival{Sender: "a b@example.com"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Abort()
+		if _, err := d.Write([]byte("A: b\r\n\r\nFrom here\r\n\r\nFrom there\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := check(); len(got) != 0 {
+		t.Errorf("what we wrote: %q", got)
+	}
+	const from = "From ann@example.com Sun Nov 22 08:00:00 2026\n"
+	for _, tt := range []struct {
+		text string
+		want []string
+	}{
+		{"", nil},
+		{from + "A: b\n\nx\n\n" + from + "A: b\n\n", nil},
+		{"From a Sun Nov  1 08:00 2026\n\nFrom a Sun Nov 22 08:00:00 2026 +0100\n\nFrom a Sun Nov 22 08:00:00 CET 2026\n", nil},
+		{"A: b\n", []string{`line 1 does not begin with "From "`}},
+		{from + "\n" + strings.Repeat("x", 200<<10) + "From " + from, nil},
+		{from + "A: b\n\nFrom here on\n" + from, []string{
+			`line 4 begins with "From ", and has no date`, `line 5 begins with "From ", and follows no empty line`}},
+	} {
+		plant(t, filepath.Join(root, "ann"), tt.text, 0o600)
+		if got := check(); !slices.Equal(got, tt.want) {
+			t.Errorf("%.100q: got %q, want %q", tt.text, got, tt.want)
+		}
+	}
+}
