@@ -185,7 +185,7 @@ func TestGroup(t *testing.T) {
 		t.Fatal(r)
 	}
 	for path, want := range map[string]os.FileMode{
-		filepath.Dir(s.mailbox("u1")[0].Path): os.ModeDir | os.ModeSetgid | 0o770,
+		filepath.Dir(s.mailbox("u1")[0].Path): os.ModeDir | 0o770,
 		s.mailbox("u1")[0].Path:               0o660,
 	} {
 		info, err := os.Stat(path)

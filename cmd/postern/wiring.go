@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -121,8 +120,8 @@ func (p *parts) store() (*store, error) {
 	if c.MDA.Durability == config.Ordered {
 		s.options.Durability = mailbox.Ordered
 	}
-	if c.MDA.Group != 0 {
-		s.options.Modes = mailbox.Modes{File: 0o660, Dir: 0o770 | fs.ModeSetgid, Group: c.MDA.Group}
+	if c.MDA.Group != 0 { // each file and folder gets it: no setgid, which a sandbox may forbid
+		s.options.Modes = mailbox.Modes{File: 0o660, Dir: 0o770, Group: c.MDA.Group}
 	}
 	if err := s.probe(p.log); err != nil {
 		return nil, err
