@@ -25,7 +25,8 @@ the answers by the RFCs. Any server will do. Its log will fill with errors.
 
 Messages go only to the address that --to names; their subjects begin with
 "[selftest]". Without --to, --unknown and --from, the checks that need them are
-skipped.
+skipped. A server that counts the errors of its clients should be told to exempt
+this host (limits.exempt of Postern), or it will soon refuse to talk.
 
 Exit codes: 0 no rule that MUST be kept is broken; 1 one is; 2 the server could
 not be reached, or refused what some checks have to begin with.`,

@@ -37,7 +37,7 @@ var tlsChecks = []Check{
 			s.hello()
 			s.startTLS()
 			s.expect("250", s.helloWord()+" "+s.run.target.Hello)
-			if slices.ContainsFunc(s.last.Lines, func(l string) bool { return strings.EqualFold(l, "STARTTLS") }) {
+			if s.offersNow("STARTTLS") {
 				s.fail("STARTTLS is offered")
 			}
 		}},
@@ -59,6 +59,19 @@ var tlsChecks = []Check{
 			s.data()
 			s.deliver("2xx", "")
 		}},
+	{ID: "requiretls.clear", Section: "RFC 8689, 2", Level: Must, on: SMTP,
+		Title: "REQUIRETLS is not offered in the clear",
+		run: func(s *session) {
+			if s.run.lacks("REQUIRETLS") == "" {
+				s.fail("REQUIRETLS is offered in the clear")
+			}
+		}},
+	{ID: "requiretls.parameter", Section: "RFC 8689, 2", Level: Must, needs: "STARTTLS", on: SMTP,
+		Title: "REQUIRETLS is a parameter of MAIL",
+		run:   func(s *session) { s.requireTLS(); s.expect("250", s.expand("MAIL FROM:<$from> REQUIRETLS")) }},
+	{ID: "requiretls.value", Section: "RFC 8689, 2", Level: Must, needs: "STARTTLS", on: SMTP,
+		Title: "REQUIRETLS with a value is refused",
+		run:   func(s *session) { s.requireTLS(); s.expect("5xx", s.expand("MAIL FROM:<$from> REQUIRETLS=yes")) }},
 	{ID: "tls.not-offered", Section: "RFC 5321, 4.2.4", Level: Must, needs: "!STARTTLS",
 		Title: "STARTTLS that was not offered is refused",
 		play:  "hello\nSTARTTLS => 5xx|454"},
@@ -68,6 +81,21 @@ var tlsChecks = []Check{
 func (s *session) startTLS() {
 	s.need("220", "STARTTLS")
 	s.handshake(&tls.Config{InsecureSkipVerify: true})
+}
+
+// offersNow reports whether what was heard last, the answer to EHLO, has keyword.
+func (s *session) offersNow(keyword string) bool {
+	return slices.ContainsFunc(s.last.Lines, func(l string) bool { return strings.EqualFold(l, keyword) })
+}
+
+// requireTLS goes to where REQUIRETLS is offered, or says that it is not.
+func (s *session) requireTLS() {
+	s.hello()
+	s.startTLS()
+	s.need("250", s.helloWord()+" "+s.run.target.Hello)
+	if !s.offersNow("REQUIRETLS") {
+		s.skip("not offered: REQUIRETLS")
+	}
 }
 
 func (s *session) handshake(config *tls.Config) {

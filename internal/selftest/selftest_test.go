@@ -80,97 +80,100 @@ func TestCorrectServer(t *testing.T) {
 	}
 }
 
-// Each server has one fault, and is caught by the checks that look for it: those
-// before the bar fail or warn, whatever else does.
+// faults are servers with one fault each, and the checks that look for it.
+var faults = []struct {
+	protocol Protocol
+	fault    fault
+	caughtBy string
+}{
+	{SMTP, "CR CR LF unseen", "end.crcrlf-dot-crlf end.cr-crcrlf-dot-crlf"},
+	{LMTP, "CR CR LF unseen", "end.crcrlf-dot-crlf"},
+	{SMTP, `ends with \n.\n`, "end.lf-dot-lf"},
+	{LMTP, `ends with \n.\n`, "end.lf-dot-lf"},
+	{SMTP, `ends with \n.\r\n`, "end.lf-dot-crlf"},
+	{SMTP, `ends with \r\n.\n`, "end.crlf-dot-lf"},
+	{SMTP, `ends with \r.\r`, "end.cr-dot-cr"},
+	{SMTP, `ends with \r.\r\n`, "end.cr-dot-crlf"},
+	{SMTP, `ends with \r\n.\r`, "end.crlf-dot-cr end.crlf-dot-crcrlf end.almost"},
+	{SMTP, `ends with \n.\r\r\n`, "end.lf-dot-crcrlf"},
+	{SMTP, `ends with \n.\r`, "end.lf-dot-cr"},
+	{SMTP, `ends with \r\n\x00.\r\n`, "end.crlf-nul-dot"},
+	{SMTP, `ends with \r\n.\x00`, "end.crlf-dot-nul"},
+	{SMTP, `ends with \r\n. \r\n`, "end.crlf-dot-space data.dot-text"},
+	{SMTP, `ends with \r\n..\r\n`, "data.two-dots"},
+	{SMTP, `ends with \r\nQUIT\r\n`, "data.commands"},
+	{SMTP, `ends with \x00`, "data.nul"},
+	{SMTP, `ends with \xff`, "data.8bit"},
+	{SMTP, `ends with \x1a`, "data.control"},
+	{SMTP, "no empty message", "data.empty"},
+	{SMTP, "the dot ends nothing", "data.ends data.second"},
+	{SMTP, "short lines", "limit.text-line limit.text-line-dot limit.long-text-line"},
+	{SMTP, "short commands", "limit.command"},
+	{SMTP, "50 recipients", "limit.recipients"},
+	{SMTP, "LF ends a command", "line.bare-lf"},
+
+	{SMTP, "STARTTLS keeps the input", "tls.injection"},
+	{SMTP, "STARTTLS keeps the transaction", "tls.forgets-mail tls.forgets-hello"},
+	{SMTP, "STARTTLS keeps EHLO", "tls.forgets-hello"},
+	{SMTP, "STARTTLS again", "tls.again tls.not-offered-again"},
+	{SMTP, "STARTTLS in the clear", "tls.garbage"},
+	{SMTP, "old TLS", "tls.version"},
+	{SMTP, "REQUIRETLS in the clear", "requiretls.clear"},
+
+	{SMTP, "BDAT is not drained", "bdat.no-mail bdat.no-rcpt bdat.rcpt-refused bdat.not-last-drained bdat.each-drained bdat.bad-end"},
+	{LMTP, "BDAT is not drained", "bdat.no-mail"},
+	{SMTP, "BDAT 0 ends", "bdat.zero"},
+	{SMTP, "DATA after BDAT", "bdat.data-after"},
+	{SMTP, "sizes wrap", "bdat.overflow"},
+	{SMTP, "SIZE is ignored", "size.too-large"},
+
+	{LMTP, "one reply for all", "each.three each.second-message each.hundred each.chunk each.pipelined"},
+	{LMTP, "replies for the refused", "each.refused-first each.refused-between each.none-accepted each.syntax-error"},
+	{LMTP, "says hello to all", "lhlo.ehlo lhlo.helo"},
+	{SMTP, "says hello to all", "helo.lhlo"},
+	{LMTP, "no PIPELINING", "lhlo.pipelining"},
+	{LMTP, "bad keywords", "lhlo.status lhlo.8bitmime"},
+
+	{SMTP, "nested MAIL", "order.nested-mail order.nested-mail-late"},
+	{SMTP, "DATA without recipients", "order.data-without-rcpt pipe.rcpt-refused rcpt.all-refused"},
+	{SMTP, "RSET does nothing", "rset.ends"},
+	{SMTP, "RSET keeps recipients", "rset.forgets-rcpt"},
+	{SMTP, "EHLO keeps the transaction", "hello.resets hello.mail-after-reset helo.resets"},
+	{SMTP, "stays open", "quit.code order.quit-first pipe.quit"},
+	{SMTP, "case matters", "case.verb hello.case bdat.case"},
+	{SMTP, "arguments pass", "argument.rset argument.data argument.quit tls.argument"},
+	{SMTP, "no VRFY", "vrfy.supported"},
+	{SMTP, "answers twice", "noop.code order.noop-first noop.keeps"},
+	{SMTP, "forgets input after an error", "pipe.unknown-command"},
+	{SMTP, "one write per reply", "pipe.one-batch"},
+
+	{SMTP, "no null sender", "mail.null"},
+	{SMTP, "no source routes", "mail.source-route"},
+	{SMTP, "no postmaster", "rcpt.postmaster rcpt.postmaster-case"},
+	{SMTP, "quotes matter", "rcpt.quoted rcpt.quoted-pair"},
+	{SMTP, "parameters pass", "mail.unknown-parameter mail.same-twice rcpt.unknown-parameter dsn.never-alone dsn.orcpt-no-type body.unknown utf8.value"},
+	{SMTP, "UTF-8 unannounced", "utf8.sender utf8.status"},
+	{SMTP, "open relay", "relay.plain relay.route relay.percent-literal"},
+	{SMTP, "percent hack", "relay.percent relay.percent-literal"},
+
+	{SMTP, "greets nameless", "greeting.domain"},
+	{SMTP, "bad keywords", "hello.keywords size.keyword limit.keyword binary.chunking utf8.8bitmime"},
+	{SMTP, "reply ends with LF", "reply.line-end"},
+	{SMTP, "reply with 8 bits", "reply.ascii"},
+	{SMTP, "reply of 600 octets", "reply.length"},
+	{SMTP, "reply with code 999", "reply.code"},
+	{SMTP, "reply with a tab", "reply.separator"},
+	{SMTP, "two codes in a reply", "reply.same-code"},
+	{SMTP, "two states in a reply", "status.same"},
+	{SMTP, "reply without status", "status.each-line status.unknown-user"},
+	{SMTP, "reply of another class", "status.class"},
+	{SMTP, "impatient", "slow.command slow.greeting slow.data"},
+	{SMTP, "impatient and silent", "slow.421"},
+}
+
 func TestFaults(t *testing.T) {
 	config := certificate(t)
-	tests := []struct {
-		protocol Protocol
-		fault    fault
-		caughtBy string
-	}{
-		{SMTP, "CR CR LF unseen", "end.crcrlf-dot-crlf end.cr-crcrlf-dot-crlf"},
-		{LMTP, "CR CR LF unseen", "end.crcrlf-dot-crlf"},
-		{SMTP, `ends with \n.\n`, "end.lf-dot-lf"},
-		{LMTP, `ends with \n.\n`, "end.lf-dot-lf"},
-		{SMTP, `ends with \n.\r\n`, "end.lf-dot-crlf"},
-		{SMTP, `ends with \r\n.\n`, "end.crlf-dot-lf"},
-		{SMTP, `ends with \r.\r`, "end.cr-dot-cr"},
-		{SMTP, `ends with \r.\r\n`, "end.cr-dot-crlf"},
-		{SMTP, `ends with \r\n.\r`, "end.crlf-dot-cr end.crlf-dot-crcrlf end.almost"},
-		{SMTP, `ends with \n.\r\r\n`, "end.lf-dot-crcrlf"},
-		{SMTP, `ends with \n.\r`, "end.lf-dot-cr"},
-		{SMTP, `ends with \r\n\x00.\r\n`, "end.crlf-nul-dot"},
-		{SMTP, `ends with \r\n.\x00`, "end.crlf-dot-nul"},
-		{SMTP, `ends with \r\n. \r\n`, "end.crlf-dot-space data.dot-text"},
-		{SMTP, `ends with \r\n..\r\n`, "data.two-dots"},
-		{SMTP, `ends with \r\nQUIT\r\n`, "data.commands"},
-		{SMTP, `ends with \x00`, "data.nul"},
-		{SMTP, `ends with \xff`, "data.8bit"},
-		{SMTP, `ends with \x1a`, "data.control"},
-		{SMTP, "no empty message", "data.empty"},
-		{SMTP, "the dot ends nothing", "data.ends data.second"},
-		{SMTP, "short lines", "limit.text-line limit.text-line-dot limit.long-text-line"},
-		{SMTP, "short commands", "limit.command"},
-		{SMTP, "50 recipients", "limit.recipients"},
-		{SMTP, "LF ends a command", "line.bare-lf"},
-
-		{SMTP, "STARTTLS keeps the input", "tls.injection"},
-		{SMTP, "STARTTLS keeps the transaction", "tls.forgets-mail tls.forgets-hello"},
-		{SMTP, "STARTTLS keeps EHLO", "tls.forgets-hello"},
-		{SMTP, "STARTTLS again", "tls.again tls.not-offered-again"},
-		{SMTP, "STARTTLS in the clear", "tls.garbage"},
-		{SMTP, "old TLS", "tls.version"},
-
-		{SMTP, "BDAT is not drained", "bdat.no-mail bdat.no-rcpt bdat.rcpt-refused bdat.not-last-drained bdat.each-drained bdat.bad-end"},
-		{LMTP, "BDAT is not drained", "bdat.no-mail"},
-		{SMTP, "BDAT 0 ends", "bdat.zero"},
-		{SMTP, "DATA after BDAT", "bdat.data-after"},
-		{SMTP, "sizes wrap", "bdat.overflow"},
-		{SMTP, "SIZE is ignored", "size.too-large"},
-
-		{LMTP, "one reply for all", "each.three each.second-message each.hundred each.chunk each.pipelined"},
-		{LMTP, "replies for the refused", "each.refused-first each.refused-between each.none-accepted"},
-		{LMTP, "says hello to all", "lhlo.ehlo lhlo.helo"},
-		{SMTP, "says hello to all", "helo.lhlo"},
-		{LMTP, "no PIPELINING", "lhlo.pipelining"},
-
-		{SMTP, "nested MAIL", "order.nested-mail order.nested-mail-late"},
-		{SMTP, "DATA without recipients", "order.data-without-rcpt pipe.rcpt-refused rcpt.all-refused"},
-		{SMTP, "RSET does nothing", "rset.ends"},
-		{SMTP, "RSET keeps recipients", "rset.forgets-rcpt"},
-		{SMTP, "EHLO keeps the transaction", "hello.resets hello.mail-after-reset helo.resets"},
-		{SMTP, "stays open", "quit.code order.quit-first pipe.quit"},
-		{SMTP, "case matters", "case.verb hello.case bdat.case"},
-		{SMTP, "arguments pass", "argument.rset argument.data argument.quit tls.argument"},
-		{SMTP, "no VRFY", "vrfy.supported"},
-		{SMTP, "answers twice", "noop.code order.noop-first noop.keeps"},
-		{SMTP, "forgets input after an error", "pipe.unknown-command"},
-		{SMTP, "one write per reply", "pipe.one-batch"},
-
-		{SMTP, "no null sender", "mail.null"},
-		{SMTP, "no source routes", "mail.source-route"},
-		{SMTP, "no postmaster", "rcpt.postmaster rcpt.postmaster-case"},
-		{SMTP, "quotes matter", "rcpt.quoted rcpt.quoted-pair"},
-		{SMTP, "parameters pass", "mail.unknown-parameter mail.same-twice rcpt.unknown-parameter dsn.never-alone dsn.orcpt-no-type body.unknown utf8.value"},
-		{SMTP, "UTF-8 unannounced", "utf8.sender utf8.status"},
-		{SMTP, "open relay", "relay.plain relay.route relay.percent-literal"},
-		{SMTP, "percent hack", "relay.percent relay.percent-literal"},
-
-		{SMTP, "greets nameless", "greeting.domain"},
-		{SMTP, "bad keyword", "hello.keywords"},
-		{SMTP, "reply ends with LF", "reply.line-end"},
-		{SMTP, "reply with 8 bits", "reply.ascii"},
-		{SMTP, "reply of 600 octets", "reply.length"},
-		{SMTP, "reply with code 999", "reply.code"},
-		{SMTP, "reply with a tab", "reply.separator"},
-		{SMTP, "two codes in a reply", "reply.same-code"},
-		{SMTP, "reply without status", "status.each-line status.unknown-user"},
-		{SMTP, "reply of another class", "status.class"},
-		{SMTP, "impatient", "slow.command slow.greeting slow.data"},
-		{SMTP, "impatient and silent", "slow.421"},
-	}
-	for _, tt := range tests {
+	for _, tt := range faults {
 		t.Run(string(tt.protocol)+" "+string(tt.fault), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				srv := &server{protocol: tt.protocol, fault: tt.fault, config: config}
@@ -190,6 +193,41 @@ func TestFaults(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Every check fails at some server: those that TestFaults has, and such as answer
+// everything alike after some commands that they have understood.
+func TestEveryCheckCanFail(t *testing.T) {
+	config := certificate(t)
+	for _, protocol := range []Protocol{SMTP, LMTP} {
+		left := make(map[string]bool)
+		for _, c := range Checks(protocol) {
+			left[c.ID] = true
+		}
+		for _, tt := range faults {
+			for id := range strings.FieldsSeq(tt.caughtBy) {
+				delete(left, id)
+			}
+		}
+		for fault := range blind {
+			for patience := 1; patience < 12; patience++ {
+				synctest.Test(t, func(t *testing.T) {
+					srv := &server{protocol: protocol, fault: fault, config: config, patience: patience}
+					checks := slices.DeleteFunc(Checks(protocol), func(c Check) bool { return !left[c.ID] })
+					aim := target(srv)
+					aim.Insecure, aim.Port = false, "25"
+					for _, r := range check(t, aim, checks) {
+						if r.Status == Failed || r.Status == Warning {
+							delete(left, r.ID)
+						}
+					}
+				})
+			}
+		}
+		for id := range left {
+			t.Errorf("%s %s cannot fail", protocol, id)
+		}
 	}
 }
 

@@ -22,6 +22,7 @@ type server struct {
 	protocol Protocol
 	fault    fault
 	config   *tls.Config
+	patience int // commands that a blind server sees
 }
 
 // A fault is what a server does wrong; see TestFaults.
@@ -46,6 +47,7 @@ type dialog struct {
 	binary bool
 	rcpts  []bool // whether it was accepted
 	chunks []byte // of BDAT; nil: none came
+	said   int    // commands
 }
 
 func (srv *server) serve(nc net.Conn) {
@@ -154,6 +156,7 @@ func (d *dialog) handle(line string) bool {
 		verb = strings.ToUpper(verb)
 	}
 	switch {
+	case d.answersBlindly(verb):
 	case len(line) > 4000, d.fault == "short commands" && len(line) > 256:
 		d.say("500 5.5.2 line too long")
 	case slices.Contains([]string{"RSET", "DATA", "QUIT", "STARTTLS"}, verb) && arg != "" && d.fault != "arguments pass":
@@ -166,6 +169,28 @@ func (d *dialog) handle(line string) bool {
 	default:
 		d.command(verb, arg)
 	}
+	return true
+}
+
+// blind are servers that answer everything alike, but for what leads to it.
+var blind = map[fault]string{
+	"says yes": "250 2.0.0 yes", "offers little, says yes": "250 2.0.0 yes", "says no": "554 5.0.0 no", "says later": "451 4.0.0 later", "talks nonsense": "*** what",
+	"hangs up": "", "says wrong": "299 4.0 wr\xfcng",
+}
+
+// answersBlindly answers a command so, and reports whether it did. A server that
+// hangs up takes nothing more.
+func (d *dialog) answersBlindly(verb string) bool {
+	reply, ok := blind[d.fault]
+	d.said++
+	if !ok || d.said <= d.patience {
+		return false
+	}
+	if reply == "" {
+		_ = d.nc.Close()
+		return true
+	}
+	d.say("%s", reply)
 	return true
 }
 
@@ -189,11 +214,7 @@ func (d *dialog) command(verb, arg string) {
 			d.say("250 2.0.0 ok")
 		}
 	case "HELP":
-		if d.say("214-2.0.0 see"); d.fault == "two codes in a reply" {
-			d.say("211 2.0.0 RFC 5321")
-		} else {
-			d.say("214 2.0.0 RFC 5321")
-		}
+		d.help()
 	case "VRFY":
 		d.vrfy(arg)
 	case "EXPN", "TURN", "SEND":
@@ -203,6 +224,18 @@ func (d *dialog) command(verb, arg string) {
 		if d.fault == "forgets input after an error" {
 			_, _ = d.r.Discard(d.r.Buffered())
 		}
+	}
+}
+
+func (d *dialog) help() {
+	d.say("214-2.0.0 see")
+	switch d.fault {
+	case "two codes in a reply":
+		d.say("211 2.0.0 RFC 5321")
+	case "two states in a reply":
+		d.say("214 2.1.0 RFC 5321")
+	default:
+		d.say("214 2.0.0 RFC 5321")
 	}
 }
 
@@ -246,22 +279,30 @@ func (d *dialog) sayHello(verb, name string) {
 		return
 	}
 	d.say("250-mx.example.com")
-	for _, keyword := range d.keywords() {
+	keywords := d.keywords()
+	last := len(keywords) - 1
+	for _, keyword := range keywords[:last] {
 		d.say("250-%s", keyword)
 	}
-	d.say("250 ENHANCEDSTATUSCODES")
+	d.say("250 %s", keywords[last])
 }
 
 func (d *dialog) keywords() []string {
-	keywords := []string{"8BITMIME", "SMTPUTF8", "DSN", "CHUNKING", "BINARYMIME", "LIMITS RCPTMAX=1000", fmt.Sprintf("SIZE %d", sizeLimit)}
+	switch d.fault {
+	case "offers little, says yes":
+		return []string{"8BITMIME"}
+	case "bad keywords":
+		return []string{"SIZE many", "LIMITS RCPTMAX=none", "BINARYMIME", "SMTPUTF8", "X=Y Z"}
+	}
+	keywords := []string{"ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", "DSN", "CHUNKING", "BINARYMIME", "LIMITS RCPTMAX=1000", fmt.Sprintf("SIZE %d", sizeLimit)}
 	if d.fault != "no PIPELINING" {
 		keywords = append(keywords, "PIPELINING")
 	}
+	if d.tls || d.fault == "REQUIRETLS in the clear" {
+		keywords = append(keywords, "REQUIRETLS")
+	}
 	if !d.tls || d.fault == "STARTTLS again" {
 		keywords = append(keywords, "STARTTLS")
-	}
-	if d.fault == "bad keyword" {
-		keywords = append(keywords, "X=Y Z")
 	}
 	return keywords
 }
@@ -322,11 +363,12 @@ const (
 var (
 	pathSyntax = regexp.MustCompile(`^<(@` + domain + `(,@` + domain + `)*:)?(` + local + `)@(` + domain + `|` + literal + `)>`)
 	mailParams = map[string]*regexp.Regexp{
-		"SIZE":     regexp.MustCompile(`^=\d{1,20}$`),
-		"BODY":     regexp.MustCompile(`^(?i)=(7BIT|8BITMIME|BINARYMIME)$`),
-		"SMTPUTF8": regexp.MustCompile(`^$`),
-		"RET":      regexp.MustCompile(`^(?i)=(FULL|HDRS)$`),
-		"ENVID":    regexp.MustCompile(`^=` + xtext + `{1,100}$`),
+		"SIZE":       regexp.MustCompile(`^=\d{1,20}$`),
+		"BODY":       regexp.MustCompile(`^(?i)=(7BIT|8BITMIME|BINARYMIME)$`),
+		"SMTPUTF8":   regexp.MustCompile(`^$`),
+		"REQUIRETLS": regexp.MustCompile(`^$`),
+		"RET":        regexp.MustCompile(`^(?i)=(FULL|HDRS)$`),
+		"ENVID":      regexp.MustCompile(`^=` + xtext + `{1,100}$`),
 	}
 	rcptParams = map[string]*regexp.Regexp{
 		"NOTIFY": regexp.MustCompile(`^(?i)=(NEVER|(SUCCESS|FAILURE|DELAY)(,(SUCCESS|FAILURE|DELAY))*)$`),
@@ -424,6 +466,7 @@ func (d *dialog) rcptTo(arg string) {
 	case !d.mail, d.chunks != nil:
 		d.say("503 5.5.1 not now")
 	case !isTo, m == nil, !utf8.ValidString(path):
+		d.rcpts = append(d.rcpts, false)
 		d.say("501 5.1.3 what recipient?")
 	case !d.utf8 && !isASCII(path) && d.fault != "UTF-8 unannounced":
 		d.say("553 5.6.7 not in UTF-8")
