@@ -48,7 +48,7 @@ func (s *site) selftest(args ...string) (int, []byte) {
 func TestSelftestOfPostern(t *testing.T) {
 	s := newSelftestSite(t)
 	for _, args := range [][]string{{"smtp", s.smtp}, {"lmtp", "unix:" + s.lmtp}} {
-		code, out := s.selftest(append(args, "--json", "--tls-insecure", "--timeout", "20s", "--to", "u1@example.com",
+		code, out := s.selftest(append(args, "--json", "--tls-insecure", "--max-send", "4194304", "--timeout", "20s", "--to", "u1@example.com",
 			"--unknown", "nobody@example.com", "--from", "bob@sender.example")...)
 		var report struct {
 			Server  selftest.Server
@@ -120,7 +120,7 @@ func examine(t *testing.T, name string, protocol selftest.Protocol, network, add
 			return new(net.Dialer).DialContext(ctx, network, addr)
 		},
 		Hello: "[127.0.0.1]", From: "bob@sender.example", To: "u1@example.com", Unknown: "nobody@example.com",
-		Timeout: 10 * time.Second, Insecure: true, MaxSend: 1 << 20,
+		Timeout: 10 * time.Second, Insecure: true, MaxSend: 4 << 20,
 	})
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
@@ -128,6 +128,9 @@ func examine(t *testing.T, name string, protocol selftest.Protocol, network, add
 	c := column{name: name}
 	for _, check := range selftest.Checks(protocol) {
 		r := run.Check(t.Context(), check)
+		for n := 0; check.ID == "pipe.one-batch" && r.Status == selftest.Passed && n < 20; n++ {
+			r = run.Check(t.Context(), check) // on a busy machine several pieces may look like one
+		}
 		if r.Status == selftest.Unclear {
 			t.Errorf("%s: %s: %s\n%s", name, r.ID, r.Detail, strings.Join(r.Dialogue, "\n"))
 		}
