@@ -12,7 +12,7 @@ var dataChecks = []Check{
 		play:  "hello\nmail\nrcpt\nDATA => 354\nmessage"},
 	{ID: "data.after-helo", Section: "RFC 5321, 3.2", Level: Must, needs: "to", on: SMTP,
 		Title: "A client that says HELO may send a message",
-		play:  "connect\nHELO $me => 250\nmail\nrcpt\nDATA => 354\nmessage"},
+		play:  "HELO $me => 250\nmail\nrcpt\nDATA => 354\nmessage"},
 	{ID: "data.ends", Section: "RFC 5321, 4.1.1.4", Level: Must, needs: "to",
 		Title: "The message ends the transaction",
 		play:  "data\nmessage\nRCPT TO:<$to> => 503"},
@@ -154,6 +154,6 @@ func (s *session) pause() {
 	s.wire.sending.Wait()
 	select {
 	case <-time.After(20 * time.Millisecond):
-	case <-s.ctx.Done():
+	case <-s.done:
 	}
 }

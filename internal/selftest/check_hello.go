@@ -6,7 +6,7 @@ import "strings"
 var helloChecks = []Check{
 	{ID: "greeting.domain", Section: "RFC 5321, 4.2", Level: Must,
 		Title: "The greeting begins with the server's name",
-		run:   func(s *session) { s.connect(); s.beginsWithDomain() }},
+		run:   func(s *session) { s.beginsWithDomain() }},
 	{ID: "port.not-25", Section: "RFC 2033, 5", Level: Must, on: LMTP, needs: "tcp",
 		Title: "LMTP is not spoken on port 25",
 		run: func(s *session) {
@@ -22,19 +22,19 @@ var helloChecks = []Check{
 		run:   func(s *session) { s.hello(); s.keywords() }},
 	{ID: "hello.case", Section: "RFC 5321, 2.4", Level: Must,
 		Title: "EHLO/LHLO may be written in any case",
-		run:   func(s *session) { s.connect(); s.expect("250", strings.ToLower(s.helloWord())+" "+s.run.target.Hello) }},
+		run:   func(s *session) { s.expect("250", strings.ToLower(s.helloWord())+" "+s.run.target.Hello) }},
 	{ID: "hello.literal", Section: "RFC 5321, 4.1.1.1", Level: Must,
 		Title: "An IPv4 address literal is a name for a client",
-		play:  "connect\n$hello [127.0.0.1] => 250"},
+		play:  "$hello [127.0.0.1] => 250"},
 	{ID: "hello.ipv6-literal", Section: "RFC 5321, 4.1.3", Level: Must,
 		Title: "An IPv6 address literal is a name for a client",
-		play:  "connect\n$hello [IPv6:::1] => 250"},
+		play:  "$hello [IPv6:::1] => 250"},
 	{ID: "hello.unknown-name", Section: "RFC 5321, 4.1.4", Level: Should,
 		Title: "A name that is not in the DNS is no obstacle",
-		play:  "connect\n$hello no-such-host.invalid => 250\nmail"},
+		play:  "$hello no-such-host.invalid => 250\nmail"},
 	{ID: "hello.no-argument", Section: "RFC 5321, 4.1.1.1", Level: Must,
 		Title: "EHLO/LHLO without a name is refused",
-		play:  "connect\n$hello => 5xx"},
+		play:  "$hello => 5xx"},
 	{ID: "hello.bad-keeps-state", Section: "RFC 5321, 4.1.4", Level: Must, needs: "to",
 		Title: "A refused EHLO/LHLO leaves the transaction alone",
 		run: func(s *session) {
@@ -57,26 +57,25 @@ var helloChecks = []Check{
 
 	{ID: "helo.code", Section: "RFC 5321, 4.1.1.1", Level: Must, on: SMTP,
 		Title: "HELO is answered with 250",
-		play:  "connect\nHELO $me => 250"},
+		play:  "HELO $me => 250"},
 	{ID: "helo.no-keywords", Section: "RFC 5321, 4.1.1.1", Level: Must, on: SMTP,
 		Title: "The answer to HELO lists no extensions",
 		run: func(s *session) {
-			s.connect()
 			s.need("250", "HELO "+s.run.target.Hello)
 			s.keywordless()
 		}},
 	{ID: "helo.no-argument", Section: "RFC 5321, 4.1.1.1", Level: Must, on: SMTP,
 		Title: "HELO without a name is refused",
-		play:  "connect\nHELO => 5xx"},
+		play:  "HELO => 5xx"},
 	{ID: "helo.mail", Section: "RFC 5321, 3.2", Level: Must, on: SMTP,
 		Title: "A transaction may follow HELO",
-		play:  "connect\nHELO $me => 250\nMAIL FROM:<$from> => 250"},
+		play:  "HELO $me => 250\nMAIL FROM:<$from> => 250"},
 	{ID: "helo.resets", Section: "RFC 5321, 4.1.1.1", Level: Must, on: SMTP, needs: "to",
 		Title: "HELO ends a transaction",
 		play:  "hello\nmail\nHELO $me => 250\nRCPT TO:<$to> => 503"},
 	{ID: "helo.lhlo", Section: "RFC 2033, 4.1", Level: Must, on: SMTP,
 		Title: "LHLO is no command of SMTP",
-		play:  "connect\nLHLO $me => 500|502"},
+		play:  "LHLO $me => 500|502"},
 }
 
 // beginsWithDomain fails unless what was heard last begins with a Domain or an

@@ -51,7 +51,6 @@ var replyChecks = []Check{
 // rounds has replies of every kind said, and fails if the rule that the check is
 // named after was ever broken.
 func rounds(s *session) {
-	s.connect()
 	s.ask(s.helloWord())
 	s.hello()
 	for _, line := range []string{"NOOP", "HELP", "VRFY postmaster", "XYZZY", "DATA", "MAIL FROM:<", "MAIL FROM:<$from>",

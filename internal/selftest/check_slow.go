@@ -14,7 +14,6 @@ var slowChecks = []Check{
 	{ID: "slow.greeting", Section: "RFC 5321, 4.5.3.2.7", Level: Should, needs: "slow",
 		Title: "The server waits 5 minutes for EHLO/LHLO",
 		run: func(s *session) {
-			s.connect()
 			s.wait(serverTimeout - 5*time.Second)
 			s.expect("250", s.expand("$hello $me"))
 		}},
@@ -43,7 +42,7 @@ func (s *session) wait(d time.Duration) {
 	s.wire.remark("waiting for " + d.String())
 	select {
 	case <-time.After(d):
-	case <-s.ctx.Done():
+	case <-s.done:
 		s.unclear("interrupted")
 	}
 }

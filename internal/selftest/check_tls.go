@@ -102,7 +102,7 @@ func (s *session) handshake(config *tls.Config) {
 	if s.decided() {
 		return
 	}
-	if err := s.wire.handshake(s.ctx, config); err != nil {
+	if err := s.wire.handshake(config); err != nil {
 		s.fail("TLS: %v", err)
 		return
 	}
@@ -117,7 +117,7 @@ func oldTLS(s *session) {
 		return
 	}
 	config := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
-	if err := s.wire.handshake(s.ctx, config); err == nil {
+	if err := s.wire.handshake(config); err == nil {
 		s.fail("the server speaks it")
 	}
 	s.over = true // there is nothing to say under a TLS that was not started
@@ -137,7 +137,7 @@ func injectCommand(s *session) {
 	if s.decided() {
 		return
 	}
-	if err := s.wire.handshake(s.ctx, &tls.Config{InsecureSkipVerify: true}); err != nil {
+	if err := s.wire.handshake(&tls.Config{InsecureSkipVerify: true}); err != nil {
 		var header tls.RecordHeaderError
 		if errors.As(err, &header) {
 			s.fail("the command was answered in the clear: %v", err)
@@ -164,7 +164,6 @@ func transactionOverTLS(s *session) {
 
 // helloOverTLS can tell only where MAIL needs an EHLO before it.
 func helloOverTLS(s *session) {
-	s.connect()
 	if s.ask(s.expand("MAIL FROM:<$from>")).OK() {
 		s.skip("MAIL needs no EHLO")
 	}

@@ -9,7 +9,6 @@ import (
 
 // words are the steps of a script that lead to what is checked.
 var words = map[string]func(*session){
-	"connect": (*session).connect,
 	"hello":   (*session).hello,
 	"mail":    (*session).mail,
 	"rcpt":    (*session).rcpt,

@@ -44,7 +44,7 @@ type Check struct {
 	Title   string // the rule, in at most 50 characters
 
 	on    Protocol // whose rule it is; "": both
-	needs string   // words: see Target.lacks
+	needs string   // words: see Run.lacks
 	play  string   // the dialogue; see session.play
 	run   func(*session)
 }
@@ -159,9 +159,9 @@ const maxAbsent = 3
 // check can be made.
 func Start(ctx context.Context, t Target) (*Run, error) {
 	r := &Run{target: t, keywords: make(map[string]string), broken: make(map[string]string)}
-	s := &session{ctx: ctx, run: r}
+	s := &session{run: r}
 	defer s.close()
-	s.connect()
+	s.connect(ctx)
 	r.server.Greeting = s.last.text()
 	s.need("2xx", s.helloWord()+" "+t.Hello)
 	if s.decided() {
@@ -183,16 +183,19 @@ func (r *Run) Server() Server { return r.server }
 // target's timeout is over. A server that greets no more is not waited for again
 // and again.
 func (r *Run) Check(ctx context.Context, c Check) Result {
-	s := &session{ctx: ctx, run: r, check: &c}
+	s := &session{run: r, check: &c}
 	s.result = Result{ID: c.ID, Section: c.Section, Level: c.Level, Title: c.Title}
 	if lacks := r.lacks(c.needs); lacks != "" {
 		s.result.Status, s.result.Detail = Skipped, lacks
 		return s.result
 	}
 	defer s.close()
-	if c.run != nil {
+	s.connect(ctx)
+	switch {
+	case s.decided():
+	case c.run != nil:
 		c.run(s)
-	} else {
+	default:
 		s.play(c.play)
 	}
 	s.leave()

@@ -12,15 +12,14 @@ import (
 // no method says or hears anything any more, so that a check reads straight
 // down without asking after each step.
 type session struct {
-	ctx    context.Context
 	run    *Run
 	check  *Check // nil while the server is only asked what it offers
 	result Result
 
-	wire  *wire // nil before connect
-	stop  func() bool
-	last  Reply // what was heard last
-	rcpts int   // recipients of the transaction that were accepted
+	wire  *wire
+	done  <-chan struct{} // closed when nobody wants to hear any more
+	last  Reply           // what was heard last
+	rcpts int             // recipients of the transaction that were accepted
 	mode  mode
 	over  bool // the server has said goodbye or closed
 }
@@ -48,25 +47,24 @@ func (s *session) decide(status Status, format string, args ...any) {
 	}
 }
 
-// connect connects and hears the greeting.
-func (s *session) connect() {
-	if s.decided() || s.wire != nil {
-		return
-	}
+// connect connects and hears the greeting. The connection lasts until ctx ends, or
+// until it is closed.
+func (s *session) connect(ctx context.Context) {
 	if s.run.absent >= maxAbsent {
 		s.unclear("the server does not answer any more")
 		return
 	}
 	s.run.absent++
-	ctx, cancel := context.WithTimeout(s.ctx, s.run.target.Timeout)
+	dialing, cancel := context.WithTimeout(ctx, s.run.target.Timeout)
 	defer cancel()
-	nc, err := s.run.target.Dial(ctx)
+	nc, err := s.run.target.Dial(dialing)
 	if err != nil {
 		s.unclear("connect: %v", err)
 		return
 	}
 	s.wire = newWire(nc, s.run.target.Timeout)
-	s.stop = context.AfterFunc(s.ctx, func() { _ = nc.Close() })
+	s.done = ctx.Done()
+	s.wire.stop = context.AfterFunc(ctx, func() { _ = nc.Close() })
 	if greeting := s.hear(); greeting.Code != 220 {
 		s.unclear("it greets with %v", greeting)
 		return
@@ -77,7 +75,6 @@ func (s *session) connect() {
 // close ends the connection without a word.
 func (s *session) close() {
 	if s.wire != nil {
-		s.stop()
 		s.wire.close()
 	}
 }
@@ -230,7 +227,6 @@ func (s *session) helloWord() string {
 
 // hello opens a session.
 func (s *session) hello() {
-	s.connect()
 	s.need("250", s.helloWord()+" "+s.run.target.Hello)
 }
 

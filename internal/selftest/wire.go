@@ -2,7 +2,6 @@ package selftest
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -37,6 +36,7 @@ type wire struct {
 	timeout time.Duration
 	log     []string
 	sending sync.WaitGroup
+	stop    func() bool
 }
 
 func newWire(nc net.Conn, timeout time.Duration) *wire {
@@ -110,18 +110,16 @@ func (w *wire) whyNot(err error) error {
 }
 
 // handshake continues under TLS, whoever the server is.
-func (w *wire) handshake(ctx context.Context, config *tls.Config) error {
+func (w *wire) handshake(config *tls.Config) error {
 	if w.r.Buffered() > 0 {
 		return errors.New("it spoke in the clear behind 220")
 	}
 	w.sending.Wait()
-	ctx, cancel := context.WithTimeout(ctx, w.timeout)
-	defer cancel()
-	if err := w.nc.SetDeadline(time.Time{}); err != nil {
+	if err := w.nc.SetDeadline(time.Now().Add(w.timeout)); err != nil {
 		return err
 	}
 	conn := tls.Client(w.nc, config)
-	if err := conn.HandshakeContext(ctx); err != nil {
+	if err := conn.Handshake(); err != nil {
 		w.remark("no TLS: " + err.Error())
 		return err
 	}
@@ -131,6 +129,7 @@ func (w *wire) handshake(ctx context.Context, config *tls.Config) error {
 }
 
 func (w *wire) close() {
+	w.stop()
 	_ = w.nc.Close()
 	w.sending.Wait()
 }
