@@ -221,6 +221,22 @@ func TestJournalStaysSmall(t *testing.T) {
 	}
 }
 
+// A client that tries for days to reach somebody else adds nothing to what is
+// remembered of those who have the message.
+func TestEntriesOfAKeyAreBounded(t *testing.T) {
+	l := open(t, filepath.Join(t.TempDir(), "delivered"), new(sink))
+	defer l.Close()
+	for i := range 1000 {
+		l.enter(fmt.Sprint(i), []key{{1}}, []mail.Reply{mail.Accepted})
+	}
+	if n := l.book.byAge.Len(); n != maxEntries || len(l.book.byID) != n || len(l.book.byKey[key{1}]) != n {
+		t.Errorf("%d entries, %d by ID, %d of the key", n, len(l.book.byID), len(l.book.byKey[key{1}]))
+	}
+	if l.Heard("999"); l.Len() != 0 || len(l.book.byID) != 0 || l.book.byAge.Len() != 0 {
+		t.Errorf("left: %v", l.book)
+	}
+}
+
 // A disk that is full takes nothing from what is remembered, and when there is
 // room again all of it is written.
 func TestCannotWrite(t *testing.T) {

@@ -74,6 +74,15 @@ func TestRefusalIsRemembered(t *testing.T) {
 	}
 }
 
+// Who heard the refusal, for there was no other reply, is not told of it again.
+func TestNoRefusalRememberedThatWasHeard(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.next.answer = map[string]mail.Reply{"ann": mail.NoSuchUser, "bob": mail.NoSuchUser}
+		h.play(t, toBoth+data+"C: a: b\nC: .\nS: 550 *\n"+quit)
+		h.play(t, toBoth)
+	})
+}
+
 // Who hears each reply needs no second attempt.
 func TestNoRefusalRememberedWithPRDR(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
