@@ -118,7 +118,7 @@ func (c *Client) Remembers() bool { return c.remembers.Load() }
 // The others end when they are not used any more, as do those that are made
 // after it.
 func (c *Client) Close() {
-	c.tellHeard()
+	c.tellHeard(quitTimeout)
 	c.pool.close()
 }
 

@@ -28,16 +28,16 @@ const (
 // retry.
 func (c *Client) Heard(id string) {
 	if c.remembers.Load() && isID(id) && c.heard.add(id) {
-		time.AfterFunc(heardDelay, c.tellHeard)
+		time.AfterFunc(heardDelay, func() { c.tellHeard(cmp.Or(c.VerifyTimeout, 30*time.Second)) })
 	}
 }
 
-// tellHeard says what nothing else was said with.
-func (c *Client) tellHeard() {
+// tellHeard says what nothing else was said with, within timeout.
+func (c *Client) tellHeard(timeout time.Duration) {
 	if c.heard.empty() {
 		return
 	}
-	_ = c.with(context.Background(), cmp.Or(c.VerifyTimeout, 30*time.Second), func(cn *conn) error {
+	_ = c.with(context.Background(), timeout, func(cn *conn) error {
 		for cn.hearsay != nil && !c.heard.empty() {
 			if _, err := cn.askHeard(nil); err != nil {
 				return err

@@ -92,7 +92,7 @@ func parseEntry(words []string) (entry, bool) {
 	if err != nil || words[1] == "" {
 		return entry{}, false
 	}
-	e := entry{id: words[1], at: time.Unix(seconds, 0)}
+	e := entry{id: strings.Clone(words[1]), at: time.Unix(seconds, 0)} // a part of the line would keep all of it
 	for _, word := range words[2:] {
 		var k key
 		if len(word) != hex.EncodedLen(len(k)) {
