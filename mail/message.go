@@ -20,12 +20,14 @@ type Range struct{ Start, End int64 }
 
 // A Message is a header and a body on its way: trace fields that we put on top,
 // and what we keep of the octets that were received, whose lines end in CRLF.
-// Nothing is parsed and written anew. A Message is immutable, and the ones made
-// from it share its octets.
+// Nothing is parsed and written anew. At most one other body stands in the place
+// of what was received. A Message is immutable, and the ones made from it share
+// its octets.
 type Message struct {
 	trace string
 	src   Source
 	keep  []piece // ascending, disjoint
+	body  Source  // nil, or what follows them
 }
 
 // A piece of a message is a range of its Source, which may be empty, and text
@@ -91,6 +93,14 @@ func (m *Message) Insert(at int64, text string) *Message {
 	return &n
 }
 
+// ReplaceBody returns m with body in the place of the octets of the Source from
+// start on, which are the body that was received.
+func (m *Message) ReplaceBody(start int64, body Source) *Message {
+	n := m.Cut([]Range{{start, m.src.Size()}})
+	n.body = body
+	return n
+}
+
 // add adds a piece, unless there is nothing to it.
 func (m *Message) add(p piece) {
 	if p.text != "" || p.Start < p.End {
@@ -103,6 +113,9 @@ func (m *Message) Size() int64 {
 	n := int64(len(m.trace))
 	for _, k := range m.keep {
 		n += int64(len(k.text)) + k.End - k.Start
+	}
+	if m.body != nil {
+		n += m.body.Size()
 	}
 	return n
 }
@@ -141,7 +154,13 @@ func (m *Message) WriteTo(w io.Writer) (int64, error) {
 		}
 		written += k.End - k.Start
 	}
-	return written, nil
+	if m.body == nil {
+		return written, nil
+	}
+	if err := m.body.WriteRange(w, Range{End: m.body.Size()}); err != nil {
+		return written, err
+	}
+	return written + m.body.Size(), nil
 }
 
 // Octets is a Source in memory.

@@ -119,6 +119,25 @@ func TestMessageInsert(t *testing.T) {
 	}
 }
 
+func TestMessageReplaceBody(t *testing.T) {
+	const source = "A: b\r\n\r\nold\r\n"
+	m := NewMessage(Octets(source)).Prepend("T: u\r\n")
+	n := m.ReplaceBody(8, Octets("new body\r\n"))
+	for _, tt := range []struct {
+		m    *Message
+		want string
+	}{
+		{m, "T: u\r\n" + source},
+		{n, "T: u\r\nA: b\r\n\r\nnew body\r\n"},
+		{n.Prepend("S: t\r\n").Cut([]Range{{0, 6}}), "S: t\r\nT: u\r\n\r\nnew body\r\n"},
+		{n.ReplaceBody(8, Octets("")), "T: u\r\nA: b\r\n\r\n"},
+	} {
+		if got := text(t, tt.m); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+}
+
 // Cut is what it would be if every octet were looked at alone, and the messages
 // that others were made from stay what they were.
 func FuzzMessageCut(f *testing.F) {

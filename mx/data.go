@@ -231,6 +231,9 @@ func (srv *Server) stamp(tx *transaction, h header.Header, verdict policy.Verdic
 		stale = append(stale, mail.Range{Start: int64(f.Start), End: int64(f.End)})
 	}
 	msg = endHeader(msg, h).Cut(verdict.Cut).Cut(stale)
+	if verdict.Body != nil {
+		msg = msg.ReplaceBody(verdict.BodyStart, verdict.Body)
+	}
 	received := mail.Received{
 		Client: tx.env.Client, By: srv.Hostname, ID: tx.env.ID, Date: time.Now(),
 		Protocol: mail.Protocol(tx.env.Client, false, tx.env.UTF8),

@@ -6,6 +6,7 @@ import (
 
 	"postern/mail"
 	"postern/policy/access"
+	"postern/policy/milter"
 )
 
 // Facts are what a message is judged by, besides what is in it, what the DNS
@@ -51,6 +52,10 @@ type FilterAnswer struct {
 	Reply  mail.Reply // zero unless Action is Defer or Reject
 	Why    string     // for administrators
 	Failed bool       // it did not answer, and Action is what then is to be done
+	// Changes are those of the header, and Body is the size of what it put in
+	// the place of the body; 0: it stayed.
+	Changes []milter.Change
+	Body    int64
 }
 
 // rule returns the access rule that holds for a recipient, or for a message

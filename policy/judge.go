@@ -7,6 +7,7 @@ import (
 
 	"postern/internal/dns"
 	"postern/internal/header"
+	"postern/internal/spool"
 	"postern/mail"
 	"postern/policy/dnsbl"
 	"postern/policy/greylist"
@@ -27,6 +28,8 @@ type Judge struct {
 	ByRecipient *rate.Limiter[string]
 	// Greylist remembers who came before; nil: everybody is a stranger.
 	Greylist *greylist.Store
+	// Filters are asked about whole messages, in order.
+	Filters []Filter
 	// Closed is told of every transaction that ended; nil: nobody wants to know.
 	Closed func(*Record)
 }
@@ -58,6 +61,7 @@ type Case struct {
 	left     time.Duration // of the Budget
 	record   Record
 	client   *ClientFindings // nil: not asked for yet
+	body     *spool.Buffer   // that a filter made; nil: none did
 }
 
 // Open opens the case of the transaction that env begins.
@@ -144,7 +148,29 @@ func (c *Case) Message(ctx context.Context, to []mail.Address, src mail.Source, 
 	f.Greylist = c.acquaintance(found)
 	v := c.policy.Verdict(*f, found, h)
 	c.record.Verdict = &v
-	return v
+	if len(c.judge.Filters) > 0 && v.Refusal() == nil {
+		c.filter(ctx, src, h)
+	}
+	return *c.record.Verdict
+}
+
+// filter asks the filters about a message that nothing else refuses, until one
+// does, and has the verdict decided again with their answers.
+func (c *Case) filter(ctx context.Context, src mail.Source, h header.Header) {
+	v, f := c.record.Verdict, &c.record.Facts
+	d := newDraft(*v, src, h)
+	for _, filter := range c.judge.Filters {
+		if filter.MaxSize > 0 && src.Size() > filter.MaxSize {
+			continue
+		}
+		f.Filters = append(f.Filters, filter.ask(ctx, c, d))
+		*v = c.policy.Verdict(*f, v.Findings, h)
+		if v.Refusal() != nil {
+			break
+		}
+	}
+	c.body = d.body
+	d.finish(v)
 }
 
 // Close ends the case. Reply is what the client heard of the message, and zero
@@ -154,6 +180,9 @@ func (c *Case) Close(reply mail.Reply) {
 		return
 	}
 	c.record.Reply = reply
+	if c.body != nil {
+		_ = c.body.Close() // nobody reads it any more
+	}
 	if reply.Code != 0 {
 		c.count()
 		c.remember(reply)

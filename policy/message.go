@@ -40,9 +40,12 @@ type Verdict struct {
 
 	Fields string       // to be put on top, whole
 	Cut    []mail.Range // forged fields, to be taken out; ascending
-	Body   mail.Source  // nil, or what stands in the place of the body
-	Note   string       // the results in brief, for the log: "spf=pass dkim=none"
-	Err    error        // why the message could not be judged: the trouble is ours
+	// Body is nil, or what stands in the place of the body, which begins at
+	// BodyStart. It lasts until the Case is closed.
+	Body      mail.Source
+	BodyStart int64
+	Note      string // the results in brief, for the log: "spf=pass dkim=none"
+	Err       error  // why the message could not be judged: the trouble is ours
 }
 
 // Refusal returns the reply that refuses the message, nil if it is taken.

@@ -17,6 +17,7 @@ import (
 	"postern/policy/access"
 	"postern/policy/dnsbl"
 	"postern/policy/greylist"
+	"postern/policy/milter"
 	"postern/policy/rate"
 )
 
@@ -63,6 +64,7 @@ func (p *parts) judging() (*judging, error) {
 		Health:      dnsbl.NewHealth(resolver, lists, p.log),
 		ByClient:    rate.New[netip.Prefix](c.Limits.MessagesPerClient, time.Hour, maxCounted),
 		ByRecipient: rate.New[string](c.Limits.MessagesPerRecipient, time.Hour, maxCounted),
+		Filters:     p.filters(),
 	}
 	if c.Greylist.Enable {
 		if j.Judge.Greylist, err = p.greylist(); err != nil {
@@ -73,6 +75,22 @@ func (p *parts) judging() (*judging, error) {
 		j.access, err = config.OpenAccess(c.Policy.Access, p.kept("access"), p.log, j.useAccess)
 	}
 	return j, err
+}
+
+// filters returns the filters in their order.
+func (p *parts) filters() []policy.Filter {
+	var all []policy.Filter
+	replaced := p.spool(p.config.MX.Spool)
+	for _, f := range p.config.Filters {
+		all = append(all, policy.Filter{
+			Filter: &milter.Filter{
+				Name: f.Name, Network: f.Connect.Network, Address: f.Connect.Address, Timeout: f.Timeout, Spool: replaced,
+			},
+			MaxSize: f.MaxSize,
+			Defer:   f.OnFailure == config.Defer,
+		})
+	}
+	return all
 }
 
 // greylist opens the greylist of the MX, for reading alone where nothing is kept.

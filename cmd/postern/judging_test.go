@@ -159,3 +159,24 @@ func TestGreylist(t *testing.T) {
 	s.play("203.0.113.8", message("ann@other.example", "u2", "250 *"))
 	s.play("203.0.113.9", message("bob@any.example", "u3", "250 *")) // who comes back is no stranger
 }
+
+// A real filter refuses what it has to, and what it marks is marked.
+func TestRspamd(t *testing.T) {
+	t.Parallel()
+	s := judgedSite(t, world)
+	s.append("postern.toml", fmt.Sprintf("[[filter]]\nname = 'rspamd'\nconnect = 'unix:%s'\non_failure = 'defer'\ntimeout = '1m'\n", peer.Rspamd(t)))
+	s.start("serve")
+	const gtube = "JS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
+	with := func(body, verdict string) string {
+		return strings.Replace(message("ann@other.example", "u1", verdict, "Date: Mon, 2 Jan 2023 15:04:05 +0000", "Message-ID: <1@other.example>"), "C: hi\n", "C: "+body+"\n", 1)
+	}
+	s.play("192.0.2.7", with("X"+strings.ReplaceAll(gtube, "*", `\*`), "554 5.7.1 Gtube pattern"))
+	s.play("192.0.2.7", with("Y"+strings.ReplaceAll(gtube, "*", `\*`), "250 *"))
+	files := s.mailbox("u1")
+	if len(files) != 1 {
+		t.Fatalf("%d messages", len(files))
+	}
+	if text := string(files[0].Read(t)); !strings.Contains(text, "\nX-Spam: Yes\nFrom: ") && !strings.Contains(text, "\nX-Spam: Yes\nDate: ") {
+		t.Errorf("not marked:\n%s", text)
+	}
+}

@@ -130,6 +130,16 @@ func (s *site) write(name, text string) {
 	}
 }
 
+// append adds text to a file of the site.
+func (s *site) append(name, text string) {
+	s.t.Helper()
+	old, err := os.ReadFile(filepath.Join(s.dir, name))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.write(name, string(old)+text)
+}
+
 // command returns a command of the program with the site's configuration.
 func (s *site) command(args ...string) *exec.Cmd {
 	return exec.Command(binary, append([]string{"--config", s.config}, args...)...)
