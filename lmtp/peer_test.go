@@ -243,6 +243,18 @@ func ask(t *testing.T, nc net.Conn, lines ...string) string {
 	return string(answer)
 }
 
+// next returns what was heard next.
+func next(t *testing.T, heard <-chan string) string {
+	t.Helper()
+	select {
+	case id := <-heard:
+		return id
+	case <-time.After(20 * time.Second):
+		t.Fatal("nothing more is heard")
+		return ""
+	}
+}
+
 // What clients have heard is told with what is said next, before it; and if
 // nothing is said, after a while or when the client closes.
 func TestHeardIsTold(t *testing.T) {
@@ -253,7 +265,7 @@ func TestHeardIsTold(t *testing.T) {
 	expect := func(want ...string) {
 		t.Helper()
 		for _, w := range want {
-			if got := <-heard; got != w {
+			if got := next(t, heard); got != w {
 				t.Fatalf("heard %q, want %q", got, w)
 			}
 		}
@@ -292,7 +304,7 @@ func TestHeardMany(t *testing.T) {
 	}
 	client.Close()
 	for i := range 250 {
-		if got, want := <-heard, fmt.Sprintf("%016d", i); got != want {
+		if got, want := next(t, heard), fmt.Sprintf("%016d", i); got != want {
 			t.Fatalf("heard %s, want %s", got, want)
 		}
 	}
@@ -327,7 +339,7 @@ func TestHeardLater(t *testing.T) {
 	if err := client.Verify(t.Context(), told("bob"), told("bob").To[0]); err != nil {
 		t.Error(err)
 	}
-	if got := <-heard; got != "a" {
+	if got := next(t, heard); got != "a" {
 		t.Errorf("heard %q", got)
 	}
 	client.Close()
