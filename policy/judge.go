@@ -12,6 +12,7 @@ import (
 	"postern/policy/dnsbl"
 	"postern/policy/greylist"
 	"postern/policy/rate"
+	"postern/policy/report"
 )
 
 // A Judge judges transactions for a server. Its fields do not change while it is
@@ -28,6 +29,8 @@ type Judge struct {
 	ByRecipient *rate.Limiter[string]
 	// Greylist remembers who came before; nil: everybody is a stranger.
 	Greylist *greylist.Store
+	// Reports counts what DMARC finds; nil: nobody does.
+	Reports *report.Counter
 	// Filters are asked about whole messages, in order.
 	Filters []Filter
 	// Closed is told of every transaction that ended; nil: nobody wants to know.
@@ -186,6 +189,9 @@ func (c *Case) Close(reply mail.Reply) {
 	if reply.Code != 0 {
 		c.count()
 		c.remember(reply)
+		if row, ok := c.record.row(); ok {
+			c.judge.Reports.Add(row)
+		}
 	}
 	if c.judge.Closed != nil {
 		c.record.Asked = c.resolver.Exchanges()

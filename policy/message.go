@@ -75,7 +75,7 @@ func (p *Policy) Examine(ctx context.Context, r dns.Resolver, f Facts, src mail.
 		return found, err
 	}
 	found.DMARC = dmarc.Check(ctx, r, dmarc.Query{
-		Author: found.Author, Identifiers: found.identifiers(), MaxAuthors: maxAuthors,
+		Author: found.Author, Identifiers: found.identifiers(), MaxAuthors: maxAuthors, Thorough: p.Reports,
 	})
 	return found, nil
 }

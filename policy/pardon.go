@@ -36,14 +36,20 @@ func (p *Policy) exempted(f Facts) string {
 	return ""
 }
 
+// What pardons mail that somebody else passed on.
+const (
+	forwarderPardon = "the client is a forwarder"
+	forwardedPardon = "forwarded by "
+)
+
 // forwarded returns why the message may fail SPF and DMARC.
 func (p *Policy) forwarded(f Facts, found Findings) string {
 	if contains(p.Forwarders.Networks, f.Client.IP) {
-		return "the client is a forwarder"
+		return forwarderPardon
 	}
 	for _, s := range found.DKIM {
 		if s.Verdict == dkim.Pass && within(s.Domain, p.Forwarders.Domains) {
-			return "forwarded by " + s.Domain
+			return forwardedPardon + s.Domain
 		}
 	}
 	return ""

@@ -61,6 +61,7 @@ type Policy struct {
 	Listed    Action // of mail from such a client; Reject
 
 	Greylist bool // put off what comes from strangers (RFC 6647)
+	Reports  bool // find out all that aggregate reports tell (RFC 9990)
 }
 
 // Forwarders are hosts and mailing lists that pass on the mail of others.

@@ -19,10 +19,15 @@ import (
 	"postern/policy/greylist"
 	"postern/policy/milter"
 	"postern/policy/rate"
+	"postern/policy/report"
 )
 
 // maxCounted bounds the networks and the recipients whose messages are counted.
 const maxCounted = 100_000
+
+// reportFolder is where it is counted, in the state folder of the MX, what
+// reports tell.
+const reportFolder = "dmarc"
 
 // judging is the judge of the MX, with what has to run beside it.
 type judging struct {
@@ -57,6 +62,7 @@ func (p *parts) judging() (*judging, error) {
 		Threshold:       c.DNSBL.Threshold,
 		Listed:          policy.Action(c.DNSBL.OnListed),
 		Greylist:        c.Greylist.Enable,
+		Reports:         c.Reports.DMARC,
 	})
 	j.Judge = &policy.Judge{
 		Resolver:    resolver,
@@ -68,6 +74,11 @@ func (p *parts) judging() (*judging, error) {
 	}
 	if c.Greylist.Enable {
 		if j.Judge.Greylist, err = p.greylist(); err != nil {
+			return nil, err
+		}
+	}
+	if c.Reports.DMARC && p.state != "" {
+		if j.Judge.Reports, err = report.NewCounter(p.kept(reportFolder), c.Reports.Keep, p.log); err != nil {
 			return nil, err
 		}
 	}
@@ -121,6 +132,15 @@ func (j *judging) run(ctx context.Context, group *errgroup.Group) {
 	if j.access != nil {
 		group.Go(func() error { return j.access.Watch(ctx) })
 	}
+	if j.Reports != nil {
+		group.Go(func() error { j.Reports.Run(ctx); return nil })
+	}
+}
+
+// close writes down what is to survive. Nothing may be judged after it.
+func (j *judging) close() {
+	j.Reports.Flush()
+	_ = j.Judge.Greylist.Close() // each of its records was written at once
 }
 
 func accessList(rules []config.AccessRule) (*access.List, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -178,5 +179,43 @@ func TestRspamd(t *testing.T) {
 	}
 	if text := string(files[0].Read(t)); !strings.Contains(text, "\nX-Spam: Yes\nFrom: ") && !strings.Contains(text, "\nX-Spam: Yes\nDate: ") {
 		t.Errorf("not marked:\n%s", text)
+	}
+}
+
+// What was counted is reported, refused messages among it, and nothing is sent.
+func TestDMARCReport(t *testing.T) {
+	t.Parallel()
+	s := judgedSite(t, world, "reports: dmarc = true")
+	p := s.start("serve")
+	today := time.Now().UTC().Format(time.DateOnly)
+	s.play("198.51.100.7", message("ann@good.example", "u1", "250 *")+message("ann@good.example", "u2", "250 *"))
+	s.play("192.0.2.7", message("ann@good.example", "u1", "550 5.7.26 *"))
+	s.play("192.0.2.7", message("ann@quarantine.example", "u1", "250 *")) // wants no report
+	if err := p.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.command("dmarc", "report", "--domain", "good.example", "--day", today).CombinedOutput()
+	for _, want := range []string{
+		"<source_ip>198.51.100.7</source_ip>\n      <count>2</count>\n      <policy_evaluated>\n        <disposition>pass</disposition>",
+		"<source_ip>192.0.2.7</source_ip>\n      <count>1</count>\n      <policy_evaluated>\n        <disposition>reject</disposition>",
+		"would be sent to mailto:reports@good.example",
+	} {
+		if !strings.Contains(string(out), want) || err != nil {
+			t.Errorf("%v: there is no %q in\n%s", err, want, out)
+		}
+	}
+	if out, err := s.command("dmarc", "domains", "--day", today).CombinedOutput(); err != nil || string(out) != "good.example  3 messages  mailto:reports@good.example\n" {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := s.command("dmarc", "report", "--domain", "good.example", "--day", today, "--out", s.dir).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if files, _ := filepath.Glob(filepath.Join(s.dir, "mx.example.com!good.example!*.xml.gz")); len(files) != 1 {
+		t.Errorf("files %v", files)
+	}
+	for _, args := range [][]string{{"--domain", "quarantine.example", "--day", today}, {"--domain", "good.example", "--day", "2001-01-01"}, {"--domain", "good.example", "--day", "yesterday"}, {}} {
+		if out, err := s.command(append([]string{"dmarc", "report"}, args...)...).CombinedOutput(); err == nil {
+			t.Errorf("%v: %s", args, out)
+		}
 	}
 }

@@ -36,6 +36,7 @@ var floors = map[string]int{
 	"policy/dnsbl":    2,
 	"policy/access":   2,
 	"policy/rate":     2,
+	"policy/report":   2,
 	"policy/greylist": 2,
 	"policy/milter":   2,
 

@@ -79,13 +79,13 @@ func (c *check) align(ctx context.Context, res *Result, rec record) (passed bool
 	}
 	for i := range res.Findings {
 		f := &res.Findings[i]
-		if passed {
+		if passed && !c.query.Thorough {
 			break
 		}
 		if f.Alignment == NotNeeded && (f.Pass || f.TempError) {
 			err = cmpError(err, c.relax(ctx, res, f))
 		}
-		passed = f.Pass && f.Alignment == Relaxed
+		passed = passed || f.Pass && f.Alignment == Relaxed
 	}
 	for _, f := range res.Findings {
 		if f.TempError && (f.Alignment == Strict || f.Alignment == Relaxed) {

@@ -70,6 +70,10 @@ type Query struct {
 	// and the worst verdict is that of the message (RFC 9989, section 11.5);
 	// with more, the verdict is PermError. Zero stands for one.
 	MaxAuthors int
+
+	// Thorough finds the alignment of all that is authenticated, as reports tell
+	// it (RFC 9990), and not only as much as the verdict depends on.
+	Thorough bool
 }
 
 // MaxIdentifiers is how many identifiers of a message are looked at.
