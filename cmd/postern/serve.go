@@ -192,6 +192,7 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 	})
 	judge.run(ctx, group)
 	group.Go(func() error {
+		defer judge.close()
 		defer next.close()
 		return srv.Serve(ctx, listeners...)
 	})
