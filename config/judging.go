@@ -3,7 +3,9 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // Policy says what judgements lead to.
@@ -93,8 +95,8 @@ func (r reader) policy(t *table, p *Policy) {
 	t.oneOf("several_from", &p.SeveralFrom, Reject, Quarantine, Mark)
 	t.flag("received_spf", &p.ReceivedSPF)
 	parsed(t, "junk", `junk = "Junk"`, &p.Junk, func(s string) (string, error) {
-		if s == "" || len(s) > 100 {
-			return s, hinted{"a folder has a name", `write junk = "Junk"`}
+		if s == "" || len(s) > 100 || strings.ContainsAny(s, "./*%") || strings.ContainsFunc(s, unicode.IsControl) {
+			return s, hinted{fmt.Sprintf("%q is not fit for the name of a folder", s), `write junk = "Junk"`}
 		}
 		return s, nil
 	})

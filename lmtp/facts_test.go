@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"postern/mail"
 	"postern/smtp"
@@ -25,6 +26,9 @@ func FuzzFacts(f *testing.F) {
 		env := &mail.Envelope{ID: id, From: mail.Address{Local: "ann", Domain: "client.example"}, Generation: generation}
 		copy(env.Digest[:], digest)
 		addr, _ := netip.ParseAddr(ip)
+		if utf8.ValidString(hello) && len(hello) <= maxFact {
+			env.Folder = hello
+		}
 		env.Client = mail.Client{IP: addr, Hello: hello, ESMTP: esmtp, TLS: tls}
 		line := "FROM:" + env.From.Path() + " SIZE=1" + everything.facts(env)
 		if strings.ContainsAny(line, "\r\n") || len(line) > 4000 {
@@ -46,7 +50,7 @@ func FuzzFacts(f *testing.F) {
 		if !isID(id) {
 			want = mail.Envelope{ID: "own", Client: own, From: from}
 		}
-		if got.ID != want.ID || got.Client != want.Client || got.Digest != want.Digest || got.Generation != want.Generation {
+		if got.ID != want.ID || got.Client != want.Client || got.Digest != want.Digest || got.Generation != want.Generation || got.Folder != want.Folder {
 			t.Errorf("%q: heard %+v, told %+v", line, got, want)
 		}
 	})
@@ -56,7 +60,7 @@ func FuzzFacts(f *testing.F) {
 func TestFactsRefused(t *testing.T) {
 	for _, param := range []string{
 		"XID", "XID=a/b", "XID=1", "XID=" + strings.Repeat("0", 65), "XDIGEST=00", "XDIGEST=" + strings.Repeat("x", 64),
-		"XADDR=localhost", "XADDR", "XHELO=a+1", "XGENERATION=+zz", "XTLS=+", "XESMTP=1",
+		"XADDR=localhost", "XADDR", "XHELO=a+1", "XGENERATION=+zz", "XTLS=+", "XESMTP=1", "XFOLDER", "XFOLDER=+FF",
 	} {
 		_, params, err := smtp.ParseMail("FROM:<> XID=0 " + param)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -22,6 +23,7 @@ import (
 //	CLIENT  XADDR= XHELO= XTLS= XESMTP
 //	                 of MAIL: the SMTP client, for the log
 //	DIGEST  XDIGEST= of MAIL: mail.Digest of the message, if it was read already
+//	FOLDER  XFOLDER= of MAIL: the folder that the message is to be filed in
 //	MAPS    XGENERATION=
 //	                 of MAIL: the generation of the MX's recipient maps
 //	        XKNOWN   of RCPT: the mailbox is in them
@@ -29,7 +31,7 @@ import (
 //	                 a command: the SMTP clients of these heard their 250
 //
 // Without XID the other parameters of MAIL mean nothing. Texts are xtext (RFC
-// 3461). XFOLDER= is reserved for the folder that a quarantine asks for.
+// 3461), and the name of a folder is UTF-8 in it.
 //
 // It is announced only to a peer that Server.Trusts, so that nobody else can pass
 // his mail off as another transaction, and sent only where it is announced.
@@ -42,6 +44,7 @@ const (
 	paramTLS        = "XTLS"
 	paramESMTP      = "XESMTP"
 	paramDigest     = "XDIGEST"
+	paramFolder     = "XFOLDER"
 	paramGeneration = "XGENERATION"
 	paramKnown      = "XKNOWN"
 	verbHeard       = "XHEARD"
@@ -51,10 +54,10 @@ const (
 )
 
 // A takes says what of the extension a server takes.
-type takes struct{ id, client, digest, maps, heard bool }
+type takes struct{ id, client, digest, folder, maps, heard bool }
 
 // announcement is what our own server takes.
-const announcement = handover + " ID CLIENT DIGEST MAPS HEARD"
+const announcement = handover + " ID CLIENT DIGEST FOLDER MAPS HEARD"
 
 // parseTakes reads the lines of an answer to LHLO.
 func parseTakes(lines []string) (t takes) {
@@ -64,7 +67,7 @@ func parseTakes(lines []string) (t takes) {
 			continue
 		}
 		has := func(word string) bool { return slices.Contains(words[1:], word) }
-		t = takes{id: has("ID"), client: has("CLIENT"), digest: has("DIGEST"), maps: has("MAPS"), heard: has("HEARD")}
+		t = takes{id: has("ID"), client: has("CLIENT"), digest: has("DIGEST"), folder: has("FOLDER"), maps: has("MAPS"), heard: has("HEARD")}
 	}
 	return t
 }
@@ -91,6 +94,9 @@ func (t takes) facts(env *mail.Envelope) string {
 		facts += " " + paramESMTP
 	}
 	add(t.digest && env.Digest != mail.Digest{}, paramDigest, hex.EncodeToString(env.Digest[:]))
+	if t.folder && env.Folder != "" && len(env.Folder) <= maxFact {
+		facts += " " + paramFolder + "=" + smtp.EncodeXtext(env.Folder)
+	}
 	add(t.maps && env.Generation != "", paramGeneration, env.Generation)
 	return facts
 }
@@ -148,6 +154,9 @@ func takeFact(env *mail.Envelope, p smtp.Param) (known, ok bool) {
 		env.Client.ESMTP, ok = true, !p.HasValue
 	case paramDigest:
 		env.Digest, ok = parseDigest(p.Value)
+	case paramFolder:
+		env.Folder, ok = smtp.DecodeXtext(p.Value)
+		ok = ok && env.Folder != "" && utf8.ValidString(env.Folder)
 	case paramGeneration:
 		env.Generation, ok = smtp.DecodeXtext(p.Value)
 	default:

@@ -39,7 +39,7 @@ func TestHandOverParameters(t *testing.T) {
 		C: LHLO mx.example
 		S: ...
 		S: 250-ENHANCEDSTATUSCODES
-		S: 250 XPOSTERN ID CLIENT DIGEST MAPS HEARD
+		S: 250 XPOSTERN ID CLIENT DIGEST FOLDER MAPS HEARD
 		C: MAIL FROM:<ann@mta.example> XID=a/b
 		S: 501 5.5.4 *
 		C: MAIL FROM:<ann@mta.example> XID

@@ -25,6 +25,7 @@ type Envelope struct {
 	// where there is neither.
 	Digest     Digest
 	Generation string // of the recipient maps that Known speaks of
+	Folder     string // that the message is to be filed in; empty: where it would be without
 }
 
 // A Digest is the SHA-256 of a message's octets as the client sent them: after

@@ -50,6 +50,9 @@ type Target struct {
 	Mailbox string
 	// Open returns the mailbox. It may be called by many goroutines.
 	Open func() (mailbox.Mailbox, error)
+	// Folder returns the folder of that name in the mailbox, for mail that is to
+	// be filed there. Nil: it has none, and such mail goes where other mail goes.
+	Folder func(name string) (Target, error)
 	// Room returns mailbox.ErrOverQuota if the mailbox has no room for a message
 	// of size octets; 0 is unknown. Nil: it has no quota.
 	Room func(size int64) error

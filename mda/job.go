@@ -43,6 +43,9 @@ func newJob(a *Agent, env *mail.Envelope, msg *mail.Message) *job {
 	byMailbox := make(map[string]*delivery, len(env.To))
 	for i, rcpt := range env.To {
 		targets, err := a.lookup(rcpt.Address)
+		if err == nil && env.Folder != "" {
+			err = intoFolder(targets, env.Folder)
+		}
 		if err != nil {
 			j.rcpts[i].err = err
 			continue
@@ -58,6 +61,22 @@ func newJob(a *Agent, env *mail.Envelope, msg *mail.Message) *job {
 		}
 	}
 	return j
+}
+
+// intoFolder puts the folders of that name in the place of the targets that have
+// folders.
+func intoFolder(targets []Target, name string) error {
+	for i, t := range targets {
+		if t.Folder == nil {
+			continue
+		}
+		folder, err := t.Folder(name)
+		if err != nil {
+			return fmt.Errorf("mda: folder %q of %v: %w", name, t.Address, err)
+		}
+		targets[i] = folder
+	}
+	return nil
 }
 
 // each calls f for every delivery that is under way, for all at once: what they

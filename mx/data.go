@@ -219,6 +219,7 @@ func (srv *Server) process(ctx context.Context, tx *transaction) (replies []mail
 	if err := verdict.Refusal(); err != nil {
 		return []mail.Reply{mail.ReplyTo(err)}, verdict.Note
 	}
+	tx.env.Folder = verdict.Folder
 	msg := srv.stamp(tx, h, verdict, mail.NewMessage(tx.body))
 	return tx.each(mail.Deliver(ctx, srv.Next, &tx.env, msg)), verdict.Note
 }

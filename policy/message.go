@@ -44,6 +44,7 @@ type Verdict struct {
 	// BodyStart. It lasts until the Case is closed.
 	Body      mail.Source
 	BodyStart int64
+	Folder    string // that it is to be filed in; empty: as any other
 	Note      string // the results in brief, for the log: "spf=pass dkim=none"
 	Err       error  // why the message could not be judged: the trouble is ours
 }
@@ -204,6 +205,7 @@ func (p *Policy) Verdict(f Facts, found Findings, h header.Header) Verdict {
 	}
 	if v.Action == Quarantine {
 		v.Fields += quarantineField + ": YES\r\n"
+		v.Folder = p.Junk
 	}
 	v.Cut = forged(h, p.Hostname)
 	v.Note = strings.TrimSpace(brief(results) + " " + v.Decision.Note())

@@ -47,6 +47,7 @@ type Policy struct {
 
 	DMARCReject     Action // of mail whose author's domain wants it refused; Reject
 	DMARCQuarantine Action // of mail that it wants set apart; Quarantine
+	Junk            string // the folder of mail that is set apart; empty: it is only marked
 	SeveralFrom     Action // of mail with more than one author to show; Reject
 
 	// Exempt are clients that no list, rate and greylist stands against.

@@ -56,6 +56,7 @@ func (p *parts) judging() (*judging, error) {
 		DMARCReject:     policy.Action(c.Policy.DMARCReject),
 		DMARCQuarantine: policy.Action(c.Policy.DMARCQuarantine),
 		SeveralFrom:     policy.Action(c.Policy.SeveralFrom),
+		Junk:            c.Policy.Junk,
 		Exempt:          c.Limits.Exempt,
 		Forwarders:      policy.Forwarders(c.Policy.Forwarders),
 		Lists:           lists,

@@ -87,7 +87,10 @@ func TestJudging(t *testing.T) {
 	s.play("192.0.2.99", message("ann@good.example", "u2", "250 *")) // a forwarder
 	s.play("192.0.2.7", message("ann@nomail.example", "u2", "550 5.7.23 *"))
 	s.play("192.0.2.7", message("ann@quarantine.example", "u3", "250 *", "X-Spam-Flag: NO"))
-	if text := string(s.mailbox("u3")[0].Read(t)); strings.Count(text, "X-Spam-Flag: ") != 1 || !strings.Contains(text, "\nX-Spam-Flag: YES\n") {
+	if files := s.mailbox("u3"); len(files) != 0 {
+		t.Errorf("it is in the inbox: %v", files)
+	}
+	if text := string(s.mailbox("u3/.Junk")[0].Read(t)); strings.Count(text, "X-Spam-Flag: ") != 1 || !strings.Contains(text, "\nX-Spam-Flag: YES\n") {
 		t.Errorf("not marked once:\n%s", text)
 	}
 	s.play("192.0.2.7", message("ann@other.example", "u4", "550 5.7.1 more than one From field", "From: <eve@evil.example>"))

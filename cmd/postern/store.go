@@ -73,6 +73,19 @@ func (s *store) folder(m config.Member) (*mailbox.Maildir, error) {
 	return box.DetailFolder(m.Detail, maxFolders)
 }
 
+// named returns the folder of m of that name, with its quota.
+func (s *store) named(m config.Member, name string) (*mailbox.Limited, error) {
+	box, err := s.maildir(m)
+	if err != nil {
+		return nil, err
+	}
+	folder, err := box.Folder(name)
+	if err != nil {
+		return nil, err
+	}
+	return folder.Limit(mailbox.Quota{Octets: m.Quota})
+}
+
 // limited returns the folder that the mail for m goes to, with its quota.
 func (s *store) limited(m config.Member) (*mailbox.Limited, error) {
 	folder, err := s.folder(m)

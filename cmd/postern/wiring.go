@@ -245,6 +245,13 @@ func (b mailboxes) target(m config.Member) (mda.Target, error) {
 			return box.Room(size)
 		}
 	}
+	base := target.Mailbox
+	target.Folder = func(name string) (mda.Target, error) {
+		junk := target
+		junk.Mailbox, junk.Folder = base+"/"+name, nil
+		junk.Open = func() (mailbox.Mailbox, error) { return b.store.named(m, name) }
+		return junk, nil
+	}
 	if m.Detail == "" || m.Folders != config.DetailFolders {
 		return target, nil
 	}
