@@ -24,7 +24,7 @@ func tryCommand(stdio stdio) *cobra.Command {
 	t := &try{io: stdio}
 	var ip string
 	cmd := &cobra.Command{
-		Use:   "try --ip IP --helo NAME --from ADDRESS --to ADDRESS... [FILE]",
+		Use:   "try --ip IP [--helo NAME] [--from ADDRESS] --to ADDRESS... [FILE]",
 		Short: "Say what would become of a message, and why",
 		Long: `Speaks SMTP with a server that is made for it from the configuration, as a client
 at the given address would, and says what it hears and why. The code is that of
@@ -45,6 +45,9 @@ good; 75 something is refused for now; 64 the command line is wrong.`,
 			if t.ip, err = netip.ParseAddr(ip); err != nil {
 				return exitCode{exitUsage, fmt.Errorf("--ip %q is not an address", ip)}
 			}
+			if t.helo == "" {
+				t.helo = literal(t.ip)
+			}
 			t.config = configPath(cmd)
 			if len(args) > 0 {
 				t.file = args[0]
@@ -54,16 +57,25 @@ good; 75 something is refused for now; 64 the command line is wrong.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&ip, "ip", "", "the client's `address`")
-	flags.StringVar(&t.helo, "helo", "", "what the client calls itself: a `name`")
+	flags.StringVar(&t.helo, "helo", "", "what the client calls itself: a `name`; empty: its address in brackets")
 	flags.StringVar(&t.from, "from", "", "the envelope sender's `address`; empty: the null sender")
 	flags.StringArrayVar(&t.to, "to", nil, "a recipient's `address`; may be given several times")
 	flags.BoolVar(&t.tls, "tls", false, "say STARTTLS")
 	flags.BoolVar(&t.json, "json", false, "print JSON, with all the evidence")
-	for _, name := range []string{"ip", "helo", "to"} {
+	for _, name := range []string{"ip", "to"} {
 		_ = cmd.MarkFlagRequired(name) // fails for an unknown flag alone
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exitCode{exitUsage, err} })
 	return cmd
+}
+
+// literal returns an address as a client calls itself that has no name (RFC 5321,
+// section 4.1.3).
+func literal(ip netip.Addr) string {
+	if ip.Unmap().Is4() {
+		return "[" + ip.Unmap().String() + "]"
+	}
+	return "[IPv6:" + ip.WithZone("").String() + "]"
 }
 
 // A try is one dialogue that is tried.

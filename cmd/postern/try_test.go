@@ -49,6 +49,7 @@ func TestTry(t *testing.T) {
 			[]string{"RCPT TO:<u1@example.com> 250 2.1.5", "RCPT TO:<nobody@example.com> 550 5.1.1", "moved to u1@example.com"}},
 		{"stranger", from("ann@other.example"), "--ip 192.0.2.7 --from ann@other.example --to u1@example.com -", 75, []string{"451 4.7.1 greylisted", "ann@other.example from 192.0.2.0/24"}},
 		{"no TLS", "", "--ip 192.0.2.7 --tls --to u1@example.com", 65, []string{"STARTTLS"}},
+		{"no name", "", "--ip 2001:db8::7 --helo= --to u1@example.com", 0, []string{"EHLO [IPv6:2001:db8::7]"}},
 		{"no IP", "", "--ip x --to u1@example.com", 64, []string{`--ip "x" is not an address`}},
 		{"a line too many", "", "--ip 192.0.2.7 --to u1@example.com\nDATA", 1, []string{"more than a line"}},
 	}

@@ -1,0 +1,106 @@
+package mx
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"postern/internal/dns"
+	"postern/mail"
+	"postern/policy"
+	"postern/policy/access"
+)
+
+// judged gives h a judge whose world is zone, and returns the records of what he
+// judged.
+func (h *house) judged(t *testing.T, zone dns.Zone, rules ...access.Rule) *[]*policy.Record {
+	t.Helper()
+	list, err := access.New(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &policy.Policy{Hostname: "mx.example", Enforce: true, Access: list, Junk: "Junk"}
+	records := new([]*policy.Record)
+	h.Judge = &policy.Judge{
+		Resolver: zone, Policy: func() *policy.Policy { return p },
+		Closed: func(r *policy.Record) { *records = append(*records, r) },
+	}
+	return records
+}
+
+// Whom the judge refuses does not learn who exists, and the log has why.
+func TestJudgeRefusesRecipients(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.judged(t, dns.Zone{}, access.Rule{Name: "rule 1", Action: access.Deny, Senders: []string{"client.example"}})
+		h.play(t, sender+`
+			C: RCPT TO:<ann@mx.example>
+			S: 550 5.7.1 refused by local policy
+			C: RCPT TO:<nobody@mx.example>
+			S: 550 5.7.1 refused by local policy
+			C: DATA
+			S: 503 *
+			`+quit)
+		if o := h.outcomes[0]; o.Event != mail.Refused || o.Note != "access:reject (rule 1)" || len(o.To) != 1 {
+			t.Errorf("%+v", o)
+		}
+	})
+}
+
+func TestJudgeRefusesMessages(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		records := h.judged(t, dns.Zone{"TXT _dmarc.reject.example": {"v=DMARC1; p=reject"}})
+		h.play(t, toAnn+data+`
+			C: From: eve@reject.example
+			C:
+			C: hi
+			C: .
+			S: 550 5.7.26 *
+			`+quit)
+		h.nothingDelivered(t)
+		o := h.outcome(t, mail.Accept)
+		if !strings.Contains(o.Note, "dmarc=fail") || !strings.Contains(o.Note, "dmarc:reject (the policy of reject.example is reject)") {
+			t.Errorf("note %q", o.Note)
+		}
+		if r := (*records)[0]; len(*records) != 1 || r.Reply.Code != 550 || r.ID != o.ID || len(r.Asked) == 0 {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// What is set apart is marked, and its folder is told to the next hop.
+func TestJudgeSetsApart(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.judged(t, dns.Zone{"TXT _dmarc.quarantine.example": {"v=DMARC1; p=quarantine"}})
+		h.play(t, toAnn+data+`
+			C: From: eve@quarantine.example
+			C: x-spam-flag: no
+			C:
+			C: hi
+			C: .
+			S: 250 2.0.0 OK *
+			`+quit)
+		got := h.delivered(t)
+		if got.env.Folder != "Junk" || !strings.Contains(got.text, "\r\nX-Spam-Flag: YES\r\nFrom: eve@quarantine.example\r\n\r\nhi\r\n") {
+			t.Errorf("folder %q, message\n%s", got.env.Folder, got.text)
+		}
+	})
+}
+
+// However a transaction ends, its case is closed once.
+func TestCasesAreClosed(t *testing.T) {
+	for name, end := range map[string]string{
+		"reset": "C: RSET\nS: 250 *\n" + quit, "quit": quit, "hello": "C: EHLO again\nS: 250-*\nS: ...\nS: 250 *\n" + quit,
+		"hangs up": "C.\n", "hangs up in its message": data + "C: From: x\nC.\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			inHouse(t, func(t *testing.T, h *house) {
+				records := h.judged(t, dns.Zone{})
+				h.play(t, toAnn+end)
+				synctest.Wait()
+				if len(*records) != 1 || (*records)[0].Verdict != nil || len((*records)[0].Recipients) != 1 {
+					t.Errorf("%d records", len(*records))
+				}
+			})
+		})
+	}
+}
