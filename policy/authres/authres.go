@@ -83,7 +83,8 @@ func (f Field) Format(eai bool) string {
 			w.add(" ", "reason="+w.quoted(r.Reason))
 		}
 		for _, p := range r.Props {
-			if name := keyword(p.Name); name != "" && p.Value != "" {
+			// A property called "reason" would be read as the reason.
+			if name := keyword(p.Name); name != "" && name != "reason" && p.Value != "" {
 				w.add(" ", name+"="+w.value(p.Value))
 			}
 		}

@@ -171,7 +171,7 @@ func canonOf(method byte) msgauth.Canonicalization {
 func readAlike(s string) bool {
 	h := header.Scan([]byte(s), header.Limits{})
 	for _, f := range h.Fields {
-		if strings.ContainsAny(string(f.Name()), ";=") { // would end a tag
+		if len(f.Name()) == 0 || strings.ContainsAny(string(f.Name()), ";=") { // is no field; would end a tag
 			return false
 		}
 	}
