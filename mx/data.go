@@ -120,8 +120,6 @@ func (s *session) receive(tx *transaction, read func() error) mail.Reply {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return mail.IdleTooLong
 	case errors.Is(err, smtp.ErrEndless):
-		return mail.TooManyErrors.Because(err)
-	case errors.Is(err, smtp.ErrEndless):
 		return mail.FarTooBig // for good: what a 4xx brings back is no smaller
 	case smtp.ConnLost(err):
 		return mail.ClientLost // which is no trouble of ours, and common
