@@ -1,14 +1,19 @@
 package mx
 
 import (
+	"context"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"postern/internal/dns"
 	"postern/mail"
 	"postern/policy"
 	"postern/policy/access"
+	"postern/policy/dnsbl"
+	"postern/policy/greylist"
 )
 
 // judged gives h a judge whose world is zone, and returns the records of what he
@@ -84,6 +89,47 @@ func TestJudgeSetsApart(t *testing.T) {
 			t.Errorf("folder %q, message\n%s", got.env.Folder, got.text)
 		}
 	})
+}
+
+// A resolver that never answers refuses nobody, whatever is asked of it, and what
+// it is waited for is bounded for the whole transaction.
+func TestSickResolver(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		store, err := greylist.Open("", greylist.Options{Delay: time.Minute, Window: time.Hour, Keep: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &policy.Policy{
+			Hostname: "mx.example", Enforce: true, Greylist: true, ReceivedSPF: true, Reports: true,
+			Lists: []dnsbl.List{{Zone: "bad.example"}, {Zone: "good.example", Allow: true}},
+		}
+		h.Judge = &policy.Judge{Resolver: silent{}, Policy: func() *policy.Policy { return p }, Greylist: store}
+		start := time.Now()
+		h.play(t, toBoth+data+"C: From: eve@reject.example\nC: DKIM-Signature: v=1; a=rsa-sha256; d=reject.example; s=x; h=from; bh=aGk=; b=aGk=\nC:\nC: hi\nC: .\nS: 250 2.0.0 OK *\n"+quit)
+		if waited := time.Since(start); waited > policy.Budget {
+			t.Errorf("it took %v", waited)
+		}
+		if note := h.outcome(t, mail.Accept).Note; !strings.Contains(note, "dmarc=temperror") {
+			t.Errorf("note %q", note)
+		}
+	})
+}
+
+// silent is a resolver that never answers.
+type silent struct{ dns.Resolver }
+
+func (silent) LookupTXT(ctx context.Context, _ string) ([]string, error) {
+	<-ctx.Done()
+	return nil, dns.ErrTemporary
+}
+
+func (s silent) LookupAddr(ctx context.Context, addr string) ([]string, error) {
+	return s.LookupTXT(ctx, addr)
+}
+
+func (s silent) LookupNetIP(ctx context.Context, _, host string) ([]netip.Addr, error) {
+	_, err := s.LookupTXT(ctx, host)
+	return nil, err
 }
 
 // However a transaction ends, its case is closed once.

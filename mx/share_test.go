@@ -25,6 +25,10 @@ func TestConnectionsPerClient(t *testing.T) {
 		synctest.Wait()
 		h.play(t, greeting+quit)
 		dialogue.Play(t, second, quit)
+		synctest.Wait()
+		if n := len(h.shares.connections); n != 0 {
+			t.Errorf("%d networks are remembered that have no connection", n)
+		}
 	})
 }
 

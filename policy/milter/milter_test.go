@@ -32,6 +32,7 @@ func (p packet) String() string { return fmt.Sprintf("%c %q", p.cmd, p.data) }
 type fake struct {
 	version, actions, protocol uint32
 	answers                    map[byte][]packet // by command
+	refuse                     string            // the recipient that is refused
 	hang                       byte              // the command after which it is silent
 	heard                      []packet
 	ended                      chan error
@@ -86,6 +87,9 @@ func (f *fake) serve(w wire) error {
 			continue
 		}
 		answers := f.answers[cmd]
+		if cmd == cmdRcpt && string(data) == f.refuse {
+			answers = []packet{{ansReject, ""}}
+		}
 		if answers == nil {
 			if f.quiet(cmd) {
 				continue
@@ -217,6 +221,15 @@ func TestAnswers(t *testing.T) {
 			}
 			<-f.ended
 		})
+	}
+}
+
+// One recipient that a filter refuses is noted; it goes on with the others.
+func TestSomeRecipientsRefused(t *testing.T) {
+	f := &fake{version: 6, refuse: "<eve@mx.example>\x00"}
+	a, err := f.start(t).Ask(t.Context(), question1())
+	if err != nil || !reflect.DeepEqual(a, Answer{Action: Accept, Recipients: 1}) {
+		t.Errorf("%+v, %v", a, err)
 	}
 }
 
