@@ -156,6 +156,9 @@ func TestFilters(t *testing.T) {
 			if v.Action != tt.want || v.Reply.Text != tt.text || !strings.Contains(v.Note, tt.note) {
 				t.Errorf("%s, %v, %s", v.Action, v.Reply, v.Note)
 			}
+			if tt.want == Accept && strings.Contains(v.Note, "filter") {
+				t.Errorf("note %q", v.Note)
+			}
 			if marked := strings.Contains(v.Fields, "X-A: yes\r\n"); marked != (tt.filters[0].Filter == marks.Filter || len(tt.filters) > 1) || marked != (v.Body != nil) {
 				t.Errorf("fields %q, body %v", v.Fields, v.Body)
 			}

@@ -69,14 +69,16 @@ func TestListsAreAsked(t *testing.T) {
 
 // deliver has j judge one message, and tells it that the client heard what it
 // decided.
-func deliver(j *Judge, from string) Decision {
+func deliver(j *Judge, from string) Decision { return deliverBy(j, from, from) }
+
+func deliverBy(j *Judge, from, author string) Decision {
 	env := envelope(from, "bob@here.example")
 	c := j.Open(env)
 	if d := c.Recipient(context.Background(), env.To[0].Address); d.Refusal() != nil {
 		c.Close(mail.Reply{})
 		return d
 	}
-	src := mail.Octets("From: " + from + "\r\n\r\nhi\r\n")
+	src := mail.Octets("From: " + author + "\r\n\r\nhi\r\n")
 	v := c.Message(context.Background(), []mail.Address{env.To[0].Address}, src, header.Scan(src, header.Limits{}))
 	c.Close(mail.ReplyTo(v.Refusal()))
 	return v.Decision
@@ -94,6 +96,10 @@ func TestJudgeRemembersStrangers(t *testing.T) {
 			"TXT good.example": {"v=spf1 +all"}, "TXT _dmarc.good.example": {"v=DMARC1; p=none"},
 			"TXT pool.example": {"v=spf1 +all"},
 		}}
+		deliver(j, "ann@good.example")
+		if d := deliverBy(j, "ann@good.example", "ann@plain.example"); d.Action != Defer {
+			t.Errorf("known for nothing: %s", d.Note())
+		}
 		for i, step := range []struct {
 			from string
 			want Action
