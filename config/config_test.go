@@ -129,6 +129,19 @@ func TestLoadMistakes(t *testing.T) {
 			:6:1: unknown key "spol" in [mx]; did you mean "spool"?
 			:7:2: unknown key "smtp"; known here: dns, dnsbl, filter, grace, greylist, hostname, ledger, limits, log, mda, mx, policy, recipients, reports, state
 			:10:1: unknown key "exemptt" in [limits]; did you mean "exempt"?`},
+		{"judging", "hostname='mx'\n[policy]\ndmarc_reject='drop'\njunk='a/b'\n[policy.forwarders]\ndomains=['a b']\n[dnsbl]\nlists=['zen.example',{name='x',weight='2'}]\n[[filter]]\nname='a'\n[[filter]]\nname='a'\nconnect='/run/x'\ntimeout='1h'\n[greylist]\ndelay='2h'\nwindow='1h'\n[limits]\nerrors_per_client=-1", `
+			:3:14: policy.dmarc_reject: "drop" is not known; write "reject" or "quarantine" or "mark"
+			:4:6: policy.junk: "a/b" is not fit for the name of a folder; write junk = "Junk"
+			:6:10: policy.forwarders.domains: "a b" is not a domain name: "a b" cannot stand between dots; write it as "example.com"
+			:8:8: dnsbl.lists: must not be a string; write it as lists = [{ zone = "zen.spamhaus.org" }]
+			:8:22: dnsbl.lists has no zone; write zone = "zen.spamhaus.org"
+			:8:39: dnsbl.lists.weight must not be a string; write it as weight = 1
+			:9:3: filter has no connect; write connect = "unix:/run/rspamd/milter.sock"
+			:12:6: filter.name: there is another filter called "a"
+			:13:9: filter.connect: "/run/x" is a path without its network; write "unix:/run/x"
+			:14:9: filter.timeout: 1h0m0s is not between 1s and 5m0s
+			:17:8: greylist.window: nobody can come back within 1h0m0s who has to wait for 2h0m0s
+			:19:19: limits.errors_per_client: -1 is not between 0 and 1000000`},
 		{"types", "hostname=['mx']\ngrace=30\n[mx]\nlisten=':25'\nmax_recipients='100'\nmax_message_size=1.5\nreturn_path='yes'\ntls='cert.pem'\n[[mda]]\n", `
 			:1:10: hostname must not be an array; write it as hostname = "mx1.example.com"
 			:2:7: grace must not be a whole number; write it as grace = "30s"

@@ -59,6 +59,30 @@ func loadCounted(cmd *cobra.Command, day string) (counted, error) {
 	return c, err
 }
 
+// A sum is what was counted for one domain.
+type sum struct {
+	domain   string
+	messages int
+	newest   report.Row
+}
+
+// sums returns what was counted for each domain, in alphabetical order.
+func (c counted) sums() []sum {
+	var sums []sum
+	for _, r := range c.rows {
+		i := slices.IndexFunc(sums, func(s sum) bool { return s.domain == r.Policy })
+		if i < 0 {
+			i, sums = len(sums), append(sums, sum{domain: r.Policy})
+		}
+		sums[i].messages += r.Count
+		if !r.Last.Before(sums[i].newest.Last) {
+			sums[i].newest = r
+		}
+	}
+	slices.SortFunc(sums, func(a, b sum) int { return cmp.Compare(a.domain, b.domain) })
+	return sums
+}
+
 const dayFlag = "a `day` of UTC, as 2026-01-31; empty: yesterday"
 
 func dmarcDomains(stdio stdio) *cobra.Command {
@@ -72,25 +96,8 @@ func dmarcDomains(stdio stdio) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			type sum struct {
-				domain   string
-				messages int
-				newest   report.Row
-			}
-			var sums []sum
-			for _, r := range c.rows {
-				i := slices.IndexFunc(sums, func(s sum) bool { return s.domain == r.Policy })
-				if i < 0 {
-					i, sums = len(sums), append(sums, sum{domain: r.Policy})
-				}
-				sums[i].messages += r.Count
-				if !r.Last.Before(sums[i].newest.Last) {
-					sums[i].newest = r
-				}
-			}
-			slices.SortFunc(sums, func(a, b sum) int { return cmp.Compare(a.domain, b.domain) })
 			tw := tabwriter.NewWriter(stdio.out, 0, 0, 2, ' ', 0)
-			for _, s := range sums {
+			for _, s := range c.sums() {
 				fmt.Fprintf(tw, "%s\t%d messages\t%s\n", s.domain, s.messages, report.Tags(s.newest.Record)["rua"])
 			}
 			return tw.Flush()

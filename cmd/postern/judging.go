@@ -48,23 +48,7 @@ func (p *parts) judging() (*judging, error) {
 		return nil, err
 	}
 	j := new(judging)
-	j.current.Store(&policy.Policy{
-		Hostname:        c.Hostname,
-		Enforce:         c.Policy.Enforce,
-		Defer:           c.Policy.OnTemperror == config.Defer,
-		ReceivedSPF:     c.Policy.ReceivedSPF,
-		DMARCReject:     policy.Action(c.Policy.DMARCReject),
-		DMARCQuarantine: policy.Action(c.Policy.DMARCQuarantine),
-		SeveralFrom:     policy.Action(c.Policy.SeveralFrom),
-		Junk:            c.Policy.Junk,
-		Exempt:          c.Limits.Exempt,
-		Forwarders:      policy.Forwarders(c.Policy.Forwarders),
-		Lists:           lists,
-		Threshold:       c.DNSBL.Threshold,
-		Listed:          policy.Action(c.DNSBL.OnListed),
-		Greylist:        c.Greylist.Enable,
-		Reports:         c.Reports.DMARC,
-	})
+	j.current.Store(p.policy(lists))
 	j.Judge = &policy.Judge{
 		Resolver:    resolver,
 		Policy:      j.current.Load,
@@ -87,6 +71,28 @@ func (p *parts) judging() (*judging, error) {
 		j.access, err = config.OpenAccess(c.Policy.Access, p.kept("access"), p.log, j.useAccess)
 	}
 	return j, err
+}
+
+// policy returns what the configuration says of judging, but for the access rules.
+func (p *parts) policy(lists []dnsbl.List) *policy.Policy {
+	c := p.config
+	return &policy.Policy{
+		Hostname:        c.Hostname,
+		Enforce:         c.Policy.Enforce,
+		Defer:           c.Policy.OnTemperror == config.Defer,
+		ReceivedSPF:     c.Policy.ReceivedSPF,
+		DMARCReject:     policy.Action(c.Policy.DMARCReject),
+		DMARCQuarantine: policy.Action(c.Policy.DMARCQuarantine),
+		SeveralFrom:     policy.Action(c.Policy.SeveralFrom),
+		Junk:            c.Policy.Junk,
+		Exempt:          c.Limits.Exempt,
+		Forwarders:      policy.Forwarders(c.Policy.Forwarders),
+		Lists:           lists,
+		Threshold:       c.DNSBL.Threshold,
+		Listed:          policy.Action(c.DNSBL.OnListed),
+		Greylist:        c.Greylist.Enable,
+		Reports:         c.Reports.DMARC,
+	}
 }
 
 // filters returns the filters in their order.
