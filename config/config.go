@@ -58,6 +58,7 @@ type MX struct {
 	DeliverTo      Endpoint       // the next hop, which speaks LMTP
 	TLS            *TLS           // nil: no STARTTLS
 	Control        string         // the path of the control socket
+	Metrics        *Endpoint      // where Prometheus asks; nil: nowhere
 }
 
 // What becomes of a line that does not end in CRLF.
@@ -82,6 +83,7 @@ type MDA struct {
 	Spool          string         // the folder of large messages on their way; empty: the system's for temporary files
 	Received       bool           // whether to add the trace field (RFC 5321, section 4.4)
 	Control        string         // the path of the control socket
+	Metrics        *Endpoint      // where Prometheus asks; nil: nowhere
 }
 
 // MXUser is the user that the MX runs as if nobody says otherwise.
@@ -239,6 +241,7 @@ func (r reader) mx(t *table, mx *MX) {
 	r.endpoint(t, "deliver_to", &mx.DeliverTo)
 	r.tls(t, &mx.TLS)
 	r.path(t, "control", &mx.Control)
+	r.metrics(t, &mx.Metrics)
 	t.checkMX(mx)
 }
 
@@ -291,6 +294,7 @@ func (r reader) mda(t *table, mda *MDA) {
 	})
 	t.flag("received", &mda.Received)
 	r.path(t, "control", &mda.Control)
+	r.metrics(t, &mda.Metrics)
 }
 
 func (r reader) path(t *table, key string, into *string) {
@@ -300,6 +304,17 @@ func (r reader) path(t *table, key string, into *string) {
 
 func (r reader) endpoint(t *table, key string, into *Endpoint) {
 	parsed(t, key, fmt.Sprintf("%s = %q", key, *into), into, func(s string) (Endpoint, error) { return parseEndpoint(s, r.dir) })
+}
+
+// metrics reads an endpoint that may be none.
+func (r reader) metrics(t *table, into **Endpoint) {
+	parsed(t, "metrics", `metrics = "127.0.0.1:9725"`, into, func(s string) (*Endpoint, error) {
+		if s == "" {
+			return nil, nil
+		}
+		e, err := parseEndpoint(s, r.dir)
+		return &e, err
+	})
 }
 
 func (t *table) level(key string, into *slog.Level) {

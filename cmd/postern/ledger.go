@@ -28,7 +28,7 @@ func (p *parts) ledger(half string, next mail.Deliverer) *mda.Ledger {
 // of a message's way: maps as new as the MX's, aliases expanded, and nobody served
 // twice.
 func (p *parts) stack(agent *mda.Agent) (mail.Deliverer, *mda.Ledger) {
-	ledger := p.ledger("mda", agent)
+	ledger := p.ledger("mda", timed{agent, p.metrics, "", stageDeliver})
 	aliases := mda.Aliases{Deliverer: ledger, Expand: func(addr mail.Address) ([]mail.Address, error) {
 		members, err := lookup(p.recipients.Current(), addr)
 		addrs := make([]mail.Address, len(members))

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 
+	"postern/internal/metrics"
 	"postern/mail"
 )
 
@@ -18,11 +19,12 @@ func newLog(w io.Writer, format string, level slog.Level) *slog.Logger {
 }
 
 // recorder returns the one function that is told every outcome: it tells the
-// log and the tally.
-func recorder(log *slog.Logger, t *tally) func(mail.Outcome) {
+// log, the tally and the metrics.
+func recorder(log *slog.Logger, t *tally, m *metrics.Metrics) func(mail.Outcome) {
 	return func(o mail.Outcome) {
 		o.Log(log)
 		t.add(o)
+		m.Record(o)
 	}
 }
 

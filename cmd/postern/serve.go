@@ -103,6 +103,7 @@ func serve(ctx context.Context, path string, run halves, log io.Writer, ready fu
 	if err := s.startControl(rear, back, run); err != nil {
 		p.log.Error("nobody can ask this server for its status", "cause", err) // mail flows without it
 	}
+	s.startMetrics(rear, back, run)
 	p.watch(ctx, front)
 	front.Go(func() error { s.reloadOnSignal(ctx); return nil })
 	p.log.Info("serving", "version", version(), "generation", p.recipients.Current().ID())

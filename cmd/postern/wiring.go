@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"postern/config"
+	"postern/internal/metrics"
 	"postern/internal/spool"
 	"postern/lmtp"
 	"postern/mail"
@@ -32,6 +33,7 @@ type parts struct {
 	log        *slog.Logger
 	recipients *config.Generations
 	tally      *tally
+	metrics    *metrics.Metrics
 	state      string // the folder of what must survive a restart; "" where nothing must
 }
 
@@ -45,7 +47,7 @@ func load(path string, w io.Writer, half string) (*parts, error) {
 		return nil, err
 	}
 	log := newLog(w, c.Log.Format, c.Log.Level)
-	p := &parts{config: c, log: log, tally: new(tally)}
+	p := &parts{config: c, log: log, tally: new(tally), metrics: metrics.New(version())}
 	if half != "" {
 		p.state = filepath.Join(c.State, half)
 		// If one is missing in the end, the log will say what that means.
@@ -64,7 +66,7 @@ func (p *parts) kept(name string) string {
 	return filepath.Join(p.state, name)
 }
 
-func (p *parts) record() func(mail.Outcome) { return recorder(p.log, p.tally) }
+func (p *parts) record() func(mail.Outcome) { return recorder(p.log, p.tally, p.metrics) }
 
 // spool returns where messages wait while they are judged and delivered.
 func (p *parts) spool(dir string) *spool.Spool {
@@ -80,7 +82,7 @@ func (p *parts) mx(next *nextHop, judge *policy.Judge) (*mx.Server, *certificate
 	c := p.config
 	srv := &mx.Server{
 		Hostname:       c.Hostname,
-		Next:           next,
+		Next:           timed{next, p.metrics, stageVerify, stageHandOn},
 		NextOffer:      next.Offer,
 		Heard:          next.heard,
 		Spool:          p.spool(c.MX.Spool),

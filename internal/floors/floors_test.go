@@ -40,9 +40,10 @@ var floors = map[string]int{
 	"policy/greylist": 2,
 	"policy/milter":   2,
 
-	"smtp":            1,
-	"internal/spool":  1,
-	"internal/record": 1,
+	"smtp":             1,
+	"internal/spool":   1,
+	"internal/record":  1,
+	"internal/metrics": 1,
 
 	"mail":              0,
 	"mailbox":           0,
