@@ -30,6 +30,11 @@ func without(msg, beginning string) string {
 	return strings.TrimPrefix(before+"\r\n"+rest, "\r\n")
 }
 
+// swapped returns msg with its two fields To in the other order.
+func swapped(msg string) string {
+	return strings.NewReplacer("To: a@", "To: b@", "To: b@", "To: a@").Replace(msg)
+}
+
 func TestChains(t *testing.T) {
 	one := sealed(testMessage, sealer{})
 	two := sealed(testMessage, sealer{}, sealer{domain: "lists.example"})
@@ -120,7 +125,51 @@ func TestChains(t *testing.T) {
 		{"seal with an empty tag", seal(with("; cv", ";; cv")), Fail, "syntax"},
 
 		{"signature covers the seal", sign(with("h=from", "h=arc-seal:from")), Fail, "ARC-Seal"},
-		{"signature without From", sign(with("h=from:", "h=")), Fail, "From"},
+		{"signature without From", sign(with("h=from:", "h=")), Pass, ""},
+		{"signature of no field", sign(with("h=from:subject", "h=")), Pass, ""},
+		{"signature with white space in h=", sign(with("h=from:subject", "h= from :\r\n\tsubject ")), Pass, ""},
+		{"signature with another case in h=", sign(with("h=from:subject", "h=FROM:Subject")), Pass, ""},
+		{"signature with an empty name in h=", sign(with("h=from:subject", "h=from::subject")), Pass, ""},
+		{"signature of the results", sign(with("h=from:subject", "h=from:arc-authentication-results")), Pass, ""},
+		{"signature of an absent field", sign(with("h=from:subject", "h=from:cc:subject:subject:cc")), Pass, ""},
+		{"absent field added", "Cc: eve@example.com\r\n" + sign(with("h=from:subject", "h=from:cc")), Fail, "does not verify"},
+		{"absent second field added", "From: eve@example.com\r\n" + sign(with("h=from", "h=from:from")), Fail, "does not verify"},
+		{"signature of fields from the bottom", sealed("To: b@example.org\r\nTo: a@example.org\r\n"+testMessage, sealer{sign: with("h=from", "h=from:to:to")}), Pass, ""},
+		{"signature of fields swapped later", swapped(sealed("To: b@example.org\r\nTo: a@example.org\r\n"+testMessage, sealer{sign: with("h=from", "h=from:to:to")})), Fail, "does not verify"},
+		{"signature of another order", sealer{}.put(with("h=from:subject", "h=subject:from")(testMessage), 1, "none"), Pass, ""},
+		{"signature covers the one before", sealed(testMessage, sealer{}, sealer{sign: with("h=from", "h=from:arc-message-signature")}), Pass, ""},
+		{"signature with empty c=", sign(with("c=relaxed/simple", "c=")), Fail, "c="},
+		{"signature with half of c=", sign(with("c=relaxed/simple", "c=relaxed/")), Fail, "c="},
+		{"signature without c=", sign(with("c=relaxed/simple; ", "")), Fail, "does not verify"},
+		{"signature with c= relaxed alone", sign(with("c=relaxed/simple", "c=relaxed")), Pass, ""},
+		{"signature with unknown c=", sign(with("c=relaxed/simple", "c=pancake/waffle")), Fail, "c="},
+		{"signature without a=", sign(with("a=ed25519-sha256; ", "")), Fail, "a="},
+		{"signature with empty a=", sign(with("a=ed25519-sha256", "a=")), Fail, "a="},
+		{"signature with unknown a=", sign(with("ed25519-sha256", "rsa-sha42")), Fail, "a="},
+		{"signature without d=", sign(with("d=example.org; ", "")), Fail, "d="},
+		{"signature with empty d=", sign(with("d=example.org", "d=")), Fail, "d="},
+		{"signature with bad d=", sign(with("d=example.org", "d=example...")), Fail, "d="},
+		{"signature without s=", sign(with("s=e1; ", "")), Fail, "s="},
+		{"signature with empty s=", sign(with("s=e1", "s=")), Fail, "s="},
+		{"signature without bh=", sign(with("; bh=", "; xh=")), Fail, "bh="},
+		{"signature without t=", sign(with("t=1700000000; ", "")), Pass, ""},
+		{"signature with empty t=", sign(with("t=1700000000", "t=")), Fail, "t="},
+		{"signature with a bad t=", sign(with("t=1700000000", "t=later")), Fail, "t="},
+		{"signature with a tag twice", sign(with("; c=", "; s=e1; c=")), Fail, "twice"},
+		{"signature with an unknown tag", sign(with("; c=", "; zz=1; c=")), Pass, ""},
+		{"signature with a bad tag name", sign(with("; c=", "; 1z=1; c=")), Fail, "syntax"},
+		{"signature with an empty tag", sign(with("; c=", ";; c=")), Fail, "syntax"},
+		{"signature with a tag in capitals", sign(with("a=ed", "A=ed")), Fail, "a="},
+		{"signature with white space around tags", sign(with("; c=", " ;\r\n c = ")), Pass, ""},
+		{"seal with white space around tags", seal(with("; cv=", " ;\r\n cv = ")), Pass, ""},
+		{"seal with a bad tag name", seal(with("; cv", "; 1z=1; cv")), Fail, "syntax"},
+		{"seal with a tag in capitals", seal(with("cv=", "CV=")), Fail, "cv="},
+		{"seal with empty a=", seal(with("a=ed25519-sha256", "a=")), Fail, "a="},
+		{"seal with empty d=", seal(with("d=example.org", "d=")), Fail, "d="},
+		{"seal with empty s=", seal(with("s=e1", "s=")), Fail, "s="},
+		{"seal by a neighbour of the signer", sealed(testMessage, sealer{seal: with("d=example.org", "d=lists.example")}), Pass, ""},
+		{"white space in b=", strings.Replace(one, "; b=", "; b=\r\n ", 1), Pass, ""},
+		{"semicolon at the end", strings.Replace(one, "==\r\n", "==;\r\n", 2), Fail, "does not verify"},
 		{"signature without h=", sign(with("h=from:subject; ", "")), Fail, "h="},
 		{"signature with bad bh=", sign(with("bh=", "bh=A")), Fail, "bh="},
 		{"signature by rsa-sha1", sign(with("ed25519-sha256", "rsa-sha1")), Fail, "rsa-sha1"},

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,9 +50,8 @@ func (s sealer) put(msg string, i int, cv string) string {
 	results := "ARC-Authentication-Results: " + s.results + "\r\n"
 	head, body, _ := strings.Cut(msg, "\r\n\r\n")
 	digest := sha256.Sum256([]byte(strings.TrimRight(body, "\r\n") + "\r\n"))
-	names := "from:subject"
-	signature := changed(s.sign, tags+"c=relaxed/simple; h="+names+"; bh="+base64.StdEncoding.EncodeToString(digest[:]))
-	signature = complete("ARC-Message-Signature: "+signature+"; b=", fieldsOf(head, names))
+	signature := changed(s.sign, tags+"c=relaxed/simple; h=from:subject; bh="+base64.StdEncoding.EncodeToString(digest[:]))
+	signature = complete("ARC-Message-Signature: "+signature+"; b=", fieldsOf(results+head, namesIn(signature)))
 	msg = results + signature + "\r\n" + msg
 	seal := changed(s.seal, tags+"cv="+cv)
 	return complete("ARC-Seal: "+seal+"; b=", setsOf(msg, i)) + "\r\n" + msg
@@ -81,17 +81,25 @@ var fold = regexp.MustCompile(`\r\n([^ \t])`)
 
 func split(head string) []string { return strings.Split(fold.ReplaceAllString(head, "\x00$1"), "\x00") }
 
-// fieldsOf returns the last field of each name.
-func fieldsOf(head, names string) string {
-	text := ""
-	for name := range strings.SplitSeq(names, ":") {
-		found := ""
-		for _, f := range split(head) {
-			if n, _, _ := strings.Cut(f, ":"); strings.EqualFold(n, name) {
-				found = relaxed(f) + "\r\n"
+// namesIn returns the names in the tag h=.
+func namesIn(tags string) []string {
+	_, after, _ := strings.Cut(tags, "; h=")
+	list, _, _ := strings.Cut(after, ";")
+	return strings.Split(white.ReplaceAllString(list, ""), ":")
+}
+
+// fieldsOf returns the last field of each name, and where one is named again
+// that above it.
+func fieldsOf(head string, names []string) string {
+	fields, text := split(head), ""
+	for _, name := range names {
+		for i := len(fields) - 1; i >= 0; i-- {
+			if n, _, _ := strings.Cut(fields[i], ":"); strings.EqualFold(n, name) {
+				text += relaxed(fields[i]) + "\r\n"
+				fields = slices.Delete(fields, i, i+1)
+				break
 			}
 		}
-		text += found
 	}
 	return text
 }

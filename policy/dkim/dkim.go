@@ -60,6 +60,9 @@ type Result struct {
 	// Partial is the number of octets at the end of the canonical body that the
 	// signature leaves out (l=).
 	Partial int64
+	// FromSigned reports whether the signature covers From, as each of DKIM must
+	// and one of ARC need not.
+	FromSigned bool
 
 	Question string // what the DNS was asked, "TXT s1._domainkey.example.org"; empty: nothing
 	Answer   string // what it said, in brief

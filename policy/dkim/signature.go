@@ -62,14 +62,19 @@ func parseSignature(f header.Field) (signature, error) {
 	if err != nil {
 		return sig, err
 	}
-	if sig.tags.Get("v") != "1" {
+	switch {
+	case sig.tags.Get("v") != "1":
 		return sig, neutral("unknown version of signature")
+	case !sig.fromSigned():
+		return sig, permerror("From is not signed") // section 5.4
 	}
 	return sig, sig.parseIdentity()
 }
 
 // parseARC reads an ARC-Message-Signature (RFC 8617, section 4.1.2). Its i= is an
-// instance, which is the caller's business, and it has no version.
+// instance, which is the caller's business, and it has no version. Nor need it
+// cover From: a chain is a chain all the same, and who trusts its sealers has to
+// look at Result.FromSigned.
 func parseARC(f header.Field) (signature, error) {
 	sig, err := parseCommon(f)
 	sig.identity, sig.sameDomain = "", true
@@ -120,9 +125,14 @@ func (s *signature) parseMethods() error {
 	default:
 		return neutral("unknown algorithm in a=")
 	}
-	headerCanon, bodyCanon, _ := strings.Cut(strings.ToLower(s.tags.Compact("c")), "/")
-	s.header = orSimple(headerCanon)
-	s.body.canon = orSimple(bodyCanon)
+	s.header, s.body.canon = Simple, Simple
+	if s.tags.Has("c") {
+		headerCanon, bodyCanon, both := strings.Cut(strings.ToLower(s.tags.Compact("c")), "/")
+		s.header = Canon(headerCanon)
+		if both {
+			s.body.canon = Canon(bodyCanon)
+		}
+	}
 	if !s.header.valid() || !s.body.canon.valid() {
 		return neutral("unknown canonicalization in c=")
 	}
@@ -130,13 +140,6 @@ func (s *signature) parseMethods() error {
 		return neutral("unknown query method in q=")
 	}
 	return nil
-}
-
-func orSimple(name string) Canon {
-	if name == "" {
-		return Simple
-	}
-	return Canon(name)
 }
 
 func (s *signature) parseValues() error {
@@ -171,14 +174,13 @@ func (s *signature) parseTimes() error {
 
 func (s *signature) parseNames() error {
 	s.names = list(s.tags.Get("h"))
-	switch {
-	case len(s.names) > maxNames:
+	if len(s.names) > maxNames {
 		return unacceptable("more than %d names in h=", maxNames)
-	case !slices.Contains(s.names, "from"):
-		return permerror("From is not signed") // section 5.4
 	}
 	return nil
 }
+
+func (s *signature) fromSigned() bool { return slices.Contains(s.names, "from") }
 
 // parseIdentity reads i=, which is within d=: "ann@news.example.org" may sign
 // for example.org, and only for it. Domain names have no case.

@@ -24,6 +24,7 @@ func newCheck(f header.Field, parse func(header.Field) (signature, error)) *chec
 	c := &check{sig: sig}
 	c.Domain, c.Selector, c.Identity = sig.domain, sig.selector, sig.identity
 	c.Algorithm, c.Created, c.Expires = sig.algorithm, sig.created, sig.expires
+	c.FromSigned = sig.fromSigned()
 	if err != nil {
 		c.end(err)
 	}

@@ -61,6 +61,8 @@ func TestSignatures(t *testing.T) {
 		{"rsa-sha1", "v=1; a=rsa-sha1; d=example.org; s=r1; h=from", Policy, "rsa-sha1"},
 		{"unknown algorithm", "v=1; a=dsa-sha256; d=example.org; s=r1; h=from", Neutral, "algorithm"},
 		{"unknown canon", "v=1; a=rsa-sha256; c=nofws; d=example.org; s=r1; h=from", Neutral, "canonicalization"},
+		{"empty canon", "v=1; a=rsa-sha256; c=; d=example.org; s=r1; h=from", Neutral, "canonicalization"},
+		{"empty body canon", "v=1; a=rsa-sha256; c=simple/; d=example.org; s=r1; h=from", Neutral, "canonicalization"},
 		{"unknown body canon", "v=1; a=rsa-sha256; c=simple/nofws; d=example.org; s=r1; h=from", Neutral, "canonicalization"},
 		{"query method", good + "; q=dns/txt", Pass, ""},
 		{"query methods", good + "; q=x/y : dns/txt", Pass, ""},
@@ -150,7 +152,7 @@ func TestResult(t *testing.T) {
 	want := Result{
 		Verdict: Policy, Reason: "28 octets at the end of the body are not signed",
 		Domain: "example.org", Selector: "e1", Identity: "ann=x@News.example.org", Algorithm: "ed25519-sha256", KeyBits: 256,
-		Prefix: got.Prefix, Created: time.Unix(1699999000, 0).UTC(), Expires: time.Unix(1700001000, 0).UTC(), Partial: 28,
+		Prefix: got.Prefix, Created: time.Unix(1699999000, 0).UTC(), Expires: time.Unix(1700001000, 0).UTC(), Partial: 28, FromSigned: true,
 		Question: "TXT e1._domainkey.example.org", Answer: "66 octets: " + record(t, s.key),
 	}
 	if got != want || len(got.Prefix) != 8 {
