@@ -108,6 +108,7 @@ func serve(ctx context.Context, path string, run halves, log io.Writer, ready fu
 	front.Go(func() error { s.reloadOnSignal(ctx); return nil })
 	p.log.Info("serving", "version", version(), "generation", p.recipients.Current().ID())
 	ready()
+	back.Go(func() error { s.keepWatch(rear); return nil })
 	<-ctx.Done()
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
 	p.log.Info("stopping", "grace", p.config.Grace)
@@ -125,6 +126,7 @@ type server struct {
 	sockets sockets
 	started time.Time
 	status  []func(*Status) // each tells what it knows
+	probes  []probe         // the listeners that must answer
 
 	mu      sync.Mutex     // one reload at a time
 	reloads []func() error // beside that of the recipients
@@ -150,6 +152,7 @@ func (s *server) startMDA(ctx context.Context, group *errgroup.Group) error {
 	}
 	srv, ledger := s.lmtp(s.agent(store))
 	s.status = append(s.status, func(st *Status) { st.Remembered += ledger.Len() })
+	s.probes = append(s.probes, probe{listener.Addr()})
 	group.Go(func() error { store.cleanDaily(ctx, s.recipients.Current, s.log); return nil })
 	group.Go(func() error {
 		defer store.Close()
@@ -191,6 +194,11 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 		st.addJudging(judge)
 		st.Remembered += next.ledger.Len()
 	})
+	for _, l := range listeners {
+		if !l.Proxy {
+			s.probes = append(s.probes, probe{l.Addr()})
+		}
+	}
 	judge.run(ctx, group)
 	group.Go(func() error {
 		defer judge.close()
