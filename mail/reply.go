@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -144,6 +145,43 @@ func (r Reply) Is(target error) bool {
 
 // LogValue implements slog.LogValuer.
 func (r Reply) LogValue() slog.Value { return slog.StringValue(r.String()) }
+
+// A plainReply is a Reply as it is kept: its cause has become a text.
+type plainReply struct {
+	Code   int
+	Status Status
+	Text   string
+	Cause  string `json:",omitempty"`
+}
+
+// MarshalJSON implements json.Marshaler. The zero Reply is null, and a cause its
+// text.
+func (r Reply) MarshalJSON() ([]byte, error) {
+	if r.Code == 0 {
+		return []byte("null"), nil
+	}
+	p := plainReply{Code: r.Code, Status: r.Status, Text: r.Text}
+	if r.Err != nil {
+		p.Cause = Printable(r.Err.Error(), maxCause)
+	}
+	return json.Marshal(p)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (r *Reply) UnmarshalJSON(b []byte) error {
+	var p plainReply
+	if err := json.Unmarshal(b, &p); err != nil {
+		return err
+	}
+	*r = Reply{Code: p.Code, Status: p.Status, Text: p.Text}
+	if p.Cause != "" {
+		r.Err = errors.New(p.Cause)
+	}
+	return nil
+}
+
+// maxCause is how much of a cause is kept, in octets.
+const maxCause = 1000
 
 // ReplyTo is the one place where an error becomes a reply. A Reply in err's
 // tree is the refusal that somebody chose who understood the reason. Whatever

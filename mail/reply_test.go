@@ -2,6 +2,7 @@ package mail
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"go/ast"
@@ -274,5 +275,22 @@ func TestCloses(t *testing.T) {
 		if r.Closes() != want {
 			t.Errorf("%s: %v", name, r.Closes())
 		}
+	}
+}
+
+// A reply that is kept comes back with its cause as a text; none stays none.
+func TestReplyIsKept(t *testing.T) {
+	for _, r := range []Reply{{}, Accepted, NoSuchUser.Because(errors.New("the cause")), {Code: 250, Text: "two\nlines"}} {
+		b, err := json.Marshal(struct{ R Reply }{r})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back struct{ R Reply }
+		if err := json.Unmarshal(b, &back); err != nil || !back.R.Is(r) || fmt.Sprint(back.R.Err) != fmt.Sprint(r.Err) {
+			t.Errorf("%s: %v, %v", b, back.R, err)
+		}
+	}
+	if b, _ := json.Marshal(LocalError.Because(errors.New(strings.Repeat("x", 10_000)))); len(b) > 2000 {
+		t.Errorf("%d octets", len(b))
 	}
 }

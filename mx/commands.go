@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"postern/mail"
+	"postern/policy"
 	"postern/smtp"
 )
 
@@ -50,34 +51,39 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 		err = s.offer.RcptParams(params, &to)
 	}
 	if err != nil {
+		s.tx.judged.Misunderstood("said RCPT " + mail.Printable(arg, maxNote))
 		return s.refusedArgument(s.tx.env, mail.ReplyTo(err), arg)
 	}
 	switch {
 	case !addr.IsASCII() && !s.tx.env.UTF8:
-		return s.refused(s.tx.env, mail.NonASCIIAddress, addr)
+		return s.refusedRecipient(policy.BySession, mail.NonASCIIAddress, addr)
 	case len(s.tx.rcpts) >= s.srv.MaxRecipients:
-		return s.refused(s.tx.env, mail.TooManyRecipients, addr)
+		return s.refusedRecipient(policy.BySession, mail.TooManyRecipients, addr)
 	}
 	decision := s.tx.judged.Recipient(ctx, addr)
 	if err := decision.Refusal(); err != nil {
+		s.tx.judged.Answered(addr, policy.ByPolicy, mail.ReplyTo(err))
 		return s.refusedBecause(decision.Note(), s.tx.env, mail.ReplyTo(err), addr)
 	}
 	if reply, found := s.srv.refusals.take(s.tx.refusalKey(addr)); found {
-		return s.refused(s.tx.env, reply, addr)
+		return s.refusedRecipient(policy.ByMemory, reply, addr)
 	}
+	by := policy.ByMaps
 	mailboxes, err := s.tx.directory.Expand(addr)
 	if err == nil {
+		by = policy.ByNextHop
 		ctx, cancel := context.WithTimeout(ctx, maxVerify)
 		mailboxes, err = s.verifyAny(ctx, mailboxes)
 		cancel()
 	}
 	if err != nil {
-		return s.refused(s.tx.env, mail.ReplyTo(err), addr)
+		return s.refusedRecipient(by, mail.ReplyTo(err), addr)
 	}
 	if len(s.tx.env.To)+len(mailboxes) > maxMailboxes {
-		return mail.TooManyRecipients
+		return s.refusedRecipient(policy.BySession, mail.TooManyRecipients, addr)
 	}
 	s.tx.add(to, mailboxes)
+	s.tx.judged.Answered(addr, policy.ByNextHop, mail.RecipientOK)
 	return mail.RecipientOK
 }
 
@@ -116,6 +122,13 @@ func (s *session) verifyAny(ctx context.Context, mailboxes []mail.Recipient) ([]
 		return nil, mail.Worst(errs)
 	}
 	return left, nil
+}
+
+// refusedRecipient notes whose answer it is that refuses a recipient, records it,
+// and returns the reply.
+func (s *session) refusedRecipient(by policy.Answerer, reply mail.Reply, to mail.Address) mail.Reply {
+	s.tx.judged.Answered(to, by, reply)
+	return s.refused(s.tx.env, reply, to)
 }
 
 // refused records that MAIL or RCPT was refused, and returns the reply.

@@ -140,6 +140,7 @@ func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) ma
 		received = mail.BareNewline
 	}
 	replies, note := []mail.Reply{received}, ""
+	tx.judged.Received(tx.body.Size(), header.Header{})
 	if received.OK() {
 		tx.digest.Sum(tx.env.Digest[:0])
 		replies, note = s.srv.process(ctx, tx)
@@ -205,6 +206,7 @@ func unanimous(replies []mail.Reply) bool {
 // log.
 func (srv *Server) process(ctx context.Context, tx *transaction) (replies []mail.Reply, note string) {
 	h, err := header.Read(tx.body, header.Limits{})
+	tx.judged.Received(tx.body.Size(), h)
 	switch {
 	case err != nil:
 		return []mail.Reply{mail.ReplyTo(err)}, ""
@@ -219,7 +221,9 @@ func (srv *Server) process(ctx context.Context, tx *transaction) (replies []mail
 	}
 	tx.env.Folder = verdict.Folder
 	msg := srv.stamp(tx, h, verdict, mail.NewMessage(tx.body))
-	return tx.each(mail.Deliver(ctx, srv.Next, &tx.env, msg)), verdict.Note
+	delivered := mail.Deliver(ctx, srv.Next, &tx.env, msg)
+	tx.judged.Delivered(tx.env.To, delivered)
+	return tx.each(delivered), verdict.Note
 }
 
 // stamp returns msg with our trace fields, and without those that only we, or

@@ -37,24 +37,6 @@ type Judge struct {
 	Closed func(*Record)
 }
 
-// A Record is all about one transaction: what it was judged by, what was asked,
-// and what came of it. It is plain enough for JSON.
-type Record struct {
-	ID         string
-	Facts      Facts
-	Recipients []RecipientRecord
-	Verdict    *Verdict // nil: there was no message, or it was not looked at
-	Asked      []dns.Exchange
-	Reply      mail.Reply // what the client heard of the message; zero: there was none
-}
-
-// A RecipientRecord is what was decided about a recipient before it was looked
-// for.
-type RecipientRecord struct {
-	To       mail.Address
-	Decision Decision
-}
-
 // A Case is a transaction before the Judge. It belongs to one goroutine. A nil
 // Case is one that nobody judges.
 type Case struct {
@@ -73,7 +55,7 @@ func (j *Judge) Open(env *mail.Envelope) *Case {
 		return nil
 	}
 	c := &Case{judge: j, policy: j.Policy(), resolver: dns.NewRecorder(j.Resolver), left: Budget}
-	c.record = Record{ID: env.ID, Facts: Facts{
+	c.record = Record{ID: env.ID, Generation: env.Generation, Size: env.Size, Facts: Facts{
 		Time: time.Now(), Client: env.Client, From: env.From, UTF8: env.UTF8,
 	}}
 	if j.Health != nil {
@@ -108,15 +90,9 @@ func (c *Case) Recipient(ctx context.Context, to mail.Address) Decision {
 	f := c.record.Facts
 	f.Over = c.judge.over(f.Client, to)
 	d := c.policy.Recipient(f, *c.client, to)
-	if len(c.record.Recipients) < maxRecorded {
-		c.record.Recipients = append(c.record.Recipients, RecipientRecord{to, d})
-	}
+	c.named(RecipientRecord{To: to, Over: f.Over, Decision: d})
 	return d
 }
-
-// maxRecorded bounds the recipients of a record. A client may name as many as it
-// likes that do not exist.
-const maxRecorded = 1000
 
 // over returns the rates that a message for to would exceed.
 func (j *Judge) over(client mail.Client, to mail.Address) []Rate {
@@ -194,8 +170,7 @@ func (c *Case) Close(reply mail.Reply) {
 		}
 	}
 	if c.judge.Closed != nil {
-		c.record.Asked = c.resolver.Exchanges()
-		c.judge.Closed(&c.record)
+		c.judge.Closed(c.finish())
 	}
 }
 

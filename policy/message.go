@@ -42,11 +42,11 @@ type Verdict struct {
 	Cut    []mail.Range // forged fields, to be taken out; ascending
 	// Body is nil, or what stands in the place of the body, which begins at
 	// BodyStart. It lasts until the Case is closed.
-	Body      mail.Source
+	Body      mail.Source `json:"-"`
 	BodyStart int64
 	Folder    string // that it is to be filed in; empty: as any other
 	Note      string // the results in brief, for the log: "spf=pass dkim=none"
-	Err       error  // why the message could not be judged: the trouble is ours
+	Err       error  `json:"-"` // why the message could not be judged: the trouble is ours
 }
 
 // Refusal returns the reply that refuses the message, nil if it is taken.
