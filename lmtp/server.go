@@ -4,16 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"runtime/debug"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
+	"postern/internal/serve"
 	"postern/internal/spool"
 	"postern/mail"
 	"postern/smtp"
@@ -57,7 +54,7 @@ type Server struct {
 	MaxErrors      int   // commands out of order or not understood, of a session; 20
 	Timeouts       Timeouts
 
-	live atomic.Int64 // connections
+	sessions serve.Sessions
 }
 
 // Timeouts bound every wait of a Server. The zero value of each is replaced by
@@ -96,125 +93,57 @@ func (srv *Server) maxRecipients() int { return cmp.Or(srv.MaxRecipients, 1000) 
 // over, or when the time of grace is. It returns nil after ctx ended, and
 // otherwise why a listener failed.
 func (srv *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
-	work, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	ctx, leave := context.WithCancel(ctx)
-	defer leave()
-	var accepting, sessions sync.WaitGroup
-	failed := make(chan error, len(listeners))
-	for _, l := range listeners {
-		accepting.Go(func() {
-			failed <- srv.accept(ctx, l, func(nc net.Conn) {
-				sessions.Go(func() { srv.serveConn(ctx, work, nc) })
-			})
-		})
-	}
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
-		leave()
-	}
-	for _, l := range listeners {
-		_ = l.Close()
-	}
-	accepting.Wait()
-	defer time.AfterFunc(srv.Timeouts.orDefault().Grace, stop).Stop()
-	sessions.Wait()
-	return err
+	srv.sessions.Log, srv.sessions.Max = srv.Log, cmp.Or(srv.MaxConnections, 1000)
+	srv.sessions.Grace = srv.Timeouts.orDefault().Grace
+	return srv.sessions.Serve(ctx, listeners, func(nc net.Conn, _ int) serve.Session { return srv.session(nc) })
 }
 
-// accept hands each connection of l to serve, until ctx ends or l is closed.
-func (srv *Server) accept(ctx context.Context, l net.Listener, serve func(net.Conn)) error {
-	for wait := time.Duration(0); ; {
-		nc, err := l.Accept()
-		switch {
-		case err == nil:
-			wait = 0
-			serve(nc)
-			continue
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("lmtp: accept: %w", err)
-		}
-		// Out of file descriptors, most likely: that passes, and until then the
-		// clients wait in the backlog.
-		wait = min(max(2*wait, 5*time.Millisecond), time.Second)
-		srv.Log.Warn("accept", "listener", l.Addr().String(), "cause", err, "retry", wait)
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-		}
-	}
-}
+// Connections returns how many clients are connected.
+func (srv *Server) Connections() int { return srv.sessions.Connections() }
 
-// serveConn serves one connection and closes it. When leaving ends, the session
-// says goodbye at the next chance, and when work ends it is over.
-func (srv *Server) serveConn(leaving, work context.Context, nc net.Conn) {
-	s := &session{srv: srv, conn: smtp.NewConn(nc), client: mail.Client{IP: remoteIP(nc)}}
+// Panics returns how many sessions ended in a panic.
+func (srv *Server) Panics() int { return srv.sessions.Panics() }
+
+// session returns the session of a connection.
+func (srv *Server) session(nc net.Conn) *session {
 	timeouts := srv.Timeouts.orDefault()
+	s := &session{srv: srv, conn: smtp.NewConn(nc), client: mail.Client{IP: serve.RemoteIP(nc)}}
 	s.conn.ReadTimeout, s.conn.WriteTimeout = timeouts.Command, timeouts.Write
-	defer s.conn.Release()
-	defer s.conn.Close()
-	defer s.recover()
-	defer srv.live.Add(-1)
-	if err := srv.admit(nc, s.client.IP); err != nil {
-		s.refuseConnection(mail.ReplyTo(err))
-		return
-	}
-	defer context.AfterFunc(leaving, s.conn.Interrupt)()
-	defer context.AfterFunc(work, func() {
-		s.conn.Interrupt()
-		time.AfterFunc(time.Second, func() { hangUp(nc) })
-	})()
-	s.trusted = srv.Trusts != nil && srv.Trusts(nc)
-	if err := s.serve(leaving, work); err != nil {
-		srv.Log.Debug("connection ended", "client", s.client, "cause", err)
-	}
+	return s
 }
 
-// admit counts a connection, and says why it cannot be served.
-func (srv *Server) admit(nc net.Conn, ip netip.Addr) error {
-	limit := int64(cmp.Or(srv.MaxConnections, 1000))
+// Conn implements serve.Session.
+func (s *session) Conn() *smtp.Conn { return s.conn }
+
+// Client implements serve.Session.
+func (s *session) Client() mail.Client { return s.client }
+
+// Serve implements serve.Session.
+func (s *session) Serve(ctx context.Context) error {
+	nc := s.conn.NetConn()
+	if err := s.srv.admit(nc); err != nil {
+		s.Refuse(mail.ReplyTo(err))
+		return nil
+	}
+	s.trusted = s.srv.Trusts != nil && s.srv.Trusts(nc)
+	return s.converse(ctx)
+}
+
+// Refuse implements serve.Session.
+func (s *session) Refuse(r mail.Reply) {
+	s.record(mail.Outcome{Event: mail.Connection, Reply: r})
+	serve.Refuse(s.conn, r)
+}
+
+// admit says why a connection cannot be served.
+func (srv *Server) admit(nc net.Conn) error {
 	_, overTCP := nc.RemoteAddr().(*net.TCPAddr)
+	ip := serve.RemoteIP(nc)
 	contains := func(n netip.Prefix) bool { return n.Contains(ip) }
-	switch live := srv.live.Add(1); {
-	case overTCP && !slices.ContainsFunc(srv.Networks, contains):
+	if overTCP && !slices.ContainsFunc(srv.Networks, contains) {
 		return accessDenied.Because(errors.New("lmtp: not in a network that may connect"))
-	case live > limit:
-		return mail.TooManyConnections.Because(fmt.Errorf("lmtp: %d connections", limit))
 	}
 	return nil
-}
-
-// hangUp makes sure that nothing more is read from nc. What is being delivered
-// at this moment can still be answered.
-func hangUp(nc net.Conn) {
-	if c, ok := nc.(interface{ CloseRead() error }); ok {
-		_ = c.CloseRead()
-		return
-	}
-	_ = nc.Close()
-}
-
-// recover keeps a panic to the connection that it happened on.
-func (s *session) recover() {
-	p := recover()
-	if p == nil {
-		return
-	}
-	s.srv.Log.Error("panic", "client", s.client, "cause", p, "stack", string(debug.Stack()))
-	s.refuseConnection(mail.Broken.Because(fmt.Errorf("panic: %v", p)))
-}
-
-// refuseConnection says r to a client that may not be listening.
-func (s *session) refuseConnection(r mail.Reply) {
-	s.record(mail.Outcome{Event: mail.Connection, Reply: r})
-	s.conn.WriteTimeout = time.Second
-	if s.conn.WriteReply(r) == nil {
-		_ = s.conn.Flush()
-	}
 }
 
 func (s *session) record(o mail.Outcome) {
@@ -225,13 +154,4 @@ func (s *session) record(o mail.Outcome) {
 		o.Client = s.client
 	}
 	s.srv.Record(o)
-}
-
-// remoteIP returns the address of the peer. A listener on [::] shows IPv4
-// addresses mapped into IPv6; from here on they are themselves.
-func remoteIP(nc net.Conn) netip.Addr {
-	if tcp, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr().Unmap().WithZone("")
-	}
-	return netip.Addr{}
 }

@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
+	"postern/internal/serve"
 	"postern/mail"
 	"postern/smtp"
 )
@@ -30,10 +30,13 @@ type session struct {
 	env *mail.Envelope
 }
 
-// serve speaks with the client until one of the two has enough: write a reply,
+// converse speaks with the client until one of the two has enough: write a reply,
 // read a command, handle it.
-func (s *session) serve(leaving, work context.Context) error {
+func (s *session) converse(ctx context.Context) error {
 	reply := mail.Reply{Code: 220, Text: s.srv.Hostname + " LMTP Postern"}
+	if s.srv.sessions.Stopping() {
+		reply = mail.ShuttingDown
+	}
 	for {
 		if err := s.conn.WriteReply(reply); err != nil {
 			return err
@@ -42,24 +45,16 @@ func (s *session) serve(leaving, work context.Context) error {
 			return s.conn.Flush()
 		}
 		answers := s.unheard != "" && s.conn.Dry() // what comes now is said after our replies
-		cmd, err := s.readCommand(leaving, work)
+		cmd, err := s.readCommand(ctx)
 		if err == nil && answers {
 			s.heard()
 		}
-		switch {
-		case err == nil:
-			if reply, err = s.handle(work, cmd); err != nil {
-				return err
-			}
-		case errors.Is(err, smtp.ErrInterrupted):
-			reply = mail.ShuttingDown
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			reply = mail.IdleTooLong
-		case errors.Is(err, smtp.ErrLineTooLong):
-			reply = mail.LineTooLong
-		case errors.Is(err, smtp.ErrBareNewline):
-			reply = mail.BadLine
-		default:
+		if err == nil {
+			reply, err = s.handle(ctx, cmd)
+		} else {
+			reply, err = serve.ReplyToLine(err)
+		}
+		if err != nil {
 			return err
 		}
 		reply = s.countErrors(reply)
@@ -68,23 +63,19 @@ func (s *session) serve(leaving, work context.Context) error {
 
 // readCommand waits for a command. At shutdown a session with a transaction goes
 // on with it for as long as there is work to do.
-func (s *session) readCommand(leaving, work context.Context) (smtp.Command, error) {
-	for {
-		if leaving.Err() != nil && s.env == nil {
-			s.conn.Interrupt() // the transaction may have outlived an interrupt
-		}
+func (s *session) readCommand(ctx context.Context) (smtp.Command, error) {
+	for s.env != nil || !s.srv.sessions.Stopping() {
 		cmd, err := s.conn.ReadCommand()
-		if errors.Is(err, smtp.ErrInterrupted) && s.env != nil && work.Err() == nil {
-			continue
+		if !errors.Is(err, smtp.ErrInterrupted) || ctx.Err() != nil {
+			return cmd, err
 		}
-		return cmd, err
 	}
+	return smtp.Command{}, smtp.ErrInterrupted
 }
 
 // countErrors ends the session of a client that does not speak LMTP.
 func (s *session) countErrors(reply mail.Reply) mail.Reply {
-	switch reply.Code {
-	case 500, 501, 502, 503, 555:
+	if serve.IsMistake(reply) {
 		s.errors++
 	}
 	if s.errors > cmp.Or(s.srv.MaxErrors, 20) {

@@ -21,17 +21,17 @@ const maxHops = 100
 
 // data takes the message (RFC 5321, section 4.1.1.4), and answers when the next
 // hop has answered. Whatever comes of it, the transaction is over.
-func (s *session) data(ctx context.Context, arg string) mail.Reply {
+func (s *session) data(ctx context.Context, arg string) (mail.Reply, error) {
 	switch {
 	case s.tx == nil || s.tx.body != nil:
-		return mail.BadSequence
+		return mail.BadSequence, nil
 	case arg != "":
-		return mail.BadArgument
+		return mail.BadArgument, nil
 	case len(s.tx.rcpts) == 0:
-		return mail.NoRecipients
+		return mail.NoRecipients, nil
 	}
 	if err := s.conn.WriteReply(mail.StartData); err != nil {
-		return hungUp.Because(err)
+		return mail.Reply{}, err
 	}
 	octets := s.tx.begin(s.srv)
 	var data smtp.Data
@@ -49,10 +49,10 @@ func (s *session) data(ctx context.Context, arg string) mail.Reply {
 // the command are read whatever is answered to it: they are no commands. After a
 // chunk that was refused the transaction is over, and so are the chunks that
 // the client may have sent already.
-func (s *session) bdat(ctx context.Context, arg string) mail.Reply {
+func (s *session) bdat(ctx context.Context, arg string) (mail.Reply, error) {
 	size, last, err := smtp.ParseChunk(arg)
 	if size < 0 || size/2 > s.srv.MaxSize {
-		return s.outOfStep(mail.ReplyTo(err))
+		return mail.Reply{}, s.outOfStep(mail.ReplyTo(err))
 	}
 	refusal := s.refuseChunk(err)
 	tx := s.tx
@@ -68,11 +68,11 @@ func (s *session) bdat(ctx context.Context, arg string) mail.Reply {
 	tx.received += size
 	switch {
 	case refusal != nil && reply.Closes():
-		return reply
+		return reply, nil
 	case refusal != nil:
-		return mail.ReplyTo(refusal)
+		return mail.ReplyTo(refusal), nil
 	case reply.OK() && !last:
-		return mail.Accepted.Saying("%d octets received", size)
+		return mail.Accepted.Saying("%d octets received", size), nil
 	}
 	return s.finish(ctx, reply, tx.lines.Bare)
 }
@@ -90,14 +90,16 @@ func (s *session) refuseChunk(syntax error) error {
 	return nil
 }
 
-// outOfStep ends a session in which nobody knows where the next command begins.
-func (s *session) outOfStep(reply mail.Reply) mail.Reply {
+// errOutOfStep says that nobody knows where the next command begins.
+var errOutOfStep = errors.New("mx: a chunk whose size is not known")
+
+// outOfStep says reply, the last one of a session.
+func (s *session) outOfStep(reply mail.Reply) error {
 	if reply.OK() {
 		reply = mail.TooBig
 	}
-	s.record(mail.Outcome{Event: mail.Connection, Reply: reply})
-	_ = s.conn.WriteReply(reply)
-	return hungUp.Because(s.conn.Flush())
+	s.Refuse(reply.Because(errOutOfStep))
+	return errOutOfStep
 }
 
 // messageEnd returns when a message that begins now has to be there.
@@ -133,7 +135,7 @@ func (s *session) receive(tx *transaction, read func() error) mail.Reply {
 
 // finish ends the transaction, whose message came as received says, and returns
 // the reply to it.
-func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) mail.Reply {
+func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) (mail.Reply, error) {
 	tx := s.tx
 	defer s.end()
 	if received.OK() && bare && s.srv.RejectBareNewline {
@@ -163,7 +165,7 @@ func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) ma
 	case reply.Temporary():
 		s.srv.remember(tx, replies)
 	}
-	return reply
+	return reply, nil
 }
 
 // remember keeps the final refusals that the client cannot hear, because it is
@@ -182,13 +184,13 @@ func (srv *Server) remember(tx *transaction, replies []mail.Reply) {
 // sayEach tells a client that speaks PRDR what became of each recipient, in the
 // order of their RCPT, and returns the reply that ends it: the message is out of
 // the client's hands but for those that it heard of otherwise.
-func (s *session) sayEach(replies []mail.Reply) mail.Reply {
+func (s *session) sayEach(replies []mail.Reply) (mail.Reply, error) {
 	for _, reply := range append([]mail.Reply{mail.StartReplies}, replies...) {
 		if err := s.conn.WriteReply(reply); err != nil {
-			return hungUp.Because(err)
+			return mail.Reply{}, err
 		}
 	}
-	return mail.Accepted.Saying("each recipient was answered")
+	return mail.Accepted.Saying("each recipient was answered"), nil
 }
 
 // unanimous reports whether one reply can stand for all.

@@ -59,7 +59,10 @@ func playSession(stream string, sizes []byte) (heard string, delivered []deliver
 		Log:       slog.New(slog.DiscardHandler),
 	}
 	nc := &script{rest: stream, sizes: sizes}
-	srv.serveConn(context.Background(), nc, Listener{})
+	srv.shares = newShares(PerClient{})
+	s := srv.session(nc, Listener{})
+	_ = s.Serve(context.Background())
+	s.conn.Release()
 	for i, d := range next.got {
 		next.got[i].env.ID = ""
 		next.got[i].text = variable.ReplaceAllString(d.text, "?")

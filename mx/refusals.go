@@ -47,17 +47,7 @@ type refusalKey struct {
 
 // refusalKey returns the key for the recipient to of tx.
 func (tx *transaction) refusalKey(to mail.Address) refusalKey {
-	return refusalKey{network(tx.env.Client.IP), tx.env.From, to, tx.env.Size}
-}
-
-// network returns the neighbourhood of ip, a /24 or a /64.
-func network(ip netip.Addr) netip.Prefix {
-	bits := 64
-	if ip.Is4() {
-		bits = 24
-	}
-	p, _ := ip.Prefix(bits) // zero for the zero Addr, as over a UNIX socket
-	return p
+	return refusalKey{tx.env.Client.Network(), tx.env.From, to, tx.env.Size}
 }
 
 // add remembers r.

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net"
-	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -107,17 +106,6 @@ func TestRefusalsAreBounded(t *testing.T) {
 	}
 	if reply, found := r.take(key(10)); !found || !reply.Is(mail.TooBig) {
 		t.Errorf("the oldest of the newest: %v, %v", reply, found)
-	}
-}
-
-func TestNetwork(t *testing.T) {
-	for addr, want := range map[string]string{
-		"192.0.2.77": "192.0.2.0/24", "2001:db8:1:2:3::4": "2001:db8:1:2::/64", "": "invalid Prefix",
-	} {
-		ip, _ := netip.ParseAddr(addr)
-		if got := network(ip).String(); got != want {
-			t.Errorf("%s is in %s, want %s", addr, got, want)
-		}
 	}
 }
 

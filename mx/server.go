@@ -7,16 +7,12 @@ package mx
 import (
 	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"runtime/debug"
-	"sync"
-	"sync/atomic"
 	"time"
 
+	"postern/internal/serve"
 	"postern/internal/spool"
 	"postern/mail"
 	"postern/policy"
@@ -59,11 +55,9 @@ type Server struct {
 	ReturnPath        bool // put Return-Path on top; false where the next hop does
 	Timeouts          Timeouts
 
+	sessions serve.Sessions
 	refusals refusals
-	stopping atomic.Bool
-	mu       sync.Mutex
-	conns    map[*smtp.Conn]struct{}
-	shares   shares
+	shares   *shares
 }
 
 // Timeouts bound every wait. The zero value of each is replaced by its default,
@@ -114,86 +108,23 @@ type Listener struct {
 // over, or when the time of grace is. It returns nil after ctx ended, and
 // otherwise why a listener failed.
 func (srv *Server) Serve(ctx context.Context, listeners ...Listener) error {
-	work, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
 	srv.shares = newShares(srv.PerClient)
-	var sessions, accepting sync.WaitGroup
-	failed := make(chan error, len(listeners))
-	for _, l := range listeners {
-		accepting.Go(func() {
-			if err := srv.accept(ctx, l, func(nc net.Conn) {
-				sessions.Go(func() { srv.serveConn(work, nc, l) })
-			}); err != nil {
-				failed <- err
-			}
-		})
+	srv.sessions.Log, srv.sessions.Max = srv.Log, srv.MaxConnections
+	srv.sessions.Grace = srv.Timeouts.orDefault().Grace
+	plain := make([]net.Listener, len(listeners))
+	for i, l := range listeners {
+		plain[i] = l.Listener
 	}
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
-	}
-	for _, l := range listeners {
-		_ = l.Close()
-	}
-	accepting.Wait()
-	srv.drain(&sessions, stop)
-	return err
+	return srv.sessions.Serve(ctx, plain, func(nc net.Conn, listener int) serve.Session {
+		return srv.session(nc, listeners[listener])
+	})
 }
 
-// accept hands each connection of l to serve, until ctx ends or l fails.
-func (srv *Server) accept(ctx context.Context, l Listener, serve func(net.Conn)) error {
-	for wait := time.Duration(0); ; {
-		nc, err := l.Accept()
-		switch {
-		case err == nil:
-			wait = 0
-			serve(nc)
-			continue
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("accept on %v: %w", l.Addr(), err)
-		}
-		// Out of file descriptors, most likely: that passes, and until then the
-		// clients wait in the backlog.
-		wait = min(max(2*wait, 5*time.Millisecond), time.Second)
-		srv.Log.Warn("accept", "listener", l.Addr().String(), "cause", err, "retry", wait)
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-		}
-	}
-}
+// Connections returns how many clients are connected.
+func (srv *Server) Connections() int { return srv.sessions.Connections() }
 
-// drain ends the sessions: politely, then after the time of grace less so.
-func (srv *Server) drain(sessions *sync.WaitGroup, stop context.CancelFunc) {
-	srv.stopping.Store(true)
-	done := make(chan struct{})
-	go func() { sessions.Wait(); close(done) }()
-	srv.each((*smtp.Conn).Interrupt)
-	select {
-	case <-done:
-		return
-	case <-time.After(srv.Timeouts.orDefault().Grace):
-	}
-	stop()
-	srv.each((*smtp.Conn).Interrupt) // whoever waits for a command hears 421
-	select {
-	case <-done:
-	case <-time.After(time.Second):
-		srv.each(func(c *smtp.Conn) { _ = c.Close() })
-		<-done
-	}
-}
-
-func (srv *Server) each(f func(*smtp.Conn)) {
-	srv.mu.Lock()
-	defer srv.mu.Unlock()
-	for c := range srv.conns {
-		f(c)
-	}
-}
+// Panics returns how many sessions ended in a panic.
+func (srv *Server) Panics() int { return srv.sessions.Panics() }
 
 // traceRoom is what our fields add to a message at most, or nearly so.
 const traceRoom = 16 << 10
@@ -216,112 +147,4 @@ func (srv *Server) nextOffer(ctx context.Context) smtp.Offer {
 		offer.Size = srv.MaxSize
 	}
 	return offer
-}
-
-// serveConn serves one connection and closes it.
-func (srv *Server) serveConn(ctx context.Context, nc net.Conn, l Listener) {
-	s := &session{srv: srv, conn: smtp.NewConn(nc), client: mail.Client{IP: remoteIP(nc)}}
-	timeouts := srv.Timeouts.orDefault()
-	s.conn.ReadTimeout, s.conn.WriteTimeout = timeouts.Handshake, timeouts.Write
-	defer s.conn.Release()
-	defer s.conn.Close()
-	defer s.recover()
-	if err := srv.admit(s.conn); err != nil {
-		s.refuseConnection(mail.ReplyTo(err))
-		return
-	}
-	defer srv.forget(s.conn)
-	if l.Proxy {
-		if err := s.readProxy(l.Trusted); err != nil {
-			s.record(mail.Outcome{Event: mail.Connection, Reply: mail.TransactionLost.Because(err)})
-			return
-		}
-	}
-	if err := srv.enter(s.client); err != nil {
-		s.refuseConnection(mail.ReplyTo(err))
-		return
-	}
-	defer srv.leave(s.client)
-	s.conn.ReadTimeout = timeouts.Command
-	if err := s.serve(ctx); err != nil {
-		srv.Log.Debug("connection ended", "client", s.client, "cause", err)
-	}
-}
-
-// admit counts c among the connections, if there is room.
-func (srv *Server) admit(c *smtp.Conn) error {
-	srv.mu.Lock()
-	defer srv.mu.Unlock()
-	if srv.MaxConnections > 0 && len(srv.conns) >= srv.MaxConnections {
-		return mail.TooManyConnections.Because(fmt.Errorf("mx: %d connections", len(srv.conns)))
-	}
-	if srv.conns == nil {
-		srv.conns = make(map[*smtp.Conn]struct{})
-	}
-	srv.conns[c] = struct{}{}
-	if srv.stopping.Load() {
-		c.Interrupt()
-	}
-	return nil
-}
-
-func (srv *Server) forget(c *smtp.Conn) {
-	srv.mu.Lock()
-	defer srv.mu.Unlock()
-	delete(srv.conns, c)
-}
-
-// Connections returns how many clients are connected.
-func (srv *Server) Connections() int {
-	srv.mu.Lock()
-	defer srv.mu.Unlock()
-	return len(srv.conns)
-}
-
-// recover keeps a panic to the connection that it happened on.
-func (s *session) recover() {
-	p := recover()
-	if p == nil {
-		return
-	}
-	s.srv.Log.Error("panic", "client", s.client, "cause", p, "stack", string(debug.Stack()))
-	s.refuseConnection(mail.Broken.Because(fmt.Errorf("panic: %v", p)))
-}
-
-// refuseConnection says r, once, to a client that may not be listening.
-func (s *session) refuseConnection(r mail.Reply) {
-	s.record(mail.Outcome{Event: mail.Connection, Reply: r})
-	s.conn.WriteTimeout = time.Second
-	_ = s.conn.WriteReply(r)
-	_ = s.conn.Flush()
-}
-
-// readProxy takes the client's address from a trusted proxy.
-func (s *session) readProxy(trusted []netip.Prefix) error {
-	if !contains(trusted, s.client.IP) {
-		return fmt.Errorf("mx: proxy %v is not among the trusted ones", s.client.IP)
-	}
-	client, err := s.conn.ReadProxy()
-	if err == nil && client.IsValid() {
-		s.client.IP = client.Addr()
-	}
-	return err
-}
-
-func contains(networks []netip.Prefix, ip netip.Addr) bool {
-	for _, n := range networks {
-		if n.Contains(ip) {
-			return true
-		}
-	}
-	return false
-}
-
-// remoteIP returns the address of the peer. A listener on [::] shows IPv4
-// addresses mapped into IPv6; from here on they are themselves.
-func remoteIP(nc net.Conn) netip.Addr {
-	if tcp, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr().Unmap().WithZone("")
-	}
-	return netip.Addr{}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/netip"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -74,26 +73,4 @@ func TestShutdownDuringHandshake(t *testing.T) {
 			t.Errorf("after %v", d)
 		}
 	})
-}
-
-// Addresses are unmapped in one place, and without the zone of a link.
-func TestRemoteIP(t *testing.T) {
-	for addr, want := range map[string]string{
-		"192.0.2.1:5":          "192.0.2.1",
-		"[::ffff:192.0.2.1]:5": "192.0.2.1",
-		"[2001:db8::1]:5":      "2001:db8::1",
-		"[fe80::1%eth0]:5":     "fe80::1",
-	} {
-		nc := from{nil, netip.MustParseAddrPort(addr)}
-		if got := remoteIP(nc); got.String() != want {
-			t.Errorf("%s: %v", addr, got)
-		}
-	}
-	a, b := net.Pipe()
-	if got := remoteIP(a); got.IsValid() {
-		t.Errorf("a pipe: %v", got)
-	}
-	if err := errors.Join(a.Close(), b.Close()); err != nil {
-		t.Error(err)
-	}
 }

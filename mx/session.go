@@ -3,20 +3,23 @@ package mx
 import (
 	"context"
 	"errors"
-	"os"
+	"net/netip"
 	"strings"
 
+	"postern/internal/serve"
 	"postern/mail"
 	"postern/smtp"
 )
 
 // A session is one connection of a client, and belongs to one goroutine.
 type session struct {
-	srv    *Server
-	conn   *smtp.Conn
-	client mail.Client
-	offer  smtp.Offer // what EHLO announced; zero after HELO
-	errors int        // commands out of order or not understood
+	srv      *Server
+	conn     *smtp.Conn
+	listener Listener
+	client   mail.Client
+	share    netip.Prefix // the network whose share it takes from; zero: none
+	offer    smtp.Offer   // what EHLO announced; zero after HELO
+	errors   int          // commands out of order or not understood
 
 	// unheard is the transaction whose 250 the client may not have read; "" is
 	// none.
@@ -27,51 +30,34 @@ type session struct {
 	tx *transaction
 }
 
-// Two replies are none: all was said already, and nothing can be said any more.
-// The zero Reply is not among them: to send none by mistake would leave the
-// client waiting.
-var (
-	saidAll = mail.Reply{Code: -1}
-	hungUp  = mail.Reply{Code: -2}
-)
-
-// serve speaks with the client until one of the two has enough: write a reply,
+// converse speaks with the client until one of the two has enough: write a reply,
 // read a command, handle it.
-func (s *session) serve(ctx context.Context) error {
+func (s *session) converse(ctx context.Context) error {
 	defer s.end()
 	reply := s.greet()
 	for {
-		switch reply.Code {
-		case hungUp.Code:
-			return reply.Err
-		case saidAll.Code:
-		default:
-			if err := s.conn.WriteReply(reply); err != nil {
+		if err := s.conn.WriteReply(reply); err != nil {
+			return err
+		}
+		switch {
+		case reply.Closes():
+			return s.conn.Flush()
+		case reply.Is(mail.ReadyForTLS):
+			if err := s.shakeHands(ctx); err != nil {
 				return err
 			}
-		}
-		if reply.Closes() {
-			return s.conn.Flush()
 		}
 		answers := s.unheard != "" && s.conn.Dry() // what comes now is said after our reply
 		cmd, err := s.readCommand(ctx)
 		if err == nil && answers {
 			s.heard()
 		}
-		switch {
-		case err == nil:
-			reply = s.handle(ctx, cmd)
-		case errors.Is(err, smtp.ErrInterrupted):
-			reply = mail.ShuttingDown
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			reply = mail.IdleTooLong
-		case errors.Is(err, smtp.ErrLineTooLong):
-			reply = mail.LineTooLong
-		case errors.Is(err, smtp.ErrBareNewline):
-			reply = mail.BadLine
-		case errors.Is(err, smtp.ErrEndless):
-			reply = mail.TooManyErrors
-		default:
+		if err == nil {
+			reply, err = s.handle(ctx, cmd)
+		} else {
+			reply, err = serve.ReplyToLine(err)
+		}
+		if err != nil {
 			return err
 		}
 		reply = s.countErrors(reply)
@@ -81,7 +67,7 @@ func (s *session) serve(ctx context.Context) error {
 // readCommand waits for a command. At shutdown a session with a transaction
 // goes on with it for as long as the server lets it.
 func (s *session) readCommand(ctx context.Context) (smtp.Command, error) {
-	for s.tx != nil || !s.srv.stopping.Load() {
+	for s.tx != nil || !s.srv.sessions.Stopping() {
 		cmd, err := s.conn.ReadCommand()
 		if !errors.Is(err, smtp.ErrInterrupted) || ctx.Err() != nil {
 			return cmd, err
@@ -94,15 +80,13 @@ func (s *session) readCommand(ctx context.Context) (smtp.Command, error) {
 // network has made too many mistakes in all its sessions. A refused recipient is
 // no error of the session's: good servers carry old lists.
 func (s *session) countErrors(reply mail.Reply) mail.Reply {
-	switch reply.Code {
-	case 500, 501, 502, 503, 555:
+	switch {
+	case serve.IsMistake(reply):
 		s.errors++
-	default:
-		if reply.Status != mail.NoSuchUser.Status && !reply.Is(mail.NoRelay) {
-			return reply
-		}
+	case reply.Status != mail.NoSuchUser.Status && !reply.Is(mail.NoRelay):
+		return reply
 	}
-	if s.srv.offend(s.client) || s.srv.MaxErrors > 0 && s.errors > s.srv.MaxErrors {
+	if s.offend() || s.srv.MaxErrors > 0 && s.errors > s.srv.MaxErrors {
 		s.record(mail.Outcome{Event: mail.Connection, Reply: mail.TooManyErrors.Because(reply)})
 		return mail.TooManyErrors
 	}
@@ -110,21 +94,28 @@ func (s *session) countErrors(reply mail.Reply) mail.Reply {
 }
 
 // handle answers one command. The switch is the table of contents: what is not
-// in it is not spoken.
-func (s *session) handle(ctx context.Context, cmd smtp.Command) mail.Reply {
+// in it is not spoken. An error ends the session without another word.
+func (s *session) handle(ctx context.Context, cmd smtp.Command) (mail.Reply, error) {
 	switch cmd.Verb {
-	case "EHLO", "HELO":
-		return s.hello(ctx, cmd)
-	case "STARTTLS":
-		return s.startTLS(ctx, cmd.Arg)
-	case "MAIL":
-		return s.mail(cmd.Arg)
-	case "RCPT":
-		return s.rcpt(ctx, cmd.Arg)
 	case "DATA":
 		return s.data(ctx, cmd.Arg)
 	case "BDAT":
 		return s.bdat(ctx, cmd.Arg)
+	}
+	return s.answer(ctx, cmd), nil
+}
+
+// answer answers a command that no message follows.
+func (s *session) answer(ctx context.Context, cmd smtp.Command) mail.Reply {
+	switch cmd.Verb {
+	case "EHLO", "HELO":
+		return s.hello(ctx, cmd)
+	case "STARTTLS":
+		return s.startTLS(cmd.Arg)
+	case "MAIL":
+		return s.mail(cmd.Arg)
+	case "RCPT":
+		return s.rcpt(ctx, cmd.Arg)
 	case "RSET":
 		return s.reset(cmd.Arg)
 	case "NOOP":
@@ -143,7 +134,7 @@ func (s *session) handle(ctx context.Context, cmd smtp.Command) mail.Reply {
 
 // greet returns the first reply (RFC 5321, section 3.1).
 func (s *session) greet() mail.Reply {
-	if s.srv.stopping.Load() {
+	if s.srv.sessions.Stopping() {
 		return mail.ShuttingDown
 	}
 	return mail.Reply{Code: 220, Text: s.srv.Hostname + " ESMTP Postern"}
@@ -188,9 +179,8 @@ func (s *session) hello(ctx context.Context, cmd smtp.Command) mail.Reply {
 	return mail.Reply{Code: 250, Text: strings.Join(lines, "\n")}
 }
 
-// startTLS answers STARTTLS and shakes hands (RFC 3207, section 4). After it the
-// session knows nothing of what was said in the clear.
-func (s *session) startTLS(ctx context.Context, arg string) mail.Reply {
+// startTLS answers STARTTLS (RFC 3207, section 4).
+func (s *session) startTLS(arg string) mail.Reply {
 	switch {
 	case arg != "":
 		return mail.BadArgument
@@ -201,19 +191,22 @@ func (s *session) startTLS(ctx context.Context, arg string) mail.Reply {
 	case s.conn.Buffered() > 0:
 		return s.earlyTLSData()
 	}
-	if err := s.conn.WriteReply(mail.ReadyForTLS); err != nil {
-		return hungUp.Because(err)
-	}
+	return mail.ReadyForTLS
+}
+
+// shakeHands begins TLS. After it the session knows nothing of what was said in
+// the clear.
+func (s *session) shakeHands(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.srv.Timeouts.orDefault().Handshake)
 	defer cancel()
 	s.end()
 	s.client, s.offer = mail.Client{IP: s.client.IP}, smtp.Offer{}
 	if err := s.conn.StartTLS(ctx, s.srv.TLS); err != nil {
 		s.record(mail.Outcome{Event: mail.Connection, Reply: mail.TLSUnavailable.Because(err)})
-		return hungUp.Because(err)
+		return err
 	}
 	s.client.TLS = s.conn.TLS()
-	return saidAll
+	return nil
 }
 
 // earlyTLSData ends the session of a client, or of somebody between it and us,

@@ -3,6 +3,7 @@ package mx
 import (
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 
 	"postern/mail"
@@ -26,63 +27,68 @@ const maxOffenders = 50_000
 
 // shares knows what each network has taken.
 type shares struct {
+	mu          sync.Mutex
 	connections map[netip.Prefix]int
 	errors      *rate.Limiter[netip.Prefix]
 }
 
-func newShares(p PerClient) shares {
-	return shares{
+func newShares(p PerClient) *shares {
+	return &shares{
 		connections: make(map[netip.Prefix]int),
 		errors:      rate.New[netip.Prefix](p.Errors, time.Hour, maxOffenders),
 	}
 }
 
-// network returns the network that client's share is of, and false where it has
+// shareOf returns the network whose share client takes from; the zero Prefix is
 // none.
-func (srv *Server) network(client mail.Client) (netip.Prefix, bool) {
-	n := client.Network()
-	return n, n.IsValid() && !contains(srv.PerClient.Exempt, client.IP)
+func (srv *Server) shareOf(client mail.Client) netip.Prefix {
+	if contains(srv.PerClient.Exempt, client.IP) {
+		return netip.Prefix{}
+	}
+	return client.Network()
 }
 
-// enter counts a connection of client, if its network may have another one. Who
-// was let in leaves later.
-func (srv *Server) enter(client mail.Client) error {
-	n, limited := srv.network(client)
-	if !limited {
+// enter counts a connection of the client, if its network may have another one.
+// Whoever was let in leaves later.
+func (s *session) enter() error {
+	n, shares, per := s.srv.shareOf(s.client), s.srv.shares, s.srv.PerClient
+	if !n.IsValid() {
 		return nil
 	}
-	srv.mu.Lock()
-	defer srv.mu.Unlock()
-	switch limit := srv.PerClient.Connections; {
-	case srv.shares.errors.Full(n):
-		return mail.TooManyErrors.Because(fmt.Errorf("mx: %v made %d errors in an hour", n, srv.PerClient.Errors))
-	case limit > 0 && srv.shares.connections[n] >= limit:
-		return mail.TooManyConnections.Because(fmt.Errorf("mx: %v has %d connections", n, limit))
+	shares.mu.Lock()
+	defer shares.mu.Unlock()
+	switch {
+	case shares.errors.Full(n):
+		return mail.TooManyErrors.Because(fmt.Errorf("mx: %v made %d errors in an hour", n, per.Errors))
+	case per.Connections > 0 && shares.connections[n] >= per.Connections:
+		return mail.TooManyConnections.Because(fmt.Errorf("mx: %v has %d connections", n, per.Connections))
 	}
-	srv.shares.connections[n]++
+	shares.connections[n]++
+	s.share = n
 	return nil
 }
 
 // leave ends what enter began.
-func (srv *Server) leave(client mail.Client) {
-	n, limited := srv.network(client)
-	if !limited {
+func (s *session) leave() {
+	n, shares := s.share, s.srv.shares
+	if !n.IsValid() {
 		return
 	}
-	srv.mu.Lock()
-	defer srv.mu.Unlock()
-	if srv.shares.connections[n]--; srv.shares.connections[n] <= 0 {
-		delete(srv.shares.connections, n)
+	s.share = netip.Prefix{}
+	shares.mu.Lock()
+	defer shares.mu.Unlock()
+	if shares.connections[n]--; shares.connections[n] <= 0 {
+		delete(shares.connections, n)
 	}
 }
 
-// offend counts an error of client, and reports whether its network has made too
-// many.
-func (srv *Server) offend(client mail.Client) bool {
-	n, limited := srv.network(client)
-	if !limited {
+// offend counts an error of the client, and reports whether its network has made
+// too many.
+func (s *session) offend() bool {
+	n, shares := s.share, s.srv.shares
+	if !n.IsValid() {
 		return false
 	}
-	srv.shares.errors.Add(n, 1)
-	return srv.shares.errors.Full(n)
+	shares.errors.Add(n, 1)
+	return shares.errors.Full(n)
 }

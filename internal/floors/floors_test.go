@@ -39,6 +39,7 @@ var floors = map[string]int{
 	"policy/report":   2,
 	"policy/greylist": 2,
 	"policy/milter":   2,
+	"internal/serve":  2,
 
 	"smtp":             1,
 	"internal/spool":   1,

@@ -1,0 +1,230 @@
+// Package serve runs the connections of a server that speaks SMTP or LMTP: it
+// accepts them, bounds their number, keeps a panic to the one that it happened
+// on, and ends them politely. What is said on them it does not know.
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"postern/mail"
+	"postern/smtp"
+)
+
+const (
+	// farewell is how long a session has, after the time of grace, to say
+	// goodbye to a client that it waits for.
+	farewell = time.Second
+	// lastAnswer is how long it then has to answer what was under way.
+	lastAnswer = 10 * time.Second
+)
+
+// A Session is one connection of a client.
+type Session interface {
+	// Conn returns the connection. It is closed and released for the session.
+	Conn() *smtp.Conn
+	// Serve speaks with the client until one of the two has enough, and waits
+	// for no other connection. When ctx ends, so does what it does for the client.
+	Serve(ctx context.Context) error
+	// Refuse says why there is no service, before Serve or after it panicked. It
+	// is said once, to a client that may not be listening.
+	Refuse(mail.Reply)
+	// Client returns who it is, for the log.
+	Client() mail.Client
+}
+
+// Sessions are those of one server. The fields are set before it serves.
+type Sessions struct {
+	Log   *slog.Logger
+	Max   int           // at once; 0: any number
+	Grace time.Duration // for transactions under way at the end
+
+	mu       sync.Mutex
+	conns    map[*smtp.Conn]struct{}
+	panics   int
+	stopping bool
+}
+
+// Serve accepts connections until ctx ends, and then waits for those under way:
+// whoever waits for a command is interrupted, and so are all when the time of
+// grace is over. Begin makes the session of a connection that came over the
+// listener with that index. Serve returns nil after ctx ended, and otherwise why
+// a listener failed.
+func (s *Sessions) Serve(ctx context.Context, listeners []net.Listener, begin func(nc net.Conn, listener int) Session) error {
+	s.mu.Lock()
+	s.stopping = false
+	s.mu.Unlock()
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	accepting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var loops, running sync.WaitGroup
+	failed := make(chan error, len(listeners))
+	for i, l := range listeners {
+		loops.Go(func() {
+			failed <- s.accept(accepting, l, func(nc net.Conn) {
+				running.Go(func() { s.run(work, begin(nc, i)) })
+			})
+		})
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		cancel()
+	}
+	for _, l := range listeners {
+		_ = l.Close()
+	}
+	loops.Wait()
+	s.drain(&running, stop)
+	return err
+}
+
+// accept hands each connection of l to serve, until ctx ends or l is closed.
+func (s *Sessions) accept(ctx context.Context, l net.Listener, serve func(net.Conn)) error {
+	for wait := time.Duration(0); ; {
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+			wait = 0
+			serve(nc)
+			continue
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("accept on %v: %w", l.Addr(), err)
+		}
+		// Out of file descriptors, most likely: that passes, and until then the
+		// clients wait in the backlog.
+		wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+		s.Log.Warn("accept", "listener", l.Addr().String(), "cause", err, "retry", wait)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// run serves one connection and closes it.
+func (s *Sessions) run(ctx context.Context, session Session) {
+	c := session.Conn()
+	defer c.Release()
+	defer c.Close()
+	defer s.recover(session)
+	if err := s.admit(c); err != nil {
+		session.Refuse(mail.ReplyTo(err))
+		return
+	}
+	defer s.forget(c)
+	if err := session.Serve(ctx); err != nil {
+		s.Log.Debug("connection ended", "client", session.Client(), "cause", err)
+	}
+}
+
+// recover keeps a panic to the connection that it happened on.
+func (s *Sessions) recover(session Session) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	s.mu.Lock()
+	s.panics++
+	s.mu.Unlock()
+	s.Log.Error("panic", "client", session.Client(), "cause", p, "stack", string(debug.Stack()))
+	session.Refuse(mail.Broken.Because(fmt.Errorf("panic: %v", p)))
+}
+
+// admit counts c among the connections, if there is room.
+func (s *Sessions) admit(c *smtp.Conn) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.Max > 0 && len(s.conns) >= s.Max {
+		return mail.TooManyConnections.Because(fmt.Errorf("%d connections", len(s.conns)))
+	}
+	if s.conns == nil {
+		s.conns = make(map[*smtp.Conn]struct{})
+	}
+	s.conns[c] = struct{}{}
+	if s.stopping {
+		c.Interrupt()
+	}
+	return nil
+}
+
+func (s *Sessions) forget(c *smtp.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+}
+
+// drain ends the sessions: politely, then after the time of grace less so.
+func (s *Sessions) drain(running *sync.WaitGroup, stop context.CancelFunc) {
+	s.mu.Lock()
+	s.stopping = true
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() { running.Wait(); close(done) }()
+	for _, next := range []struct {
+		do   func()
+		wait time.Duration
+	}{
+		{func() { s.each((*smtp.Conn).Interrupt) }, s.Grace},
+		{func() { stop(); s.each((*smtp.Conn).Interrupt) }, farewell}, // whoever waits for a command hears 421
+		{func() { s.each((*smtp.Conn).CloseRead) }, lastAnswer},
+	} {
+		next.do()
+		select {
+		case <-done:
+			return
+		case <-time.After(next.wait):
+		}
+	}
+	s.each(func(c *smtp.Conn) { _ = c.Close() })
+	<-done
+}
+
+func (s *Sessions) each(f func(*smtp.Conn)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		f(c)
+	}
+}
+
+// Stopping reports whether the server ends: who is at rest is to go.
+func (s *Sessions) Stopping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopping
+}
+
+// Connections returns how many clients are connected.
+func (s *Sessions) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+// Panics returns how many sessions ended in a panic.
+func (s *Sessions) Panics() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.panics
+}
+
+// RemoteIP returns the address of the peer. A listener on [::] shows IPv4
+// addresses mapped into IPv6; from here on they are themselves.
+func RemoteIP(nc net.Conn) netip.Addr {
+	if tcp, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap().WithZone("")
+	}
+	return netip.Addr{}
+}

@@ -1,0 +1,71 @@
+package mx
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"postern/internal/serve"
+	"postern/mail"
+	"postern/smtp"
+)
+
+// session returns the session of a connection that came over l.
+func (srv *Server) session(nc net.Conn, l Listener) *session {
+	timeouts := srv.Timeouts.orDefault()
+	s := &session{srv: srv, conn: smtp.NewConn(nc), listener: l, client: mail.Client{IP: serve.RemoteIP(nc)}}
+	s.conn.ReadTimeout, s.conn.WriteTimeout = timeouts.Handshake, timeouts.Write
+	return s
+}
+
+// Conn implements serve.Session.
+func (s *session) Conn() *smtp.Conn { return s.conn }
+
+// Client implements serve.Session.
+func (s *session) Client() mail.Client { return s.client }
+
+// Serve implements serve.Session: it finds out who the client is, whether his
+// network has room for one more, and then speaks with him.
+func (s *session) Serve(ctx context.Context) error {
+	if s.listener.Proxy {
+		if err := s.readProxy(); err != nil {
+			s.record(mail.Outcome{Event: mail.Connection, Reply: mail.TransactionLost.Because(err)})
+			return nil
+		}
+	}
+	defer s.leave()
+	if err := s.enter(); err != nil {
+		s.Refuse(mail.ReplyTo(err))
+		return nil
+	}
+	s.conn.ReadTimeout = s.srv.Timeouts.orDefault().Command
+	return s.converse(ctx)
+}
+
+// Refuse implements serve.Session.
+func (s *session) Refuse(r mail.Reply) {
+	s.record(mail.Outcome{Event: mail.Connection, Reply: r})
+	serve.Refuse(s.conn, r)
+}
+
+// readProxy takes the client's address from a trusted proxy.
+func (s *session) readProxy() error {
+	if !contains(s.listener.Trusted, s.client.IP) {
+		return fmt.Errorf("mx: proxy %v is not among the trusted ones", s.client.IP)
+	}
+	client, err := s.conn.ReadProxy()
+	if err == nil && client.IsValid() {
+		s.client.IP = client.Addr()
+	}
+	return err
+}
+
+func contains(networks []netip.Prefix, ip netip.Addr) bool {
+	for _, n := range networks {
+		if n.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}

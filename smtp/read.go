@@ -1,0 +1,225 @@
+package smtp
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"time"
+)
+
+// ReadCommand waits for a command line and returns it. After ErrLineTooLong and
+// ErrBareNewline the next command can be read.
+func (c *Conn) ReadCommand() (Command, error) {
+	line, err := c.readLine(maxCommand, true)
+	if err != nil {
+		return Command{}, err
+	}
+	return ParseCommand(line), nil
+}
+
+// readLine returns the next line without its CRLF. The line is valid until the
+// next read. If it is longer than limit it is read to its end and forgotten. It
+// has ReadTimeout to arrive in whole: an octet now and then is no line.
+func (c *Conn) readLine(limit int, command bool) ([]byte, error) {
+	seen := 0 // of buf[r:w], octets known to hold no CRLF
+	for waited := false; ; waited = true {
+		if c.buf != nil {
+			line := c.buf[c.r:c.w]
+			if i := indexCRLF(line, seen); i >= 0 {
+				c.r += i + 2
+				switch line = line[:i]; {
+				case i+2 > limit:
+					return nil, ErrLineTooLong
+				case bytes.IndexByte(line, '\n') >= 0:
+					return nil, ErrBareNewline
+				}
+				return line, nil
+			}
+			if len(line) > limit {
+				return nil, c.discardLine(waited)
+			}
+			seen = max(0, len(line)-1)
+		}
+		if err := c.fillLine(command, waited); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// discardLine reads to the end of a line that is too long.
+func (c *Conn) discardLine(waited bool) error {
+	for discarded := 0; discarded < maxDiscard; waited = true {
+		rest := c.buf[c.r:c.w]
+		if i := indexCRLF(rest, 0); i >= 0 {
+			c.r += i + 2
+			return ErrLineTooLong
+		}
+		keep := 0 // a CR at the end may be half of the CRLF
+		if n := len(rest); n > 0 && rest[n-1] == '\r' {
+			keep = 1
+		}
+		discarded += len(rest) - keep
+		c.r = c.w - keep
+		if err := c.fillLine(false, waited); err != nil {
+			return err
+		}
+	}
+	return ErrEndless
+}
+
+// indexCRLF returns where the first CRLF of b starts, or -1. The first from
+// octets are known to hold none.
+func indexCRLF(b []byte, from int) int {
+	for i := from; i < len(b); i++ {
+		j := bytes.IndexByte(b[i:], '\n')
+		if j < 0 {
+			return -1
+		}
+		if i += j; i > 0 && b[i-1] == '\r' {
+			return i - 1
+		}
+	}
+	return -1
+}
+
+// fill reads more octets behind those that are buffered. Whoever is about to
+// wait for the peer first sends what the peer may be waiting for: so replies
+// are sent just when the input runs dry, a batch of them in one write, and
+// pipelining (RFC 2920) needs no further thought.
+func (c *Conn) fill() error {
+	if err := c.Flush(); err != nil {
+		return err
+	}
+	if err := c.setReadDeadline(); err != nil {
+		return err
+	}
+	return c.read()
+}
+
+// fillLine is fill for a line. Once waited, the deadline stays that of the first
+// wait for the line. The wait for a command can be interrupted. Replies are held
+// back only where half a command is there because there was no room for the rest:
+// that comes at once. Else whoever sent half a command may send no more of it
+// before it has heard what it waits for.
+func (c *Conn) fillLine(command, waited bool) error {
+	if !command || c.Buffered() == 0 || !c.full {
+		if err := c.Flush(); err != nil {
+			return err
+		}
+	}
+	if err := c.beginWait(command, waited); err != nil {
+		return err
+	}
+	read := c.read
+	if command && c.Buffered() == 0 {
+		read = c.readIdle
+	}
+	err := c.endWait(read())
+	if err != nil {
+		_ = c.Flush() // what was held back; there is nothing more to wait for
+	}
+	return err
+}
+
+// read reads more octets behind those that are buffered.
+func (c *Conn) read() error {
+	c.makeRoom()
+	if c.w == bufferSize {
+		return ErrLineTooLong // no caller keeps as much in the buffer
+	}
+	n, err := c.nc.Read(c.buf[c.w:])
+	c.w += n
+	c.full = c.w == bufferSize
+	if n > 0 {
+		return nil // an error comes again with the next read
+	}
+	return noProgress(err)
+}
+
+// readIdle reads while nothing is buffered, with as little memory as can be:
+// most connections do nothing but wait for a command for most of their lives.
+func (c *Conn) readIdle() error {
+	c.Rest()
+	n, err := c.nc.Read(c.idle[:])
+	if n == 0 {
+		return noProgress(err)
+	}
+	c.makeRoom()
+	c.w = copy(c.buf[:], c.idle[:n])
+	c.full = n == idleSize
+	return nil
+}
+
+// beginWait sets the deadline of a wait for a line. From here to endWait
+// Interrupt ends a wait for a command by a deadline in the past.
+func (c *Conn) beginWait(command, waited bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if command && c.interrupted {
+		c.interrupted = false
+		return ErrInterrupted
+	}
+	c.waiting = command
+	if waited {
+		return nil
+	}
+	return c.setReadDeadline()
+}
+
+// endWait returns err, what the wait ended with, or that it was interrupted. An
+// interruption that came together with octets is found by the next wait.
+func (c *Conn) endWait(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	interrupted := c.waiting && c.interrupted && errors.Is(err, os.ErrDeadlineExceeded)
+	c.waiting = false
+	if !interrupted {
+		return err
+	}
+	c.interrupted = false
+	return ErrInterrupted
+}
+
+// Limit sets the time at which reading ends, even if the peer sends an octet
+// now and then. The zero Time takes the limit away.
+func (c *Conn) Limit(end time.Time) { c.end = end }
+
+func (c *Conn) setReadDeadline() error {
+	var deadline time.Time
+	if c.ReadTimeout > 0 {
+		deadline = time.Now().Add(c.ReadTimeout)
+	}
+	if !c.end.IsZero() && (deadline.IsZero() || c.end.Before(deadline)) {
+		deadline = c.end
+	}
+	return c.nc.SetReadDeadline(deadline)
+}
+
+// makeRoom sees to it that there is a buffer with room at its end.
+func (c *Conn) makeRoom() {
+	switch {
+	case c.buf == nil:
+		c.buf = buffers.Get().(*[bufferSize]byte)
+		c.r, c.w = 0, 0
+	case c.r == c.w:
+		c.r, c.w = 0, 0
+	case c.w == bufferSize:
+		c.w = copy(c.buf[:], c.buf[c.r:c.w])
+		c.r = 0
+	}
+}
+
+func (c *Conn) releaseBuffer() {
+	if c.buf != nil {
+		buffers.Put(c.buf)
+		c.buf, c.r, c.w = nil, 0, 0
+	}
+}
+
+func noProgress(err error) error {
+	if err == nil {
+		return io.ErrNoProgress
+	}
+	return err
+}

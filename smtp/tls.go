@@ -1,0 +1,49 @@
+package smtp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// ErrEarlyData says that the peer sent something in the clear behind STARTTLS,
+// which must not be taken for something said under TLS.
+var ErrEarlyData = errors.New("smtp: data in the clear behind STARTTLS")
+
+// StartTLS sends what was gathered and continues under TLS as the server (RFC
+// 3207, section 4). On an error the connection is good for nothing.
+func (c *Conn) StartTLS(ctx context.Context, config *tls.Config) error {
+	if c.Buffered() > 0 {
+		return ErrEarlyData
+	}
+	if err := c.Flush(); err != nil {
+		return err
+	}
+	if err := c.nc.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	conn := tls.Server(c.nc, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("smtp: TLS handshake: %w", err)
+	}
+	c.releaseBuffer()
+	c.mu.Lock()
+	c.nc = conn
+	c.mu.Unlock()
+	return nil
+}
+
+// TLS describes the TLS layer, as "TLSv1.3 TLS_AES_128_GCM_SHA256"; it returns
+// "" where there is none.
+func (c *Conn) TLS() string {
+	conn, ok := c.nc.(*tls.Conn)
+	if !ok {
+		return ""
+	}
+	state := conn.ConnectionState()
+	version := "TLSv" + strings.TrimPrefix(tls.VersionName(state.Version), "TLS ")
+	return version + " " + tls.CipherSuiteName(state.CipherSuite)
+}
