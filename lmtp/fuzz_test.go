@@ -89,7 +89,9 @@ func playSession(stream string, sizes []byte, trusted bool) (heard string, store
 		Trusts: func(net.Conn) bool { return trusted },
 	}
 	nc := &script{rest: stream, sizes: sizes}
-	srv.serveConn(context.Background(), context.Background(), nc)
+	s := srv.session(nc)
+	_ = s.Serve(context.Background())
+	s.conn.Release()
 	return nc.heard.String(), next.taken
 }
 
