@@ -34,6 +34,7 @@ func TestSample(t *testing.T) {
 	want.MX.ListenProxy, want.MX.TrustedProxies = []Endpoint{}, []netip.Prefix{}
 	want.Policy.Access = filepath.Join(dir, "access.d")
 	want.Policy.Forwarders = Forwarders{Networks: []netip.Prefix{}, Domains: []string{}}
+	want.Policy.ARCTrusted = []string{}
 	want.MDA.Allow, want.DNS.Servers = []netip.Prefix{}, []netip.AddrPort{}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
@@ -89,6 +90,7 @@ func TestLoad(t *testing.T) {
 		{"dispositions", host + "[policy]\ndmarc_reject='mark'\ndmarc_quarantine='reject'\nseveral_from='quarantine'", func(c *Config) any { return c.Policy.DMARCReject + c.Policy.DMARCQuarantine + c.Policy.SeveralFrom }, "markrejectquarantine"},
 		{"no access rules", host, func(c *Config) any { return c.Policy.Access }, ""},
 		{"access rules", host + "policy.access='/etc/a'", func(c *Config) any { return c.Policy.Access }, "/etc/a"},
+		{"trusted sealers", host + "[policy]\narc_trusted=['Google.com', 'bücher.example']", func(c *Config) any { return fmt.Sprint(c.Policy.ARCTrusted) }, "[google.com xn--bcher-kva.example]"},
 		{"forwarders", host + "[policy.forwarders]\nnetworks=['192.0.2.1']\ndomains=['Lists.Example']", func(c *Config) any { return fmt.Sprint(c.Policy.Forwarders) }, "{[192.0.2.1/32] [lists.example]}"},
 		{"DNS lists", host + "[dnsbl]\nlists=[{zone='A.example',weight=-2},{zone='b.example',allow=true,codes=['127.0.0.2']}]", func(c *Config) any { return fmt.Sprint(c.DNSBL) }, "{[{a.example  false -2 []} {b.example  true 1 [127.0.0.2]}] 1 reject}"},
 		{"DNS lists as tables", host + "[[dnsbl.lists]]\nzone='a.example'\n[[dnsbl.lists]]\nzone='b.example'\nname='B'", func(c *Config) any { return fmt.Sprint(c.DNSBL.Lists) }, "[{a.example  false 1 []} {b.example B false 1 []}]"},

@@ -19,6 +19,7 @@ type Policy struct {
 	Junk            string // the folder of mail that is set apart
 	Access          string // the folder of access rules; empty: there are none
 	Forwarders      Forwarders
+	ARCTrusted      []string // domains whose seals may excuse mail that fails DMARC
 }
 
 // What becomes of a message that cannot be judged for now.
@@ -104,6 +105,7 @@ func (r reader) policy(t *table, p *Policy) {
 		p.Access = "access.d"
 		r.path(t, "access", &p.Access)
 	}
+	list(t, "arc_trusted", `arc_trusted = ["google.com"]`, &p.ARCTrusted, checkDomain)
 	f := t.sub("forwarders")
 	list(f, "networks", `networks = ["192.0.2.0/24"]`, &p.Forwarders.Networks, parseNetwork)
 	list(f, "domains", `domains = ["lists.example.org"]`, &p.Forwarders.Domains, checkDomain)

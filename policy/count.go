@@ -1,9 +1,11 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
+	"postern/policy/arc"
 	"postern/policy/dmarc"
 	"postern/policy/report"
 )
@@ -40,12 +42,24 @@ func (r *Record) row() (report.Row, bool) {
 	return row, true
 }
 
+// sealers tells of a chain that was believed (RFC 8617, section 7.2.2).
+func sealers(r arc.Result) string {
+	text := "arc=" + string(r.Verdict)
+	for _, s := range slices.Backward(r.Sets) {
+		text += fmt.Sprintf(" as[%d].d=%s as[%d].s=%s", s.Instance, s.Domain, s.Instance, s.Selector)
+	}
+	return text
+}
+
 // disposition returns what the policy of the author's domain led to, and why that
 // was not what it asks for.
 func (v *Verdict) disposition() (string, []report.Reason) {
 	d := v.DMARC
-	if d.Verdict == dmarc.Pass {
+	switch {
+	case d.Verdict == dmarc.Pass && d.Policy != dmarc.PolicyNone:
 		return "pass", nil
+	case d.Verdict == dmarc.Pass:
+		return "none", nil // "pass" is for those who ask for more (RFC 9990, appendix A)
 	}
 	var reasons []report.Reason
 	if d.Testing && d.Policy != d.Disposition {
@@ -60,6 +74,8 @@ func (v *Verdict) disposition() (string, []report.Reason) {
 	switch {
 	case strings.HasPrefix(demand.Pardon, forwarderPardon), strings.HasPrefix(demand.Pardon, forwardedPardon):
 		return "none", append(reasons, report.Reason{Type: "trusted_forwarder"})
+	case strings.HasPrefix(demand.Pardon, sealedPardon):
+		return "none", append(reasons, report.Reason{Type: "local_policy", Comment: sealers(v.ARC)})
 	case demand.Pardon != "":
 		return "none", append(reasons, report.Reason{Type: "local_policy"})
 	case done == "":

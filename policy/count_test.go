@@ -40,6 +40,7 @@ func TestRow(t *testing.T) {
 		{"both", Policy{Enforce: true}, zone("v=DMARC1; p=reject"+rua, passes), signed, "pass dkim=true spf=true []"},
 		{"one", Policy{Enforce: true}, zone("v=DMARC1; p=reject"+rua, fails), signed, "pass dkim=true spf=false []"},
 		{"strict", Policy{Enforce: true}, zone("v=DMARC1; p=reject; adkim=s"+rua, passes), signed, "pass dkim=false spf=true []"},
+		{"passed, and none asked for", Policy{Enforce: true}, zone("v=DMARC1; p=none"+rua, passes), text, "none dkim=false spf=true []"},
 		{"none asked for", Policy{Enforce: true}, zone("v=DMARC1; p=none"+rua, fails), text, "none dkim=false spf=false []"},
 		{"refused", Policy{Enforce: true}, zone("v=DMARC1; p=reject"+rua, fails), text, "reject dkim=false spf=false []"},
 		{"set apart", Policy{Enforce: true}, zone("v=DMARC1; p=quarantine"+rua, fails), text, "quarantine dkim=false spf=false []"},

@@ -119,8 +119,10 @@ func (found *Findings) identifiers() []dmarc.Identifier {
 }
 
 // signed reports whether a signature is good.
-func (found *Findings) signed() bool {
-	return slices.ContainsFunc(found.DKIM, func(r dkim.Result) bool { return r.Verdict == dkim.Pass })
+func (found *Findings) signed() bool { return found.hasSignature(dkim.Pass) }
+
+func (found *Findings) hasSignature(v dkim.Verdict) bool {
+	return slices.ContainsFunc(found.DKIM, func(r dkim.Result) bool { return r.Verdict == v })
 }
 
 // unsure reports whether an answer of the DNS is missing that might make the
@@ -129,8 +131,7 @@ func (found *Findings) unsure() bool {
 	if found.signed() || found.SPF.Verdict == spf.Pass || found.DMARC.Verdict == dmarc.Pass {
 		return false
 	}
-	return found.DMARC.Verdict == dmarc.TempError || found.SPF.Verdict == spf.TempError ||
-		slices.ContainsFunc(found.DKIM, func(r dkim.Result) bool { return r.Verdict == dkim.TempError })
+	return found.DMARC.Verdict == dmarc.TempError || found.SPF.Verdict == spf.TempError || found.hasSignature(dkim.TempError)
 }
 
 // Decide says what becomes of the message that found is about.
@@ -167,11 +168,12 @@ func (p *Policy) severalFrom(found Findings) (Demand, bool) {
 }
 
 // spf refuses only for a domain that says no more than that it sends no mail: a
-// forwarder breaks the SPF of others, whose signature may still be good.
+// forwarder breaks the SPF of others, whose signature may still be good; and not
+// while it is not known whether one is.
 func (p *Policy) spf(found Findings) (Demand, bool) {
 	d := Demand{By: "spf", Action: Reject, Why: found.SPF.Domain + " sends no mail"}
-	fails := found.SPF.Verdict == spf.Fail && found.SPF.Strict && !found.signed()
-	return d.replying(mail.SPFFail), fails
+	fails := found.SPF.Verdict == spf.Fail && found.SPF.Strict
+	return d.replying(mail.SPFFail), fails && !found.signed() && !found.hasSignature(dkim.TempError)
 }
 
 // dmarc does what the author's domain asks for, as far as we want to.
@@ -184,6 +186,10 @@ func (p *Policy) dmarc(found Findings) (Demand, bool) {
 		d.Action = p.DMARCQuarantine.or(Quarantine)
 	default:
 		return d, false
+	}
+	if d.Action == Reject && p.unproved(found) {
+		d.Action, d.Why = Defer, d.Why+", and the DNS gave no answer about who forwarded it"
+		return d.replying(mail.PolicyTempError), true
 	}
 	return d.replying(mail.DMARCFail), true
 }

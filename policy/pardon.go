@@ -17,6 +17,7 @@ func (p *Policy) pardon(d Demand, f Facts, found Findings) Demand {
 		{"dnsbl rate from spf dmarc dns greylist filter", p.allowed(f)},
 		{"dnsbl rate greylist", p.exempted(f)},
 		{"dnsbl spf dmarc dns greylist", p.forwarded(f, found)},
+		{"dmarc", p.rescued(found)},
 		{"dnsbl from spf dmarc dns greylist", office(f)},
 		{"dnsbl from spf dmarc dns greylist filter", p.unenforced()},
 	} {
@@ -40,6 +41,7 @@ func (p *Policy) exempted(f Facts) string {
 const (
 	forwarderPardon = "the client is a forwarder"
 	forwardedPardon = "forwarded by "
+	sealedPardon    = "it passed when it was sealed by "
 )
 
 // forwarded returns why the message may fail SPF and DMARC.

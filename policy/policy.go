@@ -55,6 +55,10 @@ type Policy struct {
 	// Forwarders are those whose mail may fail SPF and DMARC, for it is their
 	// forwarding that breaks it.
 	Forwarders Forwarders
+	// ARCTrusted are the domains whose seals are believed: mail that fails DMARC
+	// is excused if one of them says that it passed before it was forwarded.
+	// Lower case, A-labels; what is below them counts too.
+	ARCTrusted []string
 
 	Access    *access.List // nil: no rules
 	Lists     []dnsbl.List

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"postern/mail"
@@ -17,7 +18,7 @@ import (
 func (p *Policy) results(f Facts, found Findings) []authres.Result {
 	return slices.Concat(
 		iprevResults(f, found.IPRev), helloResults(f, found.Hello), spfResults(f, found.SPF),
-		dkimResults(found.DKIM), arcResults(found.ARC), dmarcResults(found.DMARC), dnswlResults(p.Lists, found.Client),
+		dkimResults(found.DKIM), arcResults(f, found.ARC), dmarcResults(found.DMARC), dnswlResults(p.Lists, found.Client),
 	)
 }
 
@@ -106,13 +107,21 @@ func dkimResults(found []dkim.Result) []authres.Result {
 	return results
 }
 
-// arcResults tells the state of the chain of forwarders, if there is one (RFC
-// 8617, section 10.2).
-func arcResults(r arc.Result) []authres.Result {
+// arcResults tells the state of the chain of forwarders, if there is one, who
+// sealed it last, and since when the message is as it is (RFC 8617, sections 6.3
+// and 10.2).
+func arcResults(f Facts, r arc.Result) []authres.Result {
 	if r.Verdict == arc.None {
 		return nil
 	}
-	return []authres.Result{{Method: "arc", Value: string(r.Verdict), Reason: r.Reason}}
+	result := authres.Result{Method: "arc", Value: string(r.Verdict), Reason: r.Reason}
+	if f.Client.IP.IsValid() {
+		result.Props = []authres.Property{{Name: "smtp.remote-ip", Value: f.Client.IP.String()}}
+	}
+	if r.Verdict == arc.Pass {
+		result.Props = append(result.Props, authres.Property{Name: "header.oldest-pass", Value: strconv.Itoa(r.OldestPass)})
+	}
+	return []authres.Result{result}
 }
 
 // dmarcResults tells whether the author's domain stands behind the message (RFC

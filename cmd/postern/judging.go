@@ -87,6 +87,7 @@ func (p *parts) policy(lists []dnsbl.List) *policy.Policy {
 		Junk:            c.Policy.Junk,
 		Exempt:          c.Limits.Exempt,
 		Forwarders:      policy.Forwarders(c.Policy.Forwarders),
+		ARCTrusted:      c.Policy.ARCTrusted,
 		Lists:           lists,
 		Threshold:       c.DNSBL.Threshold,
 		Listed:          policy.Action(c.DNSBL.OnListed),

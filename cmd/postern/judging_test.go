@@ -53,16 +53,17 @@ func message(from, to, verdict string, fields ...string) string {
 }
 
 var world = dns.Zone{
-	"TXT _dmarc.reject.example":     {"v=DMARC1; p=reject; rua=mailto:reports@reject.example"},
-	"TXT _dmarc.quarantine.example": {"v=DMARC1; p=quarantine"},
-	"TXT nomail.example":            {"v=spf1 -all"},
-	"TXT good.example":              {"v=spf1 ip4:198.51.100.0/24 -all"},
-	"TXT _dmarc.good.example":       {"v=DMARC1; p=reject; rua=mailto:reports@good.example"},
-	"PTR 198.51.100.7":              {"mail.good.example"},
-	"A mail.good.example":           {"198.51.100.7"},
-	"A 2.0.0.127.bl.example":        {"127.0.0.2"},
-	"A 66.113.0.203.bl.example":     {"127.0.0.3"},
-	"TXT 66.113.0.203.bl.example":   {"a known sinner"},
+	"TXT _dmarc.reject.example":          {"v=DMARC1; p=reject; rua=mailto:reports@reject.example"},
+	"TXT _dmarc.quarantine.example":      {"v=DMARC1; p=quarantine"},
+	"TXT nomail.example":                 {"v=spf1 -all"},
+	"TXT good.example":                   {"v=spf1 ip4:198.51.100.0/24 -all"},
+	"TXT _dmarc.good.example":            {"v=DMARC1; p=reject; rua=mailto:reports@good.example"},
+	"PTR 198.51.100.7":                   {"mail.good.example"},
+	"A mail.good.example":                {"198.51.100.7"},
+	"TXT sel._domainkey.forward.example": {"v=DKIM1; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDSzshTN9shhQn5Flds3B32X9UhYBa49Td6xL9jdN5QUzU6Ka74FR1UwDNXhHqpI67PcDfUhlrR1mgNp7DPkFEgy+GWpgVhbTAcHEHWeXTwph2JZUUMfEbjaaqIgFJyOF3DLygksvUqAQOd93KabzcLIJ6HbTVevNrYX4VMEicAdwIDAQAB"}, // signed testdata/sealed.eml
+	"A 2.0.0.127.bl.example":             {"127.0.0.2"},
+	"A 66.113.0.203.bl.example":          {"127.0.0.3"},
+	"TXT 66.113.0.203.bl.example":        {"a known sinner"},
 }
 
 // What the DNS says of a message decides what becomes of it.

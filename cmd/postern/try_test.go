@@ -90,6 +90,26 @@ func TestTryReadsTheGreylist(t *testing.T) {
 	}
 }
 
+// A forwarder's seal excuses what fails DMARC if his domain is trusted, and only then.
+func TestTrySealed(t *testing.T) {
+	t.Parallel()
+	for trusted, want := range map[string]string{
+		`[]`:                  "reject, for the policy of reject.example is reject",
+		`["example.net"]`:     "reject, for the policy of reject.example is reject",
+		`["forward.example"]`: "pardoned: it passed when it was sealed by forward.example",
+	} {
+		s := judgedSite(t, world, "policy: arc_trusted = "+trusted)
+		out, code := s.try("", "--ip", "192.0.2.7", "--from", "list@forward.example", "--to", "u1@example.com", "testdata/sealed.eml")
+		oneLine := strings.Join(strings.Fields(out), " ")
+		excused := strings.Contains(want, "pardoned")
+		recorded := strings.Contains(oneLine, "arc=pass smtp.remote-ip=192.0.2.7 header.oldest-pass=0") // on what is taken
+		if !strings.Contains(oneLine, want) || (code == 0) != excused || recorded != excused ||
+			!strings.Contains(oneLine, "sealed by forward.example: forward.example; dmarc=pass header.from=reject.example") {
+			t.Errorf("%s: exit code %d, there is no %q in\n%s", trusted, code, want, out)
+		}
+	}
+}
+
 func TestTryJSON(t *testing.T) {
 	t.Parallel()
 	s := judgedSite(t, world)

@@ -179,6 +179,9 @@ func printFindings(w io.Writer, r *policy.Record) {
 	if v.ARC.Verdict != "none" {
 		row("ARC", string(v.ARC.Verdict), v.ARC.Reason)
 	}
+	for _, s := range v.ARC.Sets {
+		row("", "", fmt.Sprintf("%d sealed by %s: %s", s.Instance, s.Domain, mail.Printable(s.Payload, 200)))
+	}
 	row("DMARC", string(v.DMARC.Verdict), v.DMARC.Author, v.DMARC.Record, v.DMARC.Problem)
 	for _, f := range v.DMARC.Findings {
 		row("", "", fmt.Sprintf("%s of %s: aligned %s", f.Method, f.Domain, alignment(string(f.Alignment))))

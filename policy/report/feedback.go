@@ -1,8 +1,10 @@
 package report
 
 import (
+	"cmp"
 	"encoding/xml"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -126,19 +128,27 @@ func (r Report) Record() string {
 	return newest.Record
 }
 
-// published tells of the record of the domain.
+// published tells of the record of the domain. Where a value of it is not valid,
+// the default holds (RFC 9989, section 4.8), for which nothing is told; without a
+// valid p it is none (section 4.10.1).
 func (r Report) published() policy {
 	tags := Tags(r.Record())
+	valid := func(name string, values ...string) string {
+		v := strings.ToLower(tags[name])
+		if !slices.Contains(values, v) {
+			return ""
+		}
+		return v
+	}
+	request := func(name string) string { return valid(name, "none", "quarantine", "reject") }
 	p := policy{
-		Domain: r.Domain, Discovery: "treewalk", P: tags["p"], SP: tags["sp"], NP: tags["np"],
-		FO: tags["fo"], ADKIM: tags["adkim"], ASPF: tags["aspf"], Testing: "n",
+		Domain: r.Domain, Discovery: "treewalk", P: request("p"), SP: request("sp"), NP: request("np"),
+		ADKIM: valid("adkim", "r", "s"), ASPF: valid("aspf", "r", "s"), Testing: valid("t", "y", "n"),
 	}
-	if p.P == "" {
-		p.P = "none" // which a record without it says (RFC 9989, section 4.7)
+	if fo := strings.ToLower(tags["fo"]); strings.Trim(fo, "01ds:") == "" {
+		p.FO = fo
 	}
-	if strings.EqualFold(tags["t"], "y") {
-		p.Testing = "y"
-	}
+	p.P, p.Testing = cmp.Or(p.P, "none"), cmp.Or(p.Testing, "n")
 	return p
 }
 
@@ -151,6 +161,9 @@ func (r Row) record() xmlRecord {
 		x.Reasons = append(x.Reasons, xmlReason{reason.Type, mail.Printable(reason.Comment, 200)})
 	}
 	for _, s := range r.Signatures {
+		if s.Domain == "" || s.Selector == "" {
+			continue // it could not be read
+		}
 		x.Signatures = append(x.Signatures, xmlDKIM{s.Domain, s.Selector, s.Result})
 	}
 	if r.SPFResult.Domain != "" {

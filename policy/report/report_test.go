@@ -247,6 +247,27 @@ func TestXML(t *testing.T) {
 	}
 }
 
+// Of a record that is not valid only what is valid is told.
+func TestPublished(t *testing.T) {
+	for record, want := range map[string]policy{
+		"v=DMARC1; rua=mailto:r@a.example":                                  {P: "none", Testing: "n"},
+		"v=DMARC1; P=REJECT; sp=Quarantine; adkim=S; aspf=R; t=Y; fo=1:d:s": {P: "reject", SP: "quarantine", ADKIM: "s", ASPF: "r", Testing: "y", FO: "1:d:s"},
+		"v=DMARC1; p=block; sp=x; np=; adkim=strict; aspf=; t=yes; fo=x;":   {P: "none", Testing: "n"},
+		"v=DMARC1; p=reject; p=none; sp=reject; sp=none":                    {P: "none", Testing: "n"},
+	} {
+		r := Report{Domain: "a.example", Rows: []Row{{Policy: "a.example", Record: record, Last: day}}}
+		want.Domain, want.Discovery = "a.example", "treewalk"
+		if got := r.published(); got != want {
+			t.Errorf("%s: %+v, want %+v", record, got, want)
+		}
+	}
+	unread := row("a.example", "192.0.2.7", day)
+	unread.Signatures = append(unread.Signatures, Auth{Result: "neutral"}, Auth{Domain: "a.example", Result: "permerror"})
+	if x := unread.record(); len(x.Signatures) != 1 {
+		t.Errorf("%+v", x.Signatures)
+	}
+}
+
 // Whatever somebody publishes, the report is well-formed.
 func FuzzXML(f *testing.F) {
 	f.Add("v=DMARC1; p=reject; p=none; sp=<x>;;=; rua=mailto:a@b", "a\x00b", "]]>&\xff")
