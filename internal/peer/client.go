@@ -44,6 +44,10 @@ type Client struct {
 	// offers that.
 	Pipeline bool
 
+	// MailParams and RcptParams go behind each MAIL and each RCPT, as
+	// "SMTPUTF8" or "NOTIFY=NEVER", whether the server offers them or not.
+	MailParams, RcptParams string
+
 	// Timeout is how long the client waits for each reply.
 	Timeout time.Duration
 
@@ -218,7 +222,7 @@ func (c *Client) Send(from string, to []string, octets []byte) ([]Reply, error) 
 func (c *Client) envelope(from string, to []string, size int, replies []Reply) (accepted []int, err error) {
 	lines := []string{"MAIL FROM:<" + from + ">" + c.params(size)}
 	for _, rcpt := range to {
-		lines = append(lines, "RCPT TO:<"+rcpt+">")
+		lines = append(lines, strings.TrimSuffix("RCPT TO:<"+rcpt+"> "+c.RcptParams, " "))
 	}
 	lines = append(lines, "DATA")
 	ask, pipelined := c.asker(lines)
@@ -300,6 +304,9 @@ func (c *Client) params(size int) (params string) {
 	}
 	if _, ok := c.Extensions["8BITMIME"]; ok {
 		params += " BODY=8BITMIME"
+	}
+	if c.MailParams != "" {
+		params += " " + c.MailParams
 	}
 	return params
 }

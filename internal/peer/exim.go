@@ -50,20 +50,21 @@ func StartExim(t testing.TB, addr string, params ...string) *Exim {
 	return x
 }
 
-// eximPath returns where Exim is. Its package cannot be installed beside
-// Postfix, so contrib/check unpacks it into .tools at the top of the tree.
-func eximPath() string {
-	if path, err := lookPath("exim4"); err == nil {
+func eximPath() string { return unpackedPath("exim4", ".tools/exim/usr/sbin/exim4") }
+
+// unpackedPath returns where a program is whose package cannot be installed
+// beside Postfix: contrib/check unpacks it into .tools at the top of the tree.
+func unpackedPath(program, unpacked string) string {
+	if path, err := lookPath(program); err == nil {
 		return path
 	}
-	const unpacked = ".tools/exim/usr/sbin/exim4"
 	dir, err := os.Getwd()
 	for ; err == nil && dir != "/"; dir = filepath.Dir(dir) {
 		if path := filepath.Join(dir, unpacked); isFile(path) {
 			return path
 		}
 	}
-	return "exim4"
+	return program
 }
 
 func isFile(path string) bool {
@@ -98,6 +99,9 @@ check_spool_inodes = 0
 check_log_space = 0
 check_log_inodes = 0
 tls_advertise_hosts =
+smtputf8_advertise_hosts = *
+chunking_advertise_hosts =
+dsn_advertise_hosts = *
 smtp_accept_max = 0
 smtp_accept_queue_per_connection = 0
 message_size_limit = 0
@@ -121,6 +125,18 @@ out:
   driver = smtp
   message_linelength_limit = 1G
 `
+
+// EximVersion returns Exim's, as "4.96".
+func EximVersion(t testing.TB) string {
+	t.Helper()
+	out := run(t, Need(t, eximPath())[0], "-bV", "-C", "/dev/null")
+	_, version, found := strings.Cut(out, "Exim version ")
+	if !found {
+		t.Fatalf("peer: Exim does not tell its version: %s", out)
+	}
+	version, _, _ = strings.Cut(version, " ")
+	return version
+}
 
 // Log returns Exim's main log.
 func (x *Exim) Log() string {
