@@ -32,6 +32,7 @@ const reportFolder = "dmarc"
 // judging is the judge of the MX, with what has to run beside it.
 type judging struct {
 	*policy.Judge
+	dns     *dns.Client
 	current atomic.Pointer[policy.Policy] // replaced when the access rules are
 	access  *config.Access                // nil: there are none
 }
@@ -47,7 +48,7 @@ func (p *parts) judging() (*judging, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := new(judging)
+	j := &judging{dns: resolver}
 	j.current.Store(p.policy(lists))
 	j.Judge = &policy.Judge{
 		Resolver:    resolver,
@@ -103,7 +104,7 @@ func (p *parts) filters() []policy.Filter {
 	for _, f := range p.config.Filters {
 		all = append(all, policy.Filter{
 			Filter: &milter.Filter{
-				Name: f.Name, Network: f.Connect.Network, Address: f.Connect.Address, Timeout: f.Timeout, Spool: replaced,
+				Name: f.Name, Network: f.Connect.Network, Address: f.Connect.Address, Timeout: f.Timeout, Spool: replaced, Log: p.log,
 			},
 			MaxSize: f.MaxSize,
 			Defer:   f.OnFailure == config.Defer,

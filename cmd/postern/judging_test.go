@@ -186,6 +186,32 @@ func TestRspamd(t *testing.T) {
 	}
 }
 
+// A filter that hangs costs a few clients its timeout, and nobody his mail.
+func TestHangingFilter(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	l, err := net.Listen("unix", filepath.Join(s.dir, "filter.sock")) // nobody reads what is said there
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s.append("postern.toml", "[[filter]]\nname = 'dead'\nconnect = 'unix:filter.sock'\ntimeout = '1s'\n")
+	p := s.start("serve")
+	for range 3 {
+		wantReply(t, s.sendOne("ann@client.example", "u1@example.com"), 250, "OK")
+	}
+	p.WaitOutput("filter hangs")
+	wantReply(t, s.sendOne("ann@client.example", "u1@example.com"), 250, "OK")
+	p.WaitOutput("it has been silent, and is not asked")
+	out, err := s.command("status").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "dead: HANGS") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if n := len(s.mailbox("u1")); n != 4 {
+		t.Errorf("%d messages", n)
+	}
+}
+
 // What was counted is reported, refused messages among it, and nothing is sent.
 func TestDMARCReport(t *testing.T) {
 	t.Parallel()

@@ -70,6 +70,13 @@ func (st Status) gauges() []metrics.Gauge {
 		{Name: "postern_access_rules", Help: "Access rules that serve.", Now: float64(st.AccessRules)},
 		{Name: "postern_access_refused", Help: "1 if the newest edit of the access rules does not serve.", Now: flag(st.AccessRefused != "")},
 	}
+	all = append(all, metrics.Gauge{Name: "postern_dns_silent", Help: "1 if no DNS server answers, so that none is asked.", Now: flag(st.DNSSilent)})
+	for filter, answers := range st.Filters {
+		all = append(all, metrics.Gauge{
+			Name: "postern_filter_hangs", Help: "1 if a filter does not answer, so that it is asked now and then.",
+			Label: "filter", Value: filter, Now: flag(!answers),
+		})
+	}
 	if st.CertExpires != nil {
 		all = append(all, metrics.Gauge{Name: "postern_certificate_expiry_time_seconds", Help: "When the certificate ends.", Now: float64(st.CertExpires.Unix())})
 	}

@@ -39,6 +39,8 @@ type Status struct {
 	AccessRules   int               `json:"access_rules"`
 	AccessRefused string            `json:"access_refused,omitempty"` // why the newest edit does not serve
 	DNSLists      map[string]string `json:"dns_lists,omitempty"`      // why each is not in use; "" if it is
+	DNSSilent     bool              `json:"dns_silent"`               // no server answers, and none is asked
+	Filters       map[string]bool   `json:"filters,omitempty"`        // whether each answers; one that hangs is spared
 }
 
 func (st *Status) addMX(srv *mx.Server, cert *certificate) {
@@ -62,6 +64,13 @@ func (st *Status) addJudging(j *judging) {
 			st.DNSLists = make(map[string]string)
 		}
 		st.DNSLists[c.List] = c.IPv4
+	}
+	st.DNSSilent = j.dns.Stats().Open
+	for _, f := range j.Filters {
+		if st.Filters == nil {
+			st.Filters = make(map[string]bool)
+		}
+		st.Filters[f.Name] = !f.Hangs()
 	}
 }
 
@@ -191,6 +200,16 @@ func printStatus(w io.Writer, name string, answer json.RawMessage) error {
 			state = "NOT IN USE: " + why
 		}
 		row("DNS list", "%s: %s", list, state)
+	}
+	if st.DNSSilent {
+		row("DNS", "SILENT: nobody is refused for what it would say")
+	}
+	for _, filter := range slices.Sorted(maps.Keys(st.Filters)) {
+		state := "in use"
+		if !st.Filters[filter] {
+			state = "HANGS: it is asked now and then"
+		}
+		row("filter", "%s: %s", filter, state)
 	}
 	if st.CertExpires != nil {
 		row("certificate", "until %s", st.CertExpires.Format(time.DateOnly))

@@ -17,9 +17,11 @@
 package milter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"time"
 
@@ -27,8 +29,9 @@ import (
 	"postern/mail"
 )
 
-// A Filter is a program that is asked about messages. Its fields do not change
-// while it is used; it may be used by several goroutines.
+// A Filter is a program that is asked about messages. Its exported fields do not
+// change while it is used; it may be used by several goroutines. One that hangs is
+// asked no more than now and then, until it answers.
 type Filter struct {
 	Name    string
 	Network string // "unix" or "tcp"
@@ -36,6 +39,10 @@ type Filter struct {
 	Timeout time.Duration // for all that is asked about one message; 0: 30 seconds
 	// Spool holds the bodies that it puts in the place of others.
 	Spool *spool.Spool
+	// Log hears when the filter hangs, and when it answers again; nil: nobody does.
+	Log *slog.Logger
+
+	breaker breaker
 }
 
 // A Message is what a filter is told. Nothing of it is changed.
@@ -102,23 +109,43 @@ const defaultTimeout = 30 * time.Second
 
 // Ask asks about m. Whatever the error is, the filter has not answered.
 func (f *Filter) Ask(ctx context.Context, m Message) (Answer, error) {
-	timeout := f.Timeout
-	if timeout == 0 {
-		timeout = defaultTimeout
+	asked := time.Now()
+	if f.breaker.spares(asked) {
+		return Answer{}, fmt.Errorf("filter %s: %w", f.Name, errSilent)
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	within, cancel := context.WithTimeout(ctx, cmp.Or(f.Timeout, defaultTimeout))
 	defer cancel()
+	a, err := f.ask(within, m)
+	switch {
+	case err != nil && ctx.Err() != nil: // it had not the time that it may take
+	case err != nil && within.Err() != nil:
+		if f.breaker.silence(asked, time.Now()) {
+			f.log().Warn("filter hangs: until it answers, it is asked now and then", "filter", f.Name, "cause", err)
+		}
+	case f.breaker.heard(time.Now()):
+		f.log().Info("filter answers again", "filter", f.Name)
+	}
+	return a, err
+}
+
+// Hangs reports whether f has been silent, so that messages are not shown to it.
+func (f *Filter) Hangs() bool { return f.breaker.isOpen() }
+
+func (f *Filter) log() *slog.Logger {
+	if f.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return f.Log
+}
+
+// ask asks about m until ctx ends.
+func (f *Filter) ask(ctx context.Context, m Message) (Answer, error) {
 	var d net.Dialer
 	nc, err := d.DialContext(ctx, f.Network, f.Address)
 	if err != nil {
 		return Answer{}, fmt.Errorf("filter %s: %w", f.Name, err)
 	}
 	defer nc.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := nc.SetDeadline(deadline); err != nil {
-			return Answer{}, fmt.Errorf("filter %s: %w", f.Name, err)
-		}
-	}
 	defer context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })()
 	q := newQuestion(nc, f.Spool)
 	if err := q.ask(m); err != nil && !errors.Is(err, errDecided) {
