@@ -38,6 +38,7 @@ type Config struct {
 	Greylist   Greylist
 	Filters    []Filter
 	Reports    Reports
+	Records    Records
 	Limits     Limits
 	Log        Log
 }
@@ -143,11 +144,12 @@ func defaults() *Config {
 		},
 		Policy: Policy{
 			Enforce: true, OnTemperror: Accept,
-			DMARCReject: Reject, DMARCQuarantine: Quarantine, SeveralFrom: Reject, Junk: "Junk",
+			DMARCReject: Reject, DMARCQuarantine: Quarantine, SeveralFrom: Reject, Junk: "Junk", KeepRefusedSize: 1 << 30,
 		},
 		DNSBL:    DNSLists{Threshold: 1, OnListed: Reject},
 		Greylist: Greylist{Delay: 5 * time.Minute, Window: 48 * time.Hour, Keep: 36 * 24 * time.Hour},
 		Reports:  Reports{Keep: 14},
+		Records:  Records{Keep: 30 * day, Size: 256 << 20},
 		Limits: Limits{
 			Exempt: []netip.Prefix{
 				netip.MustParsePrefix("127.0.0.0/8"),
@@ -206,6 +208,7 @@ func (r reader) top(t *table, c *Config) {
 	t.sub("greylist").greylist(&c.Greylist)
 	r.filters(t, &c.Filters)
 	t.sub("reports").reports(&c.Reports)
+	t.sub("records").records(&c.Records)
 	t.sub("limits").limits(&c.Limits)
 
 	log := t.sub("log")

@@ -97,6 +97,9 @@ func TestLoad(t *testing.T) {
 		{"greylist", host + "[greylist]\nenable=true\ndelay='1m'", func(c *Config) any { return fmt.Sprint(c.Greylist) }, "{true 1m0s 48h0m0s 864h0m0s}"},
 		{"filters", host + "[[filter]]\nname='a'\nconnect='unix:/run/a'\n[[filter]]\nname='b'\nconnect='127.0.0.1:1'\ntimeout='5s'\non_failure='defer'\nmax_size='1MiB'", func(c *Config) any { return fmt.Sprint(c.Filters) },
 			"[{a unix:/run/a 30s accept 20971520} {b tcp:127.0.0.1:1 5s defer 1048576}]"},
+		{"records", host + "[records]\nkeep='7d'\nsize='1GiB'", func(c *Config) any { return c.Records }, Records{7 * day, 1 << 30}},
+		{"no records", host + "records.keep='0s'", func(c *Config) any { return c.Records.Keep }, time.Duration(0)},
+		{"refused mail", host + "[policy]\nkeep_refused='14d'\nkeep_refused_size='10MiB'", func(c *Config) any { return fmt.Sprint(c.Policy.KeepRefused, c.Policy.KeepRefusedSize) }, "336h0m0s 10485760"},
 		{"no limits", host + "[limits]\nerrors_per_client=0", func(c *Config) any { return c.Limits.ErrorsPerClient }, 0},
 		{"MX users", host, func(c *Config) any { return fmt.Sprint(c.MDA.MXUsers) }, "[postern-mx]"},
 		{"other MX users", host + "[mda]\nmx_users=['smtp','991']", func(c *Config) any { return fmt.Sprint(c.MDA.MXUsers) }, "[smtp 991]"},
@@ -129,7 +132,7 @@ func TestLoadMistakes(t *testing.T) {
 			:4:1: unknown key "hostname" in [mx]; it belongs at the top, before the first [table]
 			:5:1: unknown key "Spool" in [mx]; it is written "spool"
 			:6:1: unknown key "spol" in [mx]; did you mean "spool"?
-			:7:2: unknown key "smtp"; known here: dns, dnsbl, filter, grace, greylist, hostname, ledger, limits, log, mda, mx, policy, recipients, reports, state
+			:7:2: unknown key "smtp"; known here: dns, dnsbl, filter, grace, greylist, hostname, ledger, limits, log, mda, mx, policy, recipients, records, reports, state
 			:10:1: unknown key "exemptt" in [limits]; did you mean "exempt"?`},
 		{"judging", "hostname='mx'\n[policy]\ndmarc_reject='drop'\njunk='a/b'\n[policy.forwarders]\ndomains=['a b']\n[dnsbl]\nlists=['zen.example',{name='x',weight='2'}]\n[[filter]]\nname='a'\n[[filter]]\nname='a'\nconnect='/run/x'\ntimeout='1h'\n[greylist]\ndelay='2h'\nwindow='1h'\n[limits]\nerrors_per_client=-1", `
 			:3:14: policy.dmarc_reject: "drop" is not known; write "reject" or "quarantine" or "mark"
@@ -169,7 +172,7 @@ func TestLoadMistakes(t *testing.T) {
 			:10:14: mx.bare_newline: "strip" is not known; write "normalize" or "reject"
 			:11:12: mx.deliver_to: tcp:127.0.0.1:0 cannot be connected to; write it as "tcp:127.0.0.1:24"`},
 		{"more values", "hostname='mx'\ngrace='30'\n[limits]\nexempt=['10.0.0.1/8','nowhere', 'fe80::1%eth0']\n[dns]\nservers=['localhost','127.0.0.1:0']\n[mda]\nlisten='unix:/" + strings.Repeat("x", 107) + "'\ndurability='none'\n[log]\nlevel='trace'", `
-			:2:7: grace: "30" is not a span of time; write it as "30s", "5m" or "1h30m"
+			:2:7: grace: "30" is not a span of time; write it as "30s", "5m", "1h30m" or "30d"
 			:4:9: limits.exempt: "10.0.0.1/8" has bits set beyond its length; write "10.0.0.0/8" or "10.0.0.1"
 			:4:22: limits.exempt: "nowhere" is not a network; write it as "192.0.2.0/24", "2001:db8::/32" or "192.0.2.1"
 			:4:33: limits.exempt: "fe80::1%eth0" is not a network; write it as "192.0.2.0/24", "2001:db8::/32" or "192.0.2.1"
@@ -178,6 +181,11 @@ func TestLoadMistakes(t *testing.T) {
 			:8:8: mda.listen: "/` + strings.Repeat("x", 107) + `" is longer than the 107 octets that a UNIX socket may have
 			:9:12: mda.durability: "none" is not known; write "full" or "ordered"
 			:11:7: log.level: "trace" is not known; write "debug" or "info" or "warn" or "error"`},
+		{"spans", "hostname='mx'\n[records]\nkeep='1m'\nsize='1MiB'\n[policy]\nkeep_refused='100d'\n[greylist]\nwindow='99999d'", `
+			:3:6: records.keep: 1m0s is less than an hour; write "0s" to keep no records
+			:4:6: records.size: 1MiB is not between 16MiB and 1024TiB
+			:6:14: policy.keep_refused: 100d is not between 0s and 90d
+			:8:8: greylist.window: "99999d" is not a span of time; write it as "30s", "5m", "1h30m" or "30d"`},
 		{"at odds", "hostname='mx'\n[mx]\nlisten_proxy=['127.0.0.1:25']\nmax_message_size='10GiB'\ntls={cert='x'}\n[mda]\nlisten='127.0.0.1:24'", `
 			:4:18: mx.max_message_size: a spool_size of 8GiB does not hold one message of max_message_size, 10GiB
 			:5:1: mx.tls has no key; write tls = { cert = "fullchain.pem", key = "privkey.pem" }`},

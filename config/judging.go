@@ -20,6 +20,8 @@ type Policy struct {
 	Access          string // the folder of access rules; empty: there are none
 	Forwarders      Forwarders
 	ARCTrusted      []string // domains whose seals may excuse mail that fails DMARC
+	KeepRefused     time.Duration // how long a message is kept that was refused; 0: none is
+	KeepRefusedSize int64         // what all of them may take together
 }
 
 // What becomes of a message that cannot be judged for now.
@@ -79,6 +81,12 @@ type Reports struct {
 	Keep  int  // days
 }
 
+// Records says how much is kept of what was decided.
+type Records struct {
+	Keep time.Duration // 0: nothing is
+	Size int64
+}
+
 // Limits bound what one client may take.
 type Limits struct {
 	Exempt               []netip.Prefix // these have no bounds of their own
@@ -106,6 +114,8 @@ func (r reader) policy(t *table, p *Policy) {
 		r.path(t, "access", &p.Access)
 	}
 	list(t, "arc_trusted", `arc_trusted = ["google.com"]`, &p.ARCTrusted, checkDomain)
+	t.duration("keep_refused", &p.KeepRefused, 0, 90*day)
+	t.size("keep_refused_size", &p.KeepRefusedSize, 1<<20, 1<<50)
 	f := t.sub("forwarders")
 	list(f, "networks", `networks = ["192.0.2.0/24"]`, &p.Forwarders.Networks, parseNetwork)
 	list(f, "domains", `domains = ["lists.example.org"]`, &p.Forwarders.Domains, checkDomain)
@@ -167,6 +177,14 @@ func (r reader) filters(top *table, filters *[]Filter) {
 func (t *table) reports(r *Reports) {
 	t.flag("dmarc", &r.DMARC)
 	t.count("keep", &r.Keep, 1, 400)
+}
+
+func (t *table) records(r *Records) {
+	t.duration("keep", &r.Keep, 0, 400*day)
+	if r.Keep > 0 && r.Keep < time.Hour {
+		t.complain("keep", hinted{fmt.Sprintf("%v is less than an hour", r.Keep), `write "0s" to keep no records`})
+	}
+	t.size("size", &r.Size, 16<<20, 1<<50)
 }
 
 func (t *table) limits(l *Limits) {

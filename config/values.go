@@ -195,16 +195,35 @@ func (t *table) size(key string, into *int64, least, most int64) {
 
 // duration reads a span of time between least and most.
 func (t *table) duration(key string, into *time.Duration, least, most time.Duration) {
-	parsed(t, key, fmt.Sprintf("%s = %q", key, *into), into, func(s string) (time.Duration, error) {
-		d, err := time.ParseDuration(s)
+	parsed(t, key, fmt.Sprintf("%s = %q", key, formatSpan(*into)), into, func(s string) (time.Duration, error) {
+		d, err := parseSpan(s)
 		switch {
 		case err != nil:
-			return 0, hinted{fmt.Sprintf("%q is not a span of time", s), `write it as "30s", "5m" or "1h30m"`}
+			return 0, hinted{fmt.Sprintf("%q is not a span of time", s), `write it as "30s", "5m", "1h30m" or "30d"`}
 		case d < least || d > most:
-			return 0, fmt.Errorf("%v is not between %v and %v", d, least, most)
+			return 0, fmt.Errorf("%s is not between %s and %s", formatSpan(d), formatSpan(least), formatSpan(most))
 		}
 		return d, nil
 	})
+}
+
+const day = 24 * time.Hour
+
+// parseSpan reads "30s", "1h30m", or "30d".
+func parseSpan(s string) (time.Duration, error) {
+	if text, isDays := strings.CutSuffix(s, "d"); isDays {
+		n, err := strconv.ParseUint(text, 10, 16)
+		return time.Duration(n) * day, err
+	}
+	return time.ParseDuration(s)
+}
+
+// formatSpan returns d as it would be written.
+func formatSpan(d time.Duration) string {
+	if d >= day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	return d.String()
 }
 
 // parsed reads a string and keeps what parse makes of it.

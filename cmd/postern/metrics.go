@@ -67,6 +67,7 @@ func (st Status) gauges() []metrics.Gauge {
 		{Name: "postern_held_octets", Help: "Octets of messages in flight.", Label: "where", Value: "memory", Now: float64(st.InMemory)},
 		{Name: "postern_held_octets", Help: "Octets of messages in flight.", Label: "where", Value: "files", Now: float64(st.InFiles)},
 		{Name: "postern_deliveries_remembered", Help: "Deliveries whose clients may not have heard of them.", Now: float64(st.Remembered)},
+		{Name: "postern_decisions_not_recorded", Help: "Decisions that could not be recorded, since the server started.", Now: float64(st.Unrecorded)},
 		{Name: "postern_access_rules", Help: "Access rules that serve.", Now: float64(st.AccessRules)},
 		{Name: "postern_access_refused", Help: "1 if the newest edit of the access rules does not serve.", Now: flag(st.AccessRefused != "")},
 	}

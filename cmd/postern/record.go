@@ -28,6 +28,14 @@ func recorder(log *slog.Logger, t *tally, m *metrics.Metrics) func(mail.Outcome)
 	}
 }
 
+// both returns a function that tells two.
+func both(a, b func(mail.Outcome)) func(mail.Outcome) {
+	return func(o mail.Outcome) {
+		a(o)
+		b(o)
+	}
+}
+
 // A tally counts outcomes.
 type tally struct {
 	Messages   counts // ends of data

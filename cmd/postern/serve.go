@@ -183,6 +183,7 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 	if c := s.config.MX; len(c.ListenProxy) > 0 && len(c.TrustedProxies) == 0 {
 		s.log.Warn("mx.trusted_proxies is empty: nobody may connect to mx.listen_proxy")
 	}
+	srv.Record = both(srv.Record, judge.records.outcome)
 	if cert != nil {
 		s.reloads = append(s.reloads, cert.reload)
 	}

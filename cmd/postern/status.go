@@ -41,6 +41,9 @@ type Status struct {
 	DNSLists      map[string]string `json:"dns_lists,omitempty"`      // why each is not in use; "" if it is
 	DNSSilent     bool              `json:"dns_silent"`               // no server answers, and none is asked
 	Filters       map[string]bool   `json:"filters,omitempty"`        // whether each answers; one that hangs is spared
+
+	Recorded   int64 `json:"decisions_recorded"`
+	Unrecorded int64 `json:"decisions_not_recorded"` // since the queue or the disk was full
 }
 
 func (st *Status) addMX(srv *mx.Server, cert *certificate) {
@@ -59,6 +62,7 @@ func (st *Status) addJudging(j *judging) {
 			st.AccessRefused = f.Err.Error()
 		}
 	}
+	st.Recorded, st.Unrecorded = j.records.counts()
 	for _, c := range j.Health.Conditions() {
 		if st.DNSLists == nil {
 			st.DNSLists = make(map[string]string)
@@ -210,6 +214,9 @@ func printStatus(w io.Writer, name string, answer json.RawMessage) error {
 			state = "HANGS: it is asked now and then"
 		}
 		row("filter", "%s: %s", filter, state)
+	}
+	if st.Unrecorded > 0 {
+		row("NOT RECORDED", "%d decisions, of %d; the log says why", st.Unrecorded, st.Recorded+st.Unrecorded)
 	}
 	if st.CertExpires != nil {
 		row("certificate", "until %s", st.CertExpires.Format(time.DateOnly))

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"postern/config"
+	"postern/internal/control"
+	"postern/internal/record"
+	"postern/mail"
+	"postern/policy"
+	"postern/policy/rate"
+)
+
+const (
+	// recordFolder is where decisions are recorded, in the state folder of a half.
+	recordFolder = "records"
+	// maxStray is how many connections and commands, refused before there was a
+	// transaction, are recorded of one network in an hour: who hammers at the
+	// door is not to drive out what happened to mail.
+	maxStray = 30
+)
+
+// recordSample is the record of a common message.
+//
+//go:embed records.sample.json
+var recordSample []byte
+
+// A decision is a policy.Record that is kept.
+type decision struct{ *policy.Record }
+
+// When implements record.Entry.
+func (d decision) When() time.Time { return d.Facts.Time }
+
+// MarshalJSON implements json.Marshaler. What was put on top of the message and
+// taken out of it follows from the rest.
+func (d decision) MarshalJSON() ([]byte, error) {
+	r := *d.Record
+	if r.Verdict != nil {
+		v := *r.Verdict
+		v.Fields, v.Cut, v.Note = "", nil, ""
+		r.Verdict = &v
+	}
+	return json.Marshal(r)
+}
+
+// records are the decision records of a half. A nil records keeps none.
+type records struct {
+	*record.Store
+	stray *rate.Limiter[netip.Prefix]
+	stop  context.CancelFunc
+	ended sync.WaitGroup
+}
+
+// startRecords returns the records of the half that p was loaded for, nil if none
+// are wanted. They are written until close.
+func (p *parts) startRecords() *records {
+	c := p.config.Records
+	if c.Keep == 0 || p.state == "" {
+		return nil
+	}
+	r := &records{
+		Store: record.Open(p.kept(recordFolder), record.Options{Keep: c.Keep, Size: c.Size, Sample: recordSample, Log: p.log}),
+		stray: rate.New[netip.Prefix](maxStray, time.Hour, maxCounted),
+	}
+	var ctx context.Context
+	ctx, r.stop = context.WithCancel(context.Background())
+	r.ended.Go(func() { r.Run(ctx) })
+	return r
+}
+
+// close writes what is left. Nothing may be added after it.
+func (r *records) close() {
+	if r != nil {
+		r.stop()
+		r.ended.Wait()
+	}
+}
+
+// counts returns how many were recorded, and how many could not be.
+func (r *records) counts() (recorded, dropped int64) {
+	if r == nil {
+		return 0, 0
+	}
+	return r.Counts()
+}
+
+// transaction records one that ended.
+func (r *records) transaction(t *policy.Record) {
+	if r != nil {
+		r.Add(decision{t})
+	}
+}
+
+// outcome records what was refused before there was a transaction. All else is in
+// the record of one.
+func (r *records) outcome(o mail.Outcome) {
+	if r == nil || o.ID != "" || o.Event != mail.Connection && o.Event != mail.Refused {
+		return
+	}
+	network := o.Client.Network()
+	if r.stray.Full(network) {
+		return
+	}
+	r.stray.Add(network, 1)
+	t := &policy.Record{
+		Facts: policy.Facts{Time: time.Now(), Client: o.Client, From: o.From, To: o.To},
+		Size:  o.Size, Reply: o.Reply, Took: o.Took, Note: o.Note,
+	}
+	r.Add(decision{t})
+}
+
+// verbRecords is what the control socket is asked for to read the records. The
+// argument is a record.Query, the answer a record.Page.
+const verbRecords = "records"
+
+func (p *parts) readRecords(_ context.Context, arg json.RawMessage) (any, error) {
+	var q record.Query
+	if err := json.Unmarshal(arg, &q); err != nil {
+		return nil, fmt.Errorf("records: %w", err)
+	}
+	return record.Read(p.kept(recordFolder), q)
+}
+
+// An archive is where the records of a half are read: from the server if it runs,
+// else from its folder.
+type archive struct {
+	half, socket, folder string
+}
+
+// archives returns those of both halves.
+func archives(c *config.Config) []archive {
+	var all []archive
+	for _, half := range []struct{ name, socket string }{{"mx", c.MX.Control}, {"mda", c.MDA.Control}} {
+		all = append(all, archive{half.name, half.socket, filepath.Join(c.State, half.name, recordFolder)})
+	}
+	return all
+}
+
+// each calls do with every record that q asks for, the oldest first, and returns
+// in how many places something could not be read.
+func (a archive) each(ctx context.Context, q record.Query, do func(text []byte) error) (damaged int, err error) {
+	for {
+		p, err := a.page(ctx, q)
+		if err != nil {
+			return damaged, err
+		}
+		damaged += p.Damaged
+		if err := p.Each(do); err != nil {
+			return damaged, err
+		}
+		if q.After = p.Next; p.Next == "" {
+			return damaged, nil
+		}
+	}
+}
+
+// page returns one page.
+func (a archive) page(ctx context.Context, q record.Query) (record.Page, error) {
+	var p record.Page
+	err := control.Call(ctx, a.socket, verbRecords, q, &p)
+	switch {
+	case control.NotRunning(err):
+		if _, err := os.Stat(a.folder); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return p, fmt.Errorf("%s does not run, and its records cannot be read: %w; ask as root", a.half, err)
+		}
+		return record.Read(a.folder, q)
+	case errors.Is(err, fs.ErrPermission):
+		return p, fmt.Errorf("%s: %w; ask as root, or as the user that it runs as", a.half, err)
+	case err != nil:
+		return p, fmt.Errorf("%s: %w", a.half, err)
+	}
+	return p, nil
+}
