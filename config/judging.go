@@ -19,7 +19,7 @@ type Policy struct {
 	Junk            string // the folder of mail that is set apart
 	Access          string // the folder of access rules; empty: there are none
 	Forwarders      Forwarders
-	ARCTrusted      []string // domains whose seals may excuse mail that fails DMARC
+	ARCTrusted      []string      // domains whose seals may excuse mail that fails DMARC
 	KeepRefused     time.Duration // how long a message is kept that was refused; 0: none is
 	KeepRefusedSize int64         // what all of them may take together
 }
