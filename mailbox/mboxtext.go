@@ -153,11 +153,11 @@ func (m *mboxWriter) header(p []byte) []byte {
 // decide decides what becomes of a line that begins with head, and writes that.
 func (m *mboxWriter) decide() {
 	m.decided = true
-	switch m.head[0] {
-	case '\n':
-		m.endHeader()
+	switch empty := bytes.TrimLeft(m.head, "\r"); {
+	case len(empty) > 0 && empty[0] == '\n': // of CR CR LF, one CR stays
+		m.endHeader(m.head)
 		return
-	case ' ', '\t': // it belongs to the line before
+	case m.head[0] == ' ' || m.head[0] == '\t': // it belongs to the line before
 	default:
 		name, _, found := bytes.Cut(m.head, []byte(":"))
 		m.dropping = found && isReadersField(string(bytes.TrimRight(name, " \t")))
@@ -176,14 +176,14 @@ func isReadersField(name string) bool {
 	return false
 }
 
-// endHeader writes the end of the header and the empty line after it.
-func (m *mboxWriter) endHeader() {
+// endHeader writes the end of the header and line, the empty one after it.
+func (m *mboxWriter) endHeader(line []byte) {
 	if m.format == Mboxcl2 {
 		m.put([]byte("Content-Length: "))
 		m.field = m.size
 		m.put([]byte(contentLength(0) + "\n"))
 	}
-	m.put([]byte("\n"))
+	m.put(line)
 	m.inHeader, m.dropping = false, false
 	m.body = m.size
 }
@@ -202,7 +202,7 @@ func (m *mboxWriter) finish() (length string, err error) {
 		m.put([]byte("\n"))
 	}
 	if m.inHeader && m.format == Mboxcl2 {
-		m.endHeader()
+		m.endHeader([]byte("\n"))
 	}
 	length = contentLength(m.size - m.body)
 	m.put([]byte("\n"))

@@ -166,7 +166,7 @@ func scan(b []byte, lim Limits, whole bool) Header {
 	}
 	// A line that is no field: the header is over for a strict reader. If an
 	// empty line follows, most readers skip the line and go on to that one.
-	if !bytes.Contains(b[strict.End:], emptyLine) {
+	if !hasEmptyLine(b[strict.End:]) {
 		if !whole && len(b) <= lim.Octets {
 			strict.Stop = TooLong // it may follow in what b lacks
 		}
@@ -178,7 +178,24 @@ func scan(b []byte, lim Limits, whole bool) Header {
 	return strict
 }
 
-var emptyLine = []byte("\r\n\r\n")
+// hasEmptyLine reports whether a line of b after its first is empty.
+func hasEmptyLine(b []byte) bool {
+	for {
+		i := bytes.Index(b, crlf)
+		if i < 0 {
+			return false
+		}
+		b = b[i+len(crlf):]
+		if line, _, complete := bytes.Cut(b, crlf); complete && isEmpty(line) {
+			return true
+		}
+	}
+}
+
+// isEmpty reports whether a line, without its CRLF, is empty for readers. They
+// take CRLF, or the LF that a file has for it, for the end of a line: of CR CR LF,
+// which some software makes of CRLF, they see a CR too many at most.
+func isEmpty(line []byte) bool { return len(bytes.Trim(line, "\r")) == 0 }
 
 // maxSkipped is how many lines that are no fields are skipped. What has more of
 // them is text.
@@ -242,8 +259,8 @@ func ends(rest []byte, first, whole bool) (stop Stop, separator int, ended bool)
 		return EndOfMessage, 0, true
 	case !complete && !whole:
 		return TooLong, 0, true
-	case complete && len(line) == 0:
-		return EmptyLine, len(crlf), true
+	case complete && isEmpty(line):
+		return EmptyLine, len(line) + len(crlf), true
 	case first && isWSP(rest[0]):
 		return Continuation, 0, true
 	case first && bytes.HasPrefix(rest, []byte("From ")) && nameEnd(line) < 0:
