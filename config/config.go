@@ -48,6 +48,7 @@ type MX struct {
 	Listen         []Endpoint
 	ListenProxy    []Endpoint     // each connection begins with a PROXY header, v1 or v2
 	TrustedProxies []netip.Prefix // who may connect to those
+	XClient        []netip.Prefix // proxies that may say, with XCLIENT, who their client is
 	MaxConnections int            // at the same time
 	MaxMessageSize int64          // RFC 1870
 	MaxRecipients  int            // of one transaction
@@ -233,6 +234,7 @@ func (r reader) mx(t *table, mx *MX) {
 		return e, err
 	})
 	list(t, "trusted_proxies", `trusted_proxies = ["192.0.2.0/24"]`, &mx.TrustedProxies, parseNetwork)
+	list(t, "xclient", `xclient = ["192.0.2.25"]`, &mx.XClient, parseNetwork)
 	t.count("max_connections", &mx.MaxConnections, 1, 1_000_000)
 	t.size("max_message_size", &mx.MaxMessageSize, 1, 16<<30)
 	t.count("max_recipients", &mx.MaxRecipients, 1, 100_000)

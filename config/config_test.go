@@ -31,7 +31,7 @@ func TestSample(t *testing.T) {
 	want.Recipients = filepath.Join(dir, "recipients.d")
 	want.MX.DeliverTo = want.MDA.Listen
 	want.MX.TLS = &TLS{Cert: filepath.Join(dir, "fullchain.pem"), Key: filepath.Join(dir, "privkey.pem")}
-	want.MX.ListenProxy, want.MX.TrustedProxies = []Endpoint{}, []netip.Prefix{}
+	want.MX.ListenProxy, want.MX.TrustedProxies, want.MX.XClient = []Endpoint{}, []netip.Prefix{}, []netip.Prefix{}
 	want.Policy.Access = filepath.Join(dir, "access.d")
 	want.Policy.Forwarders = Forwarders{Networks: []netip.Prefix{}, Domains: []string{}}
 	want.Policy.ARCTrusted = []string{}

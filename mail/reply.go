@@ -75,6 +75,7 @@ var (
 	NoSuchUser       = Reply{Code: 550, Status: Status{5, 1, 1}, Text: "no such user here"}
 	NoRelay          = Reply{Code: 550, Status: Status{5, 7, 1}, Text: "we do not relay"}
 	BareNewline      = Reply{Code: 550, Status: Status{5, 5, 2}, Text: "bare LF in message: lines must end in CRLF"}
+	NotAuthorized    = Reply{Code: 550, Status: Status{5, 7, 0}, Text: "insufficient authorization"}
 	AccessDenied     = Reply{Code: 550, Status: Status{5, 7, 1}, Text: "refused by local policy"}
 	Listed           = Reply{Code: 550, Status: Status{5, 7, 1}, Text: "your address is listed"}
 	Filtered         = Reply{Code: 550, Status: Status{5, 7, 1}, Text: "refused by a content filter"}

@@ -34,7 +34,7 @@ func (s *session) mail(arg string) mail.Reply {
 	}
 	now, directory := time.Now(), s.srv.Directory()
 	env.ID, env.Generation = mail.NewID(now), directory.Generation()
-	s.tx = &transaction{env: env, began: now, directory: directory, judged: s.srv.Judge.Open(&env)}
+	s.tx = &transaction{env: env, began: now, directory: directory, judged: s.srv.Judge.Open(s.judgedEnvelope(env))}
 	return mail.SenderOK
 }
 

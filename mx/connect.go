@@ -34,6 +34,7 @@ func (s *session) Serve(ctx context.Context) error {
 			return nil
 		}
 	}
+	s.proxy = contains(s.srv.XClient, s.client.IP)
 	defer s.leave()
 	if err := s.enter(); err != nil {
 		s.Refuse(mail.ReplyTo(err))
@@ -56,7 +57,7 @@ func (s *session) readProxy() error {
 	}
 	client, err := s.conn.ReadProxy()
 	if err == nil && client.IsValid() {
-		s.client.IP = client.Addr()
+		s.client.IP, s.introduced = client.Addr(), true
 	}
 	return err
 }

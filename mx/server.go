@@ -50,14 +50,16 @@ type Server struct {
 	MaxRecipients     int   // of a transaction
 	MaxConnections    int   // at once
 	PerClient         PerClient
-	MaxErrors         int  // commands out of order or not understood, of a session
-	RejectBareNewline bool // else a bare LF in a message becomes CRLF
-	ReturnPath        bool // put Return-Path on top; false where the next hop does
+	XClient           []netip.Prefix // proxies that may say, with XCLIENT, who their client is
+	MaxErrors         int            // commands out of order or not understood, of a session
+	RejectBareNewline bool           // else a bare LF in a message becomes CRLF
+	ReturnPath        bool           // put Return-Path on top; false where the next hop does
 	Timeouts          Timeouts
 
 	sessions serve.Sessions
 	refusals refusals
 	shares   *shares
+	guard    guard
 }
 
 // Timeouts bound every wait. The zero value of each is replaced by its default,

@@ -13,13 +13,15 @@ import (
 
 // A session is one connection of a client, and belongs to one goroutine.
 type session struct {
-	srv      *Server
-	conn     *smtp.Conn
-	listener Listener
-	client   mail.Client
-	share    netip.Prefix // the network whose share it takes from; zero: none
-	offer    smtp.Offer   // what EHLO announced; zero after HELO
-	errors   int          // commands out of order or not understood
+	srv        *Server
+	conn       *smtp.Conn
+	listener   Listener
+	client     mail.Client
+	proxy      bool         // the peer may say who the client is, with XCLIENT
+	introduced bool         // a proxy named the client's address
+	share      netip.Prefix // the network whose share it takes from; zero: none
+	offer      smtp.Offer   // what EHLO announced; zero after HELO
+	errors     int          // commands out of order or not understood
 
 	// unheard is the transaction whose 250 the client may not have read; "" is
 	// none.
@@ -112,6 +114,8 @@ func (s *session) answer(ctx context.Context, cmd smtp.Command) mail.Reply {
 		return s.hello(ctx, cmd)
 	case "STARTTLS":
 		return s.startTLS(cmd.Arg)
+	case "XCLIENT":
+		return s.xclient(cmd.Arg)
 	case "MAIL":
 		return s.mail(cmd.Arg)
 	case "RCPT":
@@ -157,6 +161,7 @@ func (s *session) offers(ctx context.Context) smtp.Offer {
 		DSN:         next.DSN,
 		Chunking:    true,
 		PRDR:        true,
+		XClient:     s.proxy,
 		RcptMax:     s.srv.MaxRecipients,
 	}
 }

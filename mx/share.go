@@ -39,19 +39,19 @@ func newShares(p PerClient) *shares {
 	}
 }
 
-// shareOf returns the network whose share client takes from; the zero Prefix is
-// none.
-func (srv *Server) shareOf(client mail.Client) netip.Prefix {
-	if contains(srv.PerClient.Exempt, client.IP) {
+// shareOf returns the network whose share the client takes from; the zero Prefix
+// is none.
+func (s *session) shareOf() netip.Prefix {
+	if s.proxy && !s.introduced || s.isHidden() || contains(s.srv.PerClient.Exempt, s.client.IP) {
 		return netip.Prefix{}
 	}
-	return client.Network()
+	return s.client.Network()
 }
 
 // enter counts a connection of the client, if its network may have another one.
 // Whoever was let in leaves later.
 func (s *session) enter() error {
-	n, shares, per := s.srv.shareOf(s.client), s.srv.shares, s.srv.PerClient
+	n, shares, per := s.shareOf(), s.srv.shares, s.srv.PerClient
 	if !n.IsValid() {
 		return nil
 	}

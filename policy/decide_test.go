@@ -97,10 +97,13 @@ func TestDecide(t *testing.T) {
 		{name: "forwarder by signature", policy: Policy{Forwarders: Forwarders{Domains: []string{"list.example"}}}, found: rejected.with("a.list.example"), want: Accept, note: "forwarded by a.list.example"},
 		{name: "forwarder by its very signature", policy: Policy{Forwarders: Forwarders{Domains: []string{"list.example"}}}, found: rejected.with("list.example"), want: Accept},
 		{name: "put off by a rule is not allowed", policy: Policy{Access: rules(t, access.Rule{Action: access.Defer, Recipients: []string{"bob@here.example"}})}, facts: facts("bob@here.example"), found: rejected, want: Reject, reply: mail.DMARCFail},
-		{name: "to nobody", facts: Facts{Time: time.Unix(1, 0), To: []mail.Address{}}, found: rejected, want: Reject, reply: mail.DMARCFail},
+		{name: "to nobody", facts: Facts{Time: time.Unix(1, 0), Client: mail.Client{IP: client[0].Addr()}, To: []mail.Address{}}, found: rejected, want: Reject, reply: mail.DMARCFail},
 		{name: "not quite the forwarder", policy: Policy{Forwarders: Forwarders{Domains: []string{"list.example"}}}, found: rejected.with("alist.example"), want: Reject, reply: mail.DMARCFail},
 		{name: "a forwarder may not have two authors", policy: Policy{Forwarders: Forwarders{Networks: client}}, found: severalFrom, want: Reject, reply: mail.SeveralFrom},
 		{name: "an exempt client is judged", policy: Policy{Exempt: client}, found: rejected, want: Reject, reply: mail.DMARCFail},
+
+		{name: "whose address is not known", facts: Facts{To: []mail.Address{}}, found: rejected, want: Accept, note: "address is not known"},
+		{name: "whose address is not known, with two authors", facts: Facts{To: []mail.Address{}}, found: severalFrom, want: Reject, reply: mail.SeveralFrom},
 
 		{name: "to postmaster and abuse", facts: facts("Postmaster@here.example", "abuse@here.example"), found: rejected, want: Accept, note: "postmasters"},
 		{name: "to postmaster and bob", facts: facts("postmaster@here.example", "bob@here.example"), found: rejected, want: Reject, reply: mail.DMARCFail},

@@ -18,6 +18,7 @@ func (p *Policy) pardon(d Demand, f Facts, found Findings) Demand {
 		{"dnsbl rate greylist", p.exempted(f)},
 		{"dnsbl spf dmarc dns greylist", p.forwarded(f, found)},
 		{"dmarc", p.rescued(found)},
+		{"spf dmarc dns greylist", unknown(f)},
 		{"dnsbl from spf dmarc dns greylist", office(f)},
 		{"dnsbl from spf dmarc dns greylist filter", p.unenforced()},
 	} {
@@ -27,6 +28,15 @@ func (p *Policy) pardon(d Demand, f Facts, found Findings) Demand {
 		}
 	}
 	return d
+}
+
+// unknown returns why nothing is held against a message that only the address of
+// its client could clear.
+func unknown(f Facts) string {
+	if !f.Client.IP.IsValid() {
+		return "the client's address is not known"
+	}
+	return ""
 }
 
 // exempted returns why no list, rate and greylist stands against the client.

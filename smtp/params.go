@@ -22,6 +22,7 @@ type Offer struct {
 	DSN         bool  // RFC 3461
 	PRDR        bool  // draft-hall-prdr: a reply for each recipient
 	RequireTLS  bool  // RFC 8689
+	XClient     bool  // XCLIENT (Postfix), for proxies
 	RcptMax     int   // LIMITS RCPTMAX, RFC 9422; 0: none was named
 }
 
@@ -42,6 +43,7 @@ func (o Offer) Keywords() []string {
 	add(o.Chunking, "CHUNKING")
 	add(o.DSN, "DSN")
 	add(o.PRDR, "PRDR")
+	add(o.XClient, "XCLIENT "+XClientAttributes)
 	add(o.RcptMax > 0, "LIMITS RCPTMAX="+strconv.Itoa(o.RcptMax))
 	add(o.Status, "ENHANCEDSTATUSCODES")
 	return lines
@@ -80,6 +82,8 @@ func (o *Offer) parseKeyword(line string) {
 		o.PRDR = true
 	case "REQUIRETLS":
 		o.RequireTLS = true
+	case "XCLIENT":
+		o.XClient = true
 	case "LIMITS":
 		o.parseLimits(arg)
 	}

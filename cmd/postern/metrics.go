@@ -64,6 +64,8 @@ func (st Status) gauges() []metrics.Gauge {
 		{Name: "postern_domains", Help: "Domains that are served.", Now: float64(st.Domains)},
 		{Name: "postern_mailboxes", Help: "Mailboxes in the recipient maps.", Now: float64(st.Mailboxes)},
 		{Name: "postern_connections", Help: "Clients of the MX.", Now: float64(st.Connections)},
+		{Name: "postern_panics", Help: "Sessions that ended in a defect of ours.", Now: float64(st.Panics)},
+		{Name: "postern_clients_hidden", Help: "1 if nearly all clients seem to have one private address, by which nothing is judged.", Now: flag(st.HiddenBy != "")},
 		{Name: "postern_held_octets", Help: "Octets of messages in flight.", Label: "where", Value: "memory", Now: float64(st.InMemory)},
 		{Name: "postern_held_octets", Help: "Octets of messages in flight.", Label: "where", Value: "files", Now: float64(st.InFiles)},
 		{Name: "postern_deliveries_remembered", Help: "Deliveries whose clients may not have heard of them.", Now: float64(st.Remembered)},

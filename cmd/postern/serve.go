@@ -151,7 +151,10 @@ func (s *server) startMDA(ctx context.Context, group *errgroup.Group) error {
 		s.log.Warn("mda.allow is empty: nobody may connect over TCP", "listen", c.Listen.String())
 	}
 	srv, ledger := s.lmtp(s.agent(store))
-	s.status = append(s.status, func(st *Status) { st.Remembered += ledger.Len() })
+	s.status = append(s.status, func(st *Status) {
+		st.Remembered += ledger.Len()
+		st.Panics += srv.Panics()
+	})
 	s.probes = append(s.probes, probe{listener.Addr()})
 	group.Go(func() error { store.cleanDaily(ctx, s.recipients.Current, s.log); return nil })
 	group.Go(func() error {

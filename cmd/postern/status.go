@@ -32,7 +32,9 @@ type Status struct {
 
 	Remembered  int        `json:"deliveries_remembered"` // whose clients may not have heard of them
 	Connections int        `json:"connections"`
-	InMemory    int64      `json:"held_in_memory"` // octets of messages in flight
+	Panics      int        `json:"panics"`                      // sessions that ended in one
+	HiddenBy    string     `json:"clients_hidden_by,omitempty"` // the private address that nearly all clients seem to have
+	InMemory    int64      `json:"held_in_memory"`              // octets of messages in flight
 	InFiles     int64      `json:"held_in_files"`
 	CertExpires *time.Time `json:"certificate_expires,omitempty"`
 
@@ -48,6 +50,10 @@ type Status struct {
 
 func (st *Status) addMX(srv *mx.Server, cert *certificate) {
 	st.Connections = srv.Connections()
+	st.Panics += srv.Panics()
+	if ip := srv.ClientsHidden(); ip.IsValid() {
+		st.HiddenBy = ip.String()
+	}
 	st.InMemory, st.InFiles = srv.Spool.Held()
 	if cert != nil {
 		expires := cert.expires()
@@ -187,6 +193,13 @@ func printStatus(w io.Writer, name string, answer json.RawMessage) error {
 		row("remembered", "%d deliveries whose clients may not have heard of them", st.Remembered)
 	}
 	row("clients", "%d connected", st.Connections)
+	if st.HiddenBy != "" {
+		row("CLIENTS HIDDEN", "nearly all seem to come from %s, so nothing is judged by that address:\n"+
+			"let what is in front say who they are, by PROXY (mx.listen_proxy) or XCLIENT (mx.xclient), or go round it", st.HiddenBy)
+	}
+	if st.Panics > 0 {
+		row("PANICS", "%d sessions ended in a defect of ours: the log has it as \"panic\", with its stack", st.Panics)
+	}
 	row("in flight", "%d octets in memory, %d in files", st.InMemory, st.InFiles)
 	for _, what := range []string{"messages", "refused", "deliveries", "connections"} {
 		n := st.Replies[what]

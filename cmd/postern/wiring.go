@@ -99,6 +99,7 @@ func (p *parts) mx(next *nextHop, judge *policy.Judge) (*mx.Server, *certificate
 			Errors:      c.Limits.ErrorsPerClient,
 			Exempt:      c.Limits.Exempt,
 		},
+		XClient:           c.MX.XClient,
 		MaxErrors:         20,
 		RejectBareNewline: c.MX.BareNewline == config.Reject,
 		ReturnPath:        c.MX.ReturnPath,

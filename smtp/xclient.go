@@ -1,0 +1,90 @@
+package smtp
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"postern/mail"
+)
+
+// XClientAttributes are the attributes of XCLIENT (Postfix, XCLIENT_README), as
+// they are announced.
+const XClientAttributes = "NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT"
+
+// An XClient is what a proxy says of its client with XCLIENT. Of what is known,
+// only what a server here can use is kept: the name of an address is looked up
+// anew, nobody logs in, and ports and our own address decide nothing.
+type XClient struct {
+	// Addr is the client's address, and zero where the proxy does not know it.
+	// HasAddr says that it spoke of it.
+	Addr    netip.Addr
+	HasAddr bool
+	Hello   string // "" where it said none
+	ESMTP   bool   // it said so with PROTO
+}
+
+// ParseXClient parses the argument of XCLIENT: attributes, each with its value in
+// xtext. Its errors are replies.
+func ParseXClient(arg string) (XClient, error) {
+	var (
+		x    XClient
+		seen = make(map[string]bool)
+	)
+	for word := range strings.FieldsFuncSeq(arg, isWSP) {
+		name, encoded, _ := strings.Cut(word, "=")
+		name = upper(name)
+		value, ok := DecodeXtext(encoded)
+		if !ok || value == "" || len(value) > maxDomain || seen[name] || !x.set(name, value) {
+			return x, mail.BadArgument
+		}
+		seen[name] = true
+	}
+	if len(seen) == 0 {
+		return x, mail.BadArgument
+	}
+	return x, nil
+}
+
+// set takes the value of an attribute, and reports whether it is one.
+func (x *XClient) set(name, value string) (ok bool) {
+	unknown := strings.EqualFold(value, "[UNAVAILABLE]") || strings.EqualFold(value, "[TEMPUNAVAIL]")
+	switch name {
+	case "ADDR":
+		x.HasAddr, ok = true, unknown
+		if !unknown {
+			x.Addr, ok = parseXClientAddr(value)
+		}
+	case "HELO":
+		if ok = true; !unknown {
+			x.Hello = value
+		}
+	case "PROTO":
+		x.ESMTP = upper(value) == "ESMTP"
+		ok = unknown || x.ESMTP || upper(value) == "SMTP"
+	case "NAME":
+		ok = unknown || IsDomain(value)
+	case "LOGIN":
+		ok = true
+	case "DESTADDR":
+		_, ok = parseXClientAddr(value)
+		ok = ok || unknown
+	case "PORT", "DESTPORT":
+		_, err := strconv.ParseUint(value, 10, 16)
+		ok = unknown || err == nil
+	}
+	return ok
+}
+
+// parseXClientAddr parses an address; one of IPv6 has a tag before it, as in an
+// address literal (RFC 5321, section 4.1.3).
+func parseXClientAddr(s string) (netip.Addr, bool) {
+	if !isLiteral(s) {
+		return netip.Addr{}, false
+	}
+	if len(s) > 5 && strings.EqualFold(s[:5], "IPv6:") {
+		s = s[5:]
+	}
+	addr, err := netip.ParseAddr(s)
+	return addr.Unmap(), err == nil
+}
