@@ -13,6 +13,12 @@ import (
 // and marks its milder sister.
 func Rspamd(t testing.TB) (socket string) {
 	t.Helper()
+	return rspamd(t, "", "")
+}
+
+// rspamd starts an Rspamd with these of its filters in C, and more configuration.
+func rspamd(t testing.TB, filters, more string) (socket string) {
+	t.Helper()
 	dir := Dir(t)
 	socket = filepath.Join(dir, "milter.sock")
 	config := filepath.Join(dir, "rspamd.conf")
@@ -20,7 +26,7 @@ func Rspamd(t testing.TB) (socket string) {
 options {
   pidfile = "%[1]s/pid"; tempdir = "%[1]s"; hs_cache_dir = "%[1]s";
   control_socket = "%[1]s/control.sock mode=0600";
-  filters = ""; enable_test_patterns = true; url_tld = "%[1]s/tld";
+  filters = "%[2]s"; enable_test_patterns = true; url_tld = "%[1]s/tld";
   dns { nameserver = ["127.0.0.1:9"]; timeout = 0.1s; retransmits = 1; }
 }
 logging { type = "console"; level = "info"; }
@@ -29,7 +35,7 @@ worker "rspamd_proxy" {
   bind_socket = "%[1]s/milter.sock mode=0666"; milter = yes; count = 1; timeout = 20s;
   upstream "local" { default = yes; self_scan = yes; }
 }
-`, dir)
+%[3]s`, dir, filters, more)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatalf("peer: %v", err)
 	}
