@@ -196,7 +196,7 @@ func (t *table) size(key string, into *int64, least, most int64) {
 // duration reads a span of time between least and most.
 func (t *table) duration(key string, into *time.Duration, least, most time.Duration) {
 	parsed(t, key, fmt.Sprintf("%s = %q", key, formatSpan(*into)), into, func(s string) (time.Duration, error) {
-		d, err := parseSpan(s)
+		d, err := ParseSpan(s)
 		switch {
 		case err != nil:
 			return 0, hinted{fmt.Sprintf("%q is not a span of time", s), `write it as "30s", "5m", "1h30m" or "30d"`}
@@ -209,8 +209,8 @@ func (t *table) duration(key string, into *time.Duration, least, most time.Durat
 
 const day = 24 * time.Hour
 
-// parseSpan reads "30s", "1h30m", or "30d".
-func parseSpan(s string) (time.Duration, error) {
+// ParseSpan reads "30s", "1h30m", or "30d".
+func ParseSpan(s string) (time.Duration, error) {
 	if text, isDays := strings.CutSuffix(s, "d"); isDays {
 		n, err := strconv.ParseUint(text, 10, 16)
 		return time.Duration(n) * day, err

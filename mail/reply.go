@@ -163,7 +163,7 @@ func (r Reply) MarshalJSON() ([]byte, error) {
 	}
 	p := plainReply{Code: r.Code, Status: r.Status, Text: r.Text}
 	if r.Err != nil {
-		p.Cause = Printable(r.Err.Error(), maxCause)
+		p.Cause = Printable(strings.ReplaceAll(r.Err.Error(), "\n", "; "), maxCause)
 	}
 	return json.Marshal(p)
 }

@@ -15,7 +15,8 @@ import (
 // there was one. It is plain enough for JSON, of a size that is bounded, and has
 // nothing of the body.
 type Record struct {
-	ID         string // of the transaction; empty: there was none
+	ID         string // of the transaction
+	Refused    string // "the connection" or "MAIL", if it did not come to one; the ID is then its own
 	Generation string // of the recipients that it was judged by
 	Facts      Facts
 	Size       int64  // octets of the message; of one that did not come, what the client announced

@@ -112,11 +112,14 @@ func (r *records) outcome(o mail.Outcome) {
 		return
 	}
 	r.stray.Add(network, 1)
-	t := &policy.Record{
-		Facts: policy.Facts{Time: time.Now(), Client: o.Client, From: o.From, To: o.To},
-		Size:  o.Size, Reply: o.Reply, Took: o.Took, Note: o.Note,
+	now, what := time.Now(), "the connection"
+	if o.Event == mail.Refused {
+		what = "MAIL"
 	}
-	r.Add(decision{t})
+	r.Add(decision{&policy.Record{
+		ID: mail.NewID(now), Refused: what, Facts: policy.Facts{Time: now, Client: o.Client, From: o.From, To: o.To},
+		Size: o.Size, Reply: o.Reply, Took: o.Took, Note: o.Note,
+	}})
 }
 
 // verbRecords is what the control socket is asked for to read the records. The

@@ -87,8 +87,9 @@ func (st *Status) addJudging(j *judging) {
 // verbs returns what the control socket can be asked for.
 func (s *server) verbs() map[string]control.Verb {
 	return map[string]control.Verb{
-		"metrics": s.scrape,
-		"status":  func(context.Context, json.RawMessage) (any, error) { return s.statusNow(), nil },
+		"metrics":   s.scrape,
+		verbRecords: s.readRecords,
+		"status":    func(context.Context, json.RawMessage) (any, error) { return s.statusNow(), nil },
 		"reload": func(_ context.Context, arg json.RawMessage) (any, error) {
 			var force bool
 			if err := json.Unmarshal(arg, &force); err != nil {

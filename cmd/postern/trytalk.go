@@ -162,35 +162,8 @@ func printDecision(w io.Writer, what string, d policy.Decision) {
 
 // printFindings tells what was found, and on what it rests.
 func printFindings(w io.Writer, r *policy.Record) {
-	v := r.Verdict
-	row := func(what, verdict string, why ...string) {
-		why = slices.DeleteFunc(why, func(s string) bool { return s == "" })
-		fmt.Fprintf(w, "%s\t%s\t%s\n", what, verdict, strings.Join(why, ", "))
-	}
-	for _, l := range v.Client.Lists.Listings {
-		row("list "+l.List, string(l.State), l.Reason, l.Problem)
-	}
-	row("iprev", v.IPRev.Verdict, v.IPRev.Name, v.IPRev.Problem)
-	row("SPF of HELO", string(v.Hello.Verdict), v.Hello.Domain, v.Hello.Mechanism, v.Hello.Problem)
-	row("SPF", string(v.SPF.Verdict), v.SPF.Domain, v.SPF.Mechanism, v.SPF.Problem)
-	for _, d := range v.DKIM {
-		row("DKIM", string(d.Verdict), d.Domain, d.Selector, d.Reason)
-	}
-	if v.ARC.Verdict != "none" {
-		row("ARC", string(v.ARC.Verdict), v.ARC.Reason)
-	}
-	for _, s := range v.ARC.Sets {
-		row("", "", fmt.Sprintf("%d sealed by %s: %s", s.Instance, s.Domain, mail.Printable(s.Payload, 200)))
-	}
-	row("DMARC", string(v.DMARC.Verdict), v.DMARC.Author, v.DMARC.Record, v.DMARC.Problem)
-	for _, f := range v.DMARC.Findings {
-		row("", "", fmt.Sprintf("%s of %s: aligned %s", f.Method, f.Domain, alignment(string(f.Alignment))))
-	}
-	if g := r.Facts.Greylist; g != nil {
-		row("greylist", map[bool]string{true: "known", false: "unknown"}[g.Known], g.Sender+" from "+g.Origin)
-	}
-	for _, f := range r.Facts.Filters {
-		row("filter "+f.Name, string(f.Action), f.Why)
+	for _, f := range evidenceOf(r) {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", f.What, f.Verdict, f.Why)
 	}
 }
 

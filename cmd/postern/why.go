@@ -1,0 +1,282 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"postern/config"
+	"postern/internal/record"
+	"postern/policy"
+)
+
+// maxListed is how many of those that are found are listed, the newest.
+const maxListed = 50
+
+func whyCommand(stdio stdio) *cobra.Command {
+	w := why{out: stdio.out}
+	var since string
+	cmd := &cobra.Command{
+		Use:   "why ID|MESSAGE-ID|ADDRESS|IP",
+		Short: "Tell what became of a message, and why",
+		Long: `Tells the story of a message, or of what was refused before there was one: who
+came when, what was said, what was seen, what decided, what was answered, and the
+way out for the sender and for you. In words that can be forwarded to a user.
+
+It is looked for by the ID of the transaction (in the log, in Received, and in the
+250), by the Message-ID, by an address (of the sender, in From, or of a recipient)
+or by the client's. Several are listed, the newest last; --all tells each.
+
+A server that runs is asked; else the records are read from the state folder.
+They are kept for as long as records.keep says. Exit code 1: nothing is found.`,
+		Example: `  postern why bob@example.com --since 2d
+  postern why 0sgk8j924hmawhsw
+  postern why '<20261126.1234@client.example>'`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			w.word = strings.ToLower(strings.Trim(strings.TrimSpace(args[0]), "<>"))
+			if w.since, err = parseSince(since, time.Now()); err != nil {
+				return exitCode{exitUsage, err}
+			}
+			return w.run(cmd.Context(), configPath(cmd))
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&since, "since", "", "what is not older: a `span` as 36h or 7d, or a day as 2026-01-31; empty: all")
+	flags.BoolVar(&w.all, "all", false, "tell the story of each, and not the newest alone")
+	flags.BoolVar(&w.evidence, "evidence", false, "print all that was found, and what the DNS said")
+	flags.BoolVar(&w.json, "json", false, "print JSON: the records, and what is told of them")
+	return cmd
+}
+
+// parseSince reads how far to look back.
+func parseSince(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if day, err := time.ParseInLocation(time.DateOnly, s, now.Location()); err == nil {
+		return day, nil
+	}
+	span, err := config.ParseSpan(s)
+	if err != nil || span < 0 {
+		return time.Time{}, fmt.Errorf("--since %q is neither a span, as 36h or 7d, nor a day, as 2026-01-31", s)
+	}
+	return now.Add(-span), nil
+}
+
+// A why is a question.
+type why struct {
+	out                 io.Writer
+	word                string
+	since               time.Time
+	all, evidence, json bool
+
+	found   []*policy.Record // the newest of them, in order
+	more    int              // older ones
+	damaged int
+}
+
+func (w *why) run(ctx context.Context, path string) error {
+	c, err := config.Load(path)
+	if err != nil {
+		return err
+	}
+	for _, a := range archives(c) {
+		damaged, err := a.each(ctx, record.Query{Key: w.word, Since: w.since}, w.keep)
+		w.damaged += damaged
+		if err != nil {
+			return err
+		}
+	}
+	if len(w.found) == 0 {
+		return w.nothing(c)
+	}
+	slices.SortStableFunc(w.found, func(a, b *policy.Record) int { return a.Facts.Time.Compare(b.Facts.Time) })
+	if w.json {
+		return w.printJSON()
+	}
+	return w.print()
+}
+
+// keep notes a record that was found.
+func (w *why) keep(text []byte) error {
+	r := new(policy.Record)
+	if err := json.Unmarshal(text, r); err != nil {
+		return fmt.Errorf("a record cannot be read: %w; is it of a newer version?", err)
+	}
+	if len(w.found) >= maxListed {
+		w.found = slices.Delete(w.found, 0, 1)
+		w.more++
+	}
+	w.found = append(w.found, r)
+	return nil
+}
+
+// nothing says that nothing was found, and what that may mean.
+func (w *why) nothing(c *config.Config) error {
+	hint := fmt.Sprintf("records are kept for %v (records.keep)", c.Records.Keep)
+	if c.Records.Keep == 0 {
+		hint = "no records are kept: records.keep is 0"
+	}
+	if w.damaged > 0 {
+		hint += fmt.Sprintf("; %d of them cannot be read", w.damaged)
+	}
+	return fmt.Errorf("nothing is recorded of %s; %s. If it is in no log either, it never came here: whoever sent it has the answer", w.word, hint)
+}
+
+func (w *why) printJSON() error {
+	type told struct {
+		Record *policy.Record
+		Story  story
+	}
+	all := []told{}
+	for _, r := range w.found {
+		all = append(all, told{r, tell(r)})
+	}
+	e := json.NewEncoder(w.out)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(all)
+}
+
+// print lists what was found, if it is more than one, and tells the newest.
+func (w *why) print() error {
+	tw := tabwriter.NewWriter(w.out, 0, 0, 2, ' ', 0)
+	if len(w.found) > 1 && !w.all {
+		if w.more > 0 {
+			fmt.Fprintf(tw, "%d older ones, and\n", w.more)
+		}
+		for _, r := range w.found {
+			fmt.Fprintln(tw, line(r))
+		}
+		if err := tw.Flush(); err != nil {
+			return err
+		}
+		fmt.Fprint(w.out, "\nThe newest of them:\n\n")
+	}
+	told := w.found[len(w.found)-1:]
+	if w.all {
+		told = w.found
+	}
+	for i, r := range told {
+		if i > 0 {
+			fmt.Fprint(w.out, "\n", strings.Repeat("-", 72), "\n\n")
+		}
+		if err := tell(r).print(w.out); err != nil {
+			return err
+		}
+		if w.evidence {
+			fmt.Fprintln(tw, "\nAll that was found:")
+			printFindings(tw, r)
+			fmt.Fprintln(tw, "\nThe DNS was asked:")
+			printExchanges(tw, r.Asked)
+			if err := tw.Flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// line tells a record in a line.
+func line(r *policy.Record) string {
+	to := ""
+	for i, rcpt := range r.Recipients {
+		if i == 0 {
+			to = rcpt.To.Path()
+		}
+		if i == 1 {
+			to += fmt.Sprintf(" and %d more", len(r.Recipients)-1)
+		}
+	}
+	s := tell(r)
+	reply := cmp.Or(r.Reply.Text, "-")
+	if len(s.Reasons) > 0 {
+		reply = s.Reasons[0].Cause
+	}
+	return strings.Join([]string{stamp(r.Facts.Time), r.ID, r.Facts.From.Path(), "-> " + to, s.End, reply}, "\t")
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
+
+// print tells the story.
+func (s story) print(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(what, text string) {
+		if text != "" {
+			fmt.Fprintf(tw, "  %s\t%s\n", what, text)
+		}
+	}
+	fmt.Fprintf(tw, "%s: %s\n\n", s.ID, strings.ToUpper(s.End))
+	row("when", stamp(s.Time)+" UTC")
+	row("client", s.Client)
+	row("sender", s.Sender)
+	row("From", s.Author)
+	row("message", s.Message)
+	row("said", s.Said)
+	for _, a := range s.Answers {
+		row(a.To, a.Reply)
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for _, r := range s.Reasons {
+		if err := r.print(w); err != nil {
+			return err
+		}
+	}
+	if s.Shortened {
+		fmt.Fprint(w, "\nThere was more than a record holds; the log has the rest.\n")
+	}
+	if s.Release != "" {
+		fmt.Fprintf(w, "\nThe message is kept. It is delivered all the same by: %s\n", s.Release)
+	}
+	return nil
+}
+
+func (r reason) print(w io.Writer) error {
+	fmt.Fprintf(w, "\nWhy (%s):\n%s", r.Cause, wrap(r.What))
+	if len(r.Evidence) > 0 {
+		fmt.Fprint(w, "\nWhat was seen:\n")
+		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		for _, e := range r.Evidence {
+			fmt.Fprintf(tw, "  %s\n", e)
+		}
+		if err := tw.Flush(); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(w, "\nWhat the sender can do:\n%s\nWhat can be done here:\n%s", wrap(r.Sender), wrap(r.Here))
+	return err
+}
+
+// wrap breaks text into lines, indented, that a mail may quote.
+func wrap(text string) string {
+	const width = 74
+	var b strings.Builder
+	n := 0
+	for _, word := range strings.Fields(text) {
+		switch {
+		case n == 0:
+			b.WriteString("  ")
+		case n+1+len(word) > width:
+			b.WriteString("\n  ")
+			n = 0
+		default:
+			b.WriteString(" ")
+			n++
+		}
+		b.WriteString(word)
+		n += len(word)
+	}
+	return b.String() + "\n"
+}
