@@ -17,14 +17,15 @@ import (
 	"postern/mda"
 )
 
-// A chain is our LMTP client, a proxy with faults, and our delivery agent behind
-// its ledger, in one process.
+// A chain is our LMTP client, a proxy with faults, and an LMTP server behind it.
 type chain struct {
-	client *lmtp.Client
+	next   mail.Deliverer // what an MX delivers to
+	client *lmtp.Client   // of it
 	proxy  *faulty
 	store  string
 }
 
+// newChain is a chain that ends with our delivery agent behind its ledger.
 func newChain(t *testing.T) *chain {
 	t.Helper()
 	dir := peer.Dir(t)
@@ -49,12 +50,7 @@ func newChain(t *testing.T) *chain {
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error)
 	go func() { served <- srv.Serve(ctx, l) }()
-	c := &chain{proxy: newFaulty(t, dir, l.Addr().String()), store: dir}
-	c.client = &lmtp.Client{
-		Hostname: "mx.example.com", Dial: lmtp.Dialer("unix", c.proxy.path), DeliverTimeout: time.Second,
-	}
-	t.Cleanup(func() {
-		c.client.Close()
+	t.Cleanup(func() { // after the client, which newChainTo closes
 		stop()
 		if err := <-served; err != nil {
 			t.Error(err)
@@ -62,88 +58,45 @@ func newChain(t *testing.T) *chain {
 		_ = ledger.Close()
 		_ = store.Close()
 	})
+	c := newChainTo(t, dir, l.Addr().String(), dir)
+	c.next = c.client
 	return c
 }
 
-// Whatever goes wrong between the two halves after a message, the agent has
-// delivered it, the client hears for whom that is not known and tries again, and
-// the retry is nobody's second copy.
-func TestFaultsBetweenTheHalves(t *testing.T) {
-	instead := func(n int, reply string, goOn bool) fault {
-		return func(k int, _, line string) (string, bool) {
-			if k == n {
-				return reply, goOn
-			}
-			return line, true
-		}
+// newChainTo is a chain to an LMTP server that is not ours, at the socket behind,
+// whose mailboxes are in store. Our ledger stands before it.
+func newChainTo(t *testing.T, dir, behind, store string) *chain {
+	t.Helper()
+	c := &chain{proxy: newFaulty(t, dir, behind), store: store}
+	c.client = &lmtp.Client{Hostname: "mx.example.com", Dial: lmtp.Dialer("unix", c.proxy.path)}
+	ledger := mda.OpenLedger(filepath.Join(dir, "heard-of"), 1000, c.client, slog.New(slog.DiscardHandler))
+	c.next = ledger
+	t.Cleanup(func() {
+		c.client.Close()
+		_ = ledger.Close()
+	})
+	return c
+}
+
+// copies returns how many copies each user has.
+func (c *chain) copies(t *testing.T, users [3]string) (n [3]int) {
+	t.Helper()
+	for i, user := range users {
+		n[i] = len(peer.Maildir(t, filepath.Join(c.store, "example.com", user)))
 	}
-	late := func(n int, by time.Duration) fault {
-		return func(k int, _, line string) (string, bool) {
-			if k == n {
-				time.Sleep(by)
-			}
-			return line, true
-		}
+	return n
+}
+
+// deliver delivers the same message to the users, and returns what each is
+// answered.
+func (c *chain) deliver(t *testing.T, users [3]string) []mail.Reply {
+	t.Helper()
+	env := &mail.Envelope{
+		ID: mail.NewID(time.Now()), From: mail.Address{Local: "ann", Domain: "client.example"}, Digest: mail.Digest{1},
 	}
-	tests := []struct {
-		name  string
-		fault fault
-		heard [3]int // by the MX, for each recipient
-		reply int    // to the client
-	}{
-		{"none", nil, [3]int{250, 250, 250}, 250},
-		{"cut before the first reply", cutAfter(0), [3]int{451, 451, 451}, 451},
-		{"cut after one", cutAfter(1), [3]int{250, 451, 451}, 451},
-		{"cut after two", cutAfter(2), [3]int{250, 250, 451}, 451},
-		{"cut after all", instead(2, "250 2.0.0 OK\r\n", false), [3]int{250, 250, 250}, 250},
-		{"part of a reply", instead(1, "25", false), [3]int{250, 451, 451}, 451},
-		{"a line without its CR", instead(1, "250 2.0.0 OK\n", false), [3]int{250, 451, 451}, 451},
-		{"no reply at all", instead(1, "what?\r\n", true), [3]int{250, 451, 451}, 451},
-		{"421 and gone", instead(1, "421 4.3.2 shutting down\r\n", false), [3]int{250, 451, 451}, 451},
-		{"421 in the middle", instead(1, "421 4.3.2 busy\r\n", true), [3]int{250, 451, 250}, 451},
-		{"one too late", late(1, 2*time.Second), [3]int{250, 451, 451}, 451},
-		{"one late", late(1, 100*time.Millisecond), [3]int{250, 250, 250}, 250},
-		{"one put off", instead(0, "452 4.2.2 mailbox full\r\n", true), [3]int{452, 250, 250}, 452},
-		{"one refused", instead(2, "552 5.2.2 mailbox full\r\n", true), [3]int{250, 250, 552}, 451},
-		{"one too many", instead(2, "250 2.0.0 OK\r\n250 2.0.0 OK\r\n", true), [3]int{250, 250, 250}, 250},
+	for _, user := range users {
+		env.To = append(env.To, mail.Recipient{Address: mail.Address{Local: user, Domain: "example.com"}})
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			c := newChain(t)
-			env := &mail.Envelope{
-				From: mail.Address{Local: "ann", Domain: "client.example"}, Digest: mail.Digest{1},
-			}
-			for i := range 3 {
-				env.To = append(env.To, mail.Recipient{Address: mail.Address{Local: fmt.Sprint("u", i), Domain: "example.com"}})
-			}
-			deliver := func() []mail.Reply {
-				env.ID = mail.NewID(time.Now())
-				msg := mail.NewMessage(mail.Octets("Subject: x\r\n\r\nx\r\n")).Prepend("Received: " + env.ID + "\r\n")
-				return mail.Deliver(t.Context(), c.client, env, msg)
-			}
-			if tt.fault != nil {
-				c.proxy.set(tt.fault)
-			}
-			replies := deliver()
-			for i, r := range replies {
-				if r.Code != tt.heard[i] {
-					t.Errorf("recipient %d: heard %v, want %d", i, r, tt.heard[i])
-				}
-			}
-			if merged := mail.Merge(replies); merged.Code != tt.reply {
-				t.Errorf("the client hears %v, want %d", merged, tt.reply)
-			}
-			c.proxy.set(nil)
-			for i, r := range deliver() {
-				if !r.OK() {
-					t.Errorf("recipient %d, again: %v", i, r)
-				}
-				dir := filepath.Join(c.store, "example.com", fmt.Sprint("u", i))
-				if n := len(peer.Maildir(t, dir)); n != 1 {
-					t.Errorf("recipient %d has %d copies", i, n)
-				}
-			}
-		})
-	}
+	msg := mail.NewMessage(mail.Octets("Subject: x\r\n\r\nx\r\n")).Prepend(fmt.Sprintf("Received: %s\r\n", env.ID))
+	return mail.Deliver(t.Context(), c.next, env, msg)
 }
