@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"math"
 	"os"
 	"slices"
@@ -16,40 +17,143 @@ import (
 	"postern/smtp"
 )
 
-// data takes the message (RFC 5321, section 4.1.1.4) and answers with one reply
-// for each recipient that was accepted, in their order, duplicates included (RFC
-// 2033, section 4.2). It returns the last of them, to be sent like every other
-// reply; those before it are gathered. Whatever comes of it, the transaction is
-// over.
+// An inbound is a transaction of the server: what MAIL and RCPT said, and what
+// came of the message so far.
+type inbound struct {
+	*mail.Envelope
+	body     *spool.Buffer   // nil before DATA or the first BDAT
+	lines    *smtp.LineEnder // what chunks are written through
+	received int64           // octets of chunks
+	until    time.Time       // when the message has to be there
+}
+
+// begin makes room for the message.
+func (tx *inbound) begin(srv *Server) {
+	tx.body, tx.until = srv.Spool.New(), srv.messageEnd()
+	tx.lines = &smtp.LineEnder{W: tx.body}
+}
+
+// end ends the transaction, if there is one, and gives back what it holds.
+func (s *session) end() {
+	if s.tx != nil && s.tx.body != nil {
+		_ = s.tx.body.Close() // it has no name, and nobody reads it any more
+	}
+	s.tx = nil
+}
+
+// messageEnd returns when a message that begins now has to be there.
+func (srv *Server) messageEnd() time.Time {
+	return time.Now().Add(srv.Timeouts.orDefault().Message)
+}
+
+// maxSize returns the largest message.
+func (srv *Server) maxSize() int64 { return cmp.Or(srv.MaxSize, math.MaxInt64>>2) }
+
+// data takes the message (RFC 5321, section 4.1.1.4). Whatever comes of it, the
+// transaction is over.
 func (s *session) data(ctx context.Context, arg string) (mail.Reply, error) {
 	switch {
-	case s.env == nil:
+	case s.tx == nil || s.tx.body != nil:
 		return mail.BadSequence, nil
 	case arg != "":
 		return mail.BadArgument, nil
-	case len(s.env.To) == 0:
+	case len(s.tx.To) == 0:
 		return mail.NoRecipients, nil
 	}
-	env := s.env
-	s.env = nil
-	body := s.srv.Spool.New()
-	defer body.Close()
 	if err := s.conn.WriteReply(mail.StartData); err != nil {
 		return mail.Reply{}, err
 	}
-	refusal, err := s.receive(body)
-	if err != nil || refusal.Closes() {
-		s.recordMessage(env, body, mail.Broken.Because(cmp.Or(err, error(refusal))))
-		return refusal, err
+	s.tx.begin(s.srv)
+	var data smtp.Data
+	received, err := s.receive(s.tx, func() (err error) {
+		data, err = s.conn.ReadData(s.tx.body, s.srv.maxSize())
+		return err
+	})
+	if err == nil && !received.Closes() {
+		s.heard() // it waited for the 354, and that came after the replies before
 	}
-	s.heard() // it waited for the 354, and that came after the replies before
-	if !refusal.OK() {
-		s.recordMessage(env, body, refusal)
-		return s.answer(slices.Repeat([]mail.Reply{refusal}, len(env.To)))
+	return s.finish(ctx, received, err, data.BareNewlines)
+}
+
+// bdat takes a part of the message (RFC 3030, section 2), and answers as to DATA
+// when it is the last. The octets that follow the command are read whatever is
+// answered to it: they are no commands. After a chunk that was refused the
+// transaction is over, and so are the chunks that the client may have sent
+// already.
+func (s *session) bdat(ctx context.Context, arg string) (mail.Reply, error) {
+	size, last, err := smtp.ParseChunk(arg)
+	if size < 0 || size/2 > s.srv.maxSize() {
+		reply := mail.TooBig
+		if err != nil {
+			reply = mail.ReplyTo(err)
+		}
+		s.Refuse(reply)
+		return reply, errOutOfStep
 	}
-	replies := s.deliver(ctx, env, body)
-	if env.Digest == (mail.Digest{}) { // an MX of ours tells what its own client heard
-		s.unheard = env.ID
+	refusal := s.refuseChunk(err)
+	tx := s.tx
+	if refusal != nil {
+		s.end() // a message that lacks this chunk is none
+		tx = &inbound{lines: &smtp.LineEnder{W: io.Discard}, until: s.srv.messageEnd()}
+	} else if tx.body == nil {
+		tx.begin(s.srv)
+	}
+	received, err := s.receive(tx, func() error {
+		return s.conn.ReadChunk(tx.lines, size, s.srv.maxSize()-tx.received)
+	})
+	tx.received += size
+	switch {
+	case refusal != nil && (err != nil || received.Closes()):
+		return received, err
+	case refusal != nil:
+		return mail.ReplyTo(refusal), nil
+	case err == nil && received.OK() && !last:
+		return mail.Accepted.Saying("%d octets received", size), nil
+	case err == nil && !received.OK() && !last:
+		s.recordMessage(tx, received)
+		s.end()
+		return received, nil
+	}
+	return s.finish(ctx, received, err, tx.lines.Bare)
+}
+
+// errOutOfStep says that nobody knows where the next command begins.
+var errOutOfStep = errors.New("lmtp: a chunk whose size is not known")
+
+// refuseChunk returns why a chunk cannot be taken, or nil.
+func (s *session) refuseChunk(syntax error) error {
+	switch {
+	case s.tx == nil:
+		return mail.BadSequence
+	case syntax != nil:
+		return syntax
+	case len(s.tx.To) == 0:
+		return mail.NoRecipients
+	}
+	return nil
+}
+
+// finish ends the transaction, whose message came as received and err say, with
+// one reply for each recipient that was accepted, in their order, duplicates
+// included (RFC 2033, section 4.2). It returns the last of them, to be sent like
+// every other reply; those before it are gathered.
+func (s *session) finish(ctx context.Context, received mail.Reply, err error, bare bool) (mail.Reply, error) {
+	tx := s.tx
+	defer s.end()
+	if err != nil || received.Closes() {
+		s.recordMessage(tx, mail.Broken.Because(cmp.Or(err, error(received))))
+		return received, err
+	}
+	if received.OK() && bare && s.srv.RejectBareNewline {
+		received = mail.BareNewline
+	}
+	if !received.OK() {
+		s.recordMessage(tx, received)
+		return s.answer(slices.Repeat([]mail.Reply{received}, len(tx.To)))
+	}
+	replies := s.deliver(ctx, tx.Envelope, tx.body)
+	if tx.Digest == (mail.Digest{}) { // an MX of ours tells what its own client heard
+		s.unheard = tx.ID
 	}
 	return s.answer(replies)
 }
@@ -65,16 +169,19 @@ func (s *session) answer(replies []mail.Reply) (mail.Reply, error) {
 	return final(replies[last]), nil
 }
 
-// receive reads the message into body. Its reply is 250 if all of it is there;
-// any other is for each recipient. After an error nothing can be said any more.
-func (s *session) receive(body *spool.Buffer) (mail.Reply, error) {
+// receive lets read take octets of tx's message, within the time for them. The
+// reply is 250 if they are there in whole; any other is for each recipient. After
+// an error nothing can be said any more.
+func (s *session) receive(tx *inbound, read func() error) (mail.Reply, error) {
 	timeouts := s.srv.Timeouts.orDefault()
 	s.conn.ReadTimeout = timeouts.Data
-	s.conn.Limit(time.Now().Add(timeouts.Message))
-	data, err := s.conn.ReadData(body, cmp.Or(s.srv.MaxSize, math.MaxInt64>>2))
+	s.conn.Limit(tx.until)
+	err := read()
 	s.conn.ReadTimeout = timeouts.Command
 	s.conn.Limit(time.Time{})
 	switch {
+	case err == nil:
+		return mail.Accepted, nil
 	case smtp.ConnLost(err) && errors.Is(err, os.ErrDeadlineExceeded):
 		return mail.IdleTooLong, nil
 	case smtp.ConnLost(err):
@@ -83,12 +190,8 @@ func (s *session) receive(body *spool.Buffer) (mail.Reply, error) {
 		return mail.TooBig, nil
 	case errors.Is(err, spool.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return mail.NoSpace.Because(err), nil
-	case err != nil:
-		return mail.ReplyTo(err), nil
-	case data.BareNewlines && s.srv.RejectBareNewline:
-		return mail.BareNewline, nil
 	}
-	return mail.Accepted, nil
+	return mail.ReplyTo(err), nil
 }
 
 // deliver hands the message on, with our trace field on top.
@@ -120,10 +223,10 @@ func (s *session) received(env *mail.Envelope) string {
 }
 
 // recordMessage records a message that did not come to be delivered.
-func (s *session) recordMessage(env *mail.Envelope, body *spool.Buffer, reply mail.Reply) {
-	to := make([]mail.Address, len(env.To))
-	for i, rcpt := range env.To {
+func (s *session) recordMessage(tx *inbound, reply mail.Reply) {
+	to := make([]mail.Address, len(tx.To))
+	for i, rcpt := range tx.To {
 		to[i] = rcpt.Address
 	}
-	s.record(mail.Outcome{Event: mail.Accept, ID: env.ID, Client: env.Client, From: env.From, To: to, Size: body.Size(), Reply: reply})
+	s.record(mail.Outcome{Event: mail.Accept, ID: tx.ID, Client: tx.Client, From: tx.From, To: to, Size: tx.body.Size(), Reply: reply})
 }

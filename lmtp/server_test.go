@@ -62,6 +62,7 @@ func TestRFC2033_4_1_LHLO(t *testing.T) {
 		S: 250-REQUIRETLS
 		S: 250-8BITMIME
 		S: 250-SMTPUTF8
+		S: 250-CHUNKING
 		S: 250-LIMITS RCPTMAX=1000
 		S: 250 ENHANCEDSTATUSCODES
 		# in a transaction it ends that
@@ -148,7 +149,11 @@ func TestRFC5321_4_1_4_Sequence(t *testing.T) {
 		C: HELP
 		S: 214 2.0.0 *
 		C: EXPN list
-		S: 500 5.5.1 *
+		S: 502 5.5.1 *
+		C: STARTTLS
+		S: 502 5.5.1 *
+		C: AUTH PLAIN
+		S: 502 5.5.1 *
 		C: DATA now
 		S: 501 5.5.4 *
 		C: RSET now

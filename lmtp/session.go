@@ -26,13 +26,14 @@ type session struct {
 	// is none.
 	unheard string
 
-	// env is the transaction: begun by MAIL, ended by setting it to nil.
-	env *mail.Envelope
+	// tx is the transaction: begun by MAIL, ended by end.
+	tx *inbound
 }
 
 // converse speaks with the client until one of the two has enough: write a reply,
 // read a command, handle it.
 func (s *session) converse(ctx context.Context) error {
+	defer s.end()
 	reply := mail.Reply{Code: 220, Text: s.srv.Hostname + " LMTP Postern"}
 	if s.srv.sessions.Stopping() {
 		reply = mail.ShuttingDown
@@ -64,7 +65,7 @@ func (s *session) converse(ctx context.Context) error {
 // readCommand waits for a command. At shutdown a session with a transaction goes
 // on with it for as long as there is work to do.
 func (s *session) readCommand(ctx context.Context) (smtp.Command, error) {
-	for s.env != nil || !s.srv.sessions.Stopping() {
+	for s.tx != nil || !s.srv.sessions.Stopping() {
 		cmd, err := s.conn.ReadCommand()
 		if !errors.Is(err, smtp.ErrInterrupted) || ctx.Err() != nil {
 			return cmd, err
@@ -98,6 +99,8 @@ func (s *session) handle(ctx context.Context, cmd smtp.Command) (mail.Reply, err
 		return s.rcpt(ctx, cmd.Arg), nil
 	case "DATA":
 		return s.data(ctx, cmd.Arg)
+	case "BDAT":
+		return s.bdat(ctx, cmd.Arg)
 	case "RSET":
 		return s.reset(cmd.Arg), nil
 	case "NOOP":
@@ -110,6 +113,8 @@ func (s *session) handle(ctx context.Context, cmd smtp.Command) (mail.Reply, err
 		return quit(cmd.Arg), nil
 	case verbHeard:
 		return s.hearsay(cmd.Arg), nil
+	case "STARTTLS", "AUTH", "EXPN", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML":
+		return mail.NotImplemented, nil
 	}
 	return mail.BadCommand, nil
 }
@@ -120,7 +125,7 @@ func (s *session) reset(arg string) mail.Reply {
 	if arg != "" {
 		return mail.BadArgument
 	}
-	s.env = nil
+	s.end()
 	return mail.Accepted
 }
 
@@ -148,6 +153,7 @@ func (s *session) offer() smtp.Offer {
 		Pipelining:  true,
 		EightBit:    true,
 		UTF8:        true,
+		Chunking:    true,
 		RequireTLS:  !s.client.IP.IsValid(),
 		Status:      true,
 		SizeOffered: true,
@@ -161,7 +167,7 @@ func (s *session) hello(arg string) mail.Reply {
 	if arg == "" {
 		return mail.BadArgument
 	}
-	s.env = nil
+	s.end()
 	s.client.Hello, s.client.ESMTP = arg, true
 	lines := append([]string{s.srv.Hostname}, s.offer().Keywords()...)
 	if s.trusted {
@@ -172,7 +178,7 @@ func (s *session) hello(arg string) mail.Reply {
 
 // mail begins a transaction (RFC 5321, section 4.1.1.2).
 func (s *session) mail(arg string) mail.Reply {
-	if s.client.Hello == "" || s.env != nil {
+	if s.client.Hello == "" || s.tx != nil {
 		return mail.BadSequence
 	}
 	from, params, err := smtp.ParseMail(arg)
@@ -189,14 +195,14 @@ func (s *session) mail(arg string) mail.Reply {
 	if !from.IsASCII() && !env.UTF8 {
 		return s.refused(env, mail.NonASCIIAddress)
 	}
-	s.env = env
+	s.tx = &inbound{Envelope: env}
 	return mail.SenderOK
 }
 
 // rcpt adds a recipient (RFC 5321, section 4.1.1.3). One that comes twice is
 // two: each gets a reply after the data.
 func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
-	if s.env == nil {
+	if s.tx == nil || s.tx.body != nil {
 		return mail.BadSequence
 	}
 	addr, params, err := smtp.ParseRcpt(arg)
@@ -209,17 +215,17 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 		return mail.ReplyTo(err)
 	}
 	switch {
-	case !addr.IsASCII() && !s.env.UTF8:
-		return s.refused(s.env, mail.NonASCIIAddress, addr)
-	case len(s.env.To) >= s.srv.maxRecipients():
+	case !addr.IsASCII() && !s.tx.UTF8:
+		return s.refused(s.tx.Envelope, mail.NonASCIIAddress, addr)
+	case len(s.tx.To) >= s.srv.maxRecipients():
 		return mail.TooManyRecipients
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.srv.Timeouts.orDefault().Verify)
 	defer cancel()
-	if err := s.srv.Next.Verify(ctx, s.env, rcpt); err != nil {
-		return s.refused(s.env, final(mail.ReplyTo(err)), addr)
+	if err := s.srv.Next.Verify(ctx, s.tx.Envelope, rcpt); err != nil {
+		return s.refused(s.tx.Envelope, final(mail.ReplyTo(err)), addr)
 	}
-	s.env.To = append(s.env.To, rcpt)
+	s.tx.To = append(s.tx.To, rcpt)
 	return mail.RecipientOK
 }
 

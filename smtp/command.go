@@ -14,13 +14,14 @@ type Command struct {
 	Arg  string // without the space before it and the white space after it
 }
 
-// ParseCommand splits a line, which comes without its CRLF.
+// ParseCommand splits a line, which comes without its CRLF. Some clients write a
+// TAB for the space.
 func ParseCommand(line []byte) Command {
-	verb, arg, _ := strings.Cut(string(line), " ")
-	return Command{
-		Verb: upper(strings.TrimRight(verb, " \t")),
-		Arg:  strings.Trim(arg, " \t"),
+	verb, arg := string(line), ""
+	if end := strings.IndexAny(verb, " \t"); end >= 0 {
+		verb, arg = verb[:end], verb[end:]
 	}
+	return Command{Verb: upper(verb), Arg: strings.Trim(arg, " \t")}
 }
 
 // A Param is an ESMTP parameter of MAIL or RCPT (RFC 5321, section 4.1.2).

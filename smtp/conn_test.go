@@ -47,7 +47,7 @@ func TestRFC5321_2_3_8_LineEnds(t *testing.T) {
 		{"NOOP\rQUIT\r\n", "NOOP\rQUIT|"}, // a CR ends no line, and is no white space
 		{"NOOP\r\r\nRSET\r\n", "NOOP\r|; RSET|"},
 		{"NOOP a\x00b\r\n", "NOOP|a\x00b"},
-		{"NOOP\tx\r\n", "NOOP\tX|"},
+		{"NOOP\tx\r\n", "NOOP|x"},
 		{" NOOP\r\n", "|NOOP"},
 		{"NOOP", ""},
 		{"NOOP\n", ""},

@@ -32,12 +32,12 @@ func parseNotify(s string) (mail.Notify, error) {
 				value = known.value
 			}
 		}
-		if value == 0 || n&value != 0 {
+		if value == 0 {
 			return 0, mail.BadArgument
 		}
 		n |= value
 	}
-	if n&mail.NotifyNever != 0 && n != mail.NotifyNever {
+	if n&mail.NotifyNever != 0 && strings.Contains(s, ",") {
 		return 0, mail.BadArgument
 	}
 	return n, nil

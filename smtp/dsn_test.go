@@ -76,7 +76,7 @@ func TestRFC3461_4_RcptParameters(t *testing.T) {
 		{"NOTIFY=SUCCESS,FAILURE,DELAY", mail.Recipient{Notify: mail.NotifySuccess | mail.NotifyFailure | mail.NotifyDelay}, nil},
 		{"NOTIFY=NEVER,SUCCESS", none, mail.BadArgument},
 		{"NOTIFY=SUCCESS,NEVER", none, mail.BadArgument},
-		{"NOTIFY=DELAY,DELAY", none, mail.BadArgument},
+		{"NOTIFY=DELAY,DELAY", mail.Recipient{Notify: mail.NotifyDelay}, nil},
 		{"NOTIFY=NEVER,NEVER", none, mail.BadArgument},
 		{"NOTIFY=,", none, mail.BadArgument},
 		{"NOTIFY=SUCCESS,", none, mail.BadArgument},

@@ -119,7 +119,7 @@ func (o Offer) mailParam(p *mail.Params, param Param) (err error) {
 	case param.Key == "SIZE" && o.SizeOffered:
 		p.Size, err = o.parseSize(param.Value)
 	case param.Key == "BODY" && o.EightBit:
-		p.Body, err = oneOf(param.Value, mail.Body7Bit, mail.Body8Bit)
+		p.Body, err = parseBody(param.Value)
 	case param.Key == "SMTPUTF8" && o.UTF8:
 		p.UTF8, err = flag(param)
 	case param.Key == "RET" && o.DSN:
@@ -134,6 +134,16 @@ func (o Offer) mailParam(p *mail.Params, param Param) (err error) {
 		err = mail.BadParameter
 	}
 	return err
+}
+
+// parseBody reads the value of BODY. BINARYMIME is one (RFC 3030, section 3) that
+// no server of ours offers.
+func parseBody(s string) (mail.BodyType, error) {
+	body, err := oneOf(s, mail.Body7Bit, mail.Body8Bit, mail.BodyBinary)
+	if body == mail.BodyBinary {
+		return "", mail.BodyNotSupported
+	}
+	return body, err
 }
 
 // RcptParams understands the parameters of RCPT, as MailParams does those of
