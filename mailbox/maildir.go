@@ -168,6 +168,10 @@ func (d *maildirDelivery) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// timeShown is the unit of the time of arrival that readers show. What the kernel
+// notes of a file that took less to write is as good as the time of arrival.
+const timeShown = time.Second
+
 // Sync implements Delivery.
 func (d *maildirDelivery) Sync() error {
 	if err := d.finishWriting(); err != nil {
@@ -177,7 +181,10 @@ func (d *maildirDelivery) Sync() error {
 	if d.ordered {
 		sync = d.file.WriteOut // durable with the name
 	}
-	if d.err = d.file.SetTime(d.received); d.err == nil {
+	if time.Since(d.received).Abs() >= timeShown {
+		d.err = d.file.SetTime(d.received)
+	}
+	if d.err == nil {
 		d.err = d.store.sync(sync)
 	}
 	d.synced = d.err == nil

@@ -202,7 +202,6 @@ func FuzzReplay(f *testing.F) {
 func TestJournalStaysSmall(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "delivered")
 	l := open(t, path, new(sink))
-	defer l.Close()
 	longest := 0
 	for i := range spareLines {
 		send(t, l, i, 1)
@@ -212,9 +211,13 @@ func TestJournalStaysSmall(t *testing.T) {
 	if longest < spareLines || longest > spareLines+10 {
 		t.Errorf("up to %d lines", longest)
 	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if l = open(t, path, new(sink)); l.Len() != 0 {
 		t.Errorf("%d remembered", l.Len())
 	}
+	defer l.Close()
 	long := &journal{lines: 3 * spareLines, kept: 3 * spareLines}
 	if long.wasteful() {
 		t.Error("a file that was just written is to be written again")

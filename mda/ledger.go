@@ -37,6 +37,8 @@ type Ledger struct {
 	journal  *journal
 	failing  bool                  // the file does not say all that the book does
 	tried    time.Time             // to write it all, while failing
+	strikes  string                // lines that wait to be written along with something
+	late     *time.Timer           // writes them if nothing comes along; nil: none wait
 	underWay map[key]chan struct{} // deliveries, and what is closed when they end
 }
 
@@ -58,8 +60,14 @@ func OpenLedger(path string, limit int, next mail.Deliverer, log *slog.Logger) *
 	return l
 }
 
-// Close closes the file. Nothing must be delivered any more.
-func (l *Ledger) Close() error { return l.journal.close() }
+// Close writes what is left and closes the file. Nothing must be delivered any
+// more.
+func (l *Ledger) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.writeStrikes()
+	return l.journal.close()
+}
 
 // Len returns how many recipients are remembered.
 func (l *Ledger) Len() int {
@@ -195,22 +203,56 @@ func (l *Ledger) enter(id string, keys []key, replies []mail.Reply) {
 }
 
 // Heard forgets what was delivered with the transaction id, for its client is
-// known to have heard so.
+// known to have heard so. The file is told with the next entry, or after a
+// second: a strike that a crash takes leaves an entry too many, which harms only
+// who sends the same message once more on purpose.
 func (l *Ledger) Heard(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.book.strike(id) {
-		l.write(strikeLine(id))
+	if !l.book.strike(id) {
+		return
+	}
+	l.strikes += strikeLine(id)
+	switch {
+	case len(l.strikes) > maxStrikes:
+		l.writeStrikes()
+	case l.late == nil:
+		l.late = time.AfterFunc(strikeDelay, func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.writeStrikes()
+		})
+	}
+}
+
+const (
+	// strikeDelay is how long a strike waits for an entry to be written with.
+	strikeDelay = time.Second
+	// maxStrikes is how many octets of strikes wait at most.
+	maxStrikes = 4 << 10
+)
+
+// writeStrikes writes the strikes that wait. It is called with the lock held.
+func (l *Ledger) writeStrikes() {
+	if l.strikes != "" {
+		l.write("")
 	}
 }
 
 // rewriteAfter is how long a file that could not be written is left alone.
 const rewriteAfter = 10 * time.Second
 
-// write appends lines to the file, as far as the page cache. It is called with
-// the lock held. What cannot be written is remembered all the same until the
-// process ends, and written when that is possible again.
+// write appends lines to the file, behind the strikes that wait, as far as the
+// page cache. It is called with the lock held. What cannot be written is
+// remembered all the same until the process ends, and written when that is
+// possible again.
 func (l *Ledger) write(lines string) {
+	lines = l.strikes + lines
+	l.strikes = ""
+	if l.late != nil {
+		l.late.Stop()
+		l.late = nil
+	}
 	switch {
 	case !l.failing && !l.journal.wasteful():
 		l.written(l.journal.append(lines))

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -192,8 +194,9 @@ func TestLedgerRestart(t *testing.T) {
 	try(t, l, "1", "one", []string{"ann", "bob"}, 2, 2)
 	try(t, l, "2", "two", []string{"ann"}, 2)
 	l.Heard("2")
+	_ = l.Close()
 	for range 2 { // a restart must not forget what the one before it kept
-		l = openLedger(t, dir, newAgent(s)) // the old one was never closed
+		l = openLedger(t, dir, newAgent(s)) // the old one was never closed the second time
 		if n := l.Len(); n != 2 {
 			t.Fatalf("%d remembered, want 2", n)
 		}
@@ -203,9 +206,43 @@ func TestLedgerRestart(t *testing.T) {
 	s.has(t, "ann", 3)
 	s.has(t, "bob", 1)
 	l.Heard("3")
+	_ = l.Close()
 	l = openLedger(t, dir, newAgent(s))
 	try(t, l, "5", "one", []string{"ann"}, 2)
 	s.has(t, "ann", 4)
+}
+
+// An entry is in the file before the reply is given: a kill takes none. A strike
+// is there with the next entry, or after a second.
+func TestStrikesWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "delivered")
+		l := openLedger(t, dir, newAgent(new(store)))
+		wants := func(lines ...string) {
+			t.Helper()
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+			for i, line := range got {
+				got[i] = line[:1] + line[strings.Index(line, "tx"):][:3] // sign and transaction
+			}
+			if !slices.Equal(got, lines) {
+				t.Errorf("%q in the file, want %q", got, lines)
+			}
+		}
+		try(t, l, "tx1", "one", []string{"ann"}, 2)
+		l.Heard("tx1")
+		wants("+tx1")
+		try(t, l, "tx2", "two", []string{"ann"}, 2)
+		wants("+tx1", "-tx1", "+tx2")
+		l.Heard("tx2")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		wants("+tx1", "-tx1", "+tx2", "-tx2")
+	})
 }
 
 // Of two equal messages at once the second waits for the first, and is delivered
