@@ -49,6 +49,7 @@ type MX struct {
 	ListenProxy    []Endpoint     // each connection begins with a PROXY header, v1 or v2
 	TrustedProxies []netip.Prefix // who may connect to those
 	XClient        []netip.Prefix // proxies that may say, with XCLIENT, who their client is
+	GreetDelay     time.Duration  // how long a client has to hold its tongue before the greeting
 	MaxConnections int            // at the same time
 	MaxMessageSize int64          // RFC 1870
 	MaxRecipients  int            // of one transaction
@@ -123,6 +124,7 @@ func defaults() *Config {
 		Grace:      30 * time.Second,
 		MX: MX{
 			Listen:         []Endpoint{{"tcp", "[::]:25"}},
+			GreetDelay:     100 * time.Millisecond,
 			MaxConnections: 1000,
 			MaxMessageSize: 50 << 20,
 			MaxRecipients:  100,
@@ -235,6 +237,7 @@ func (r reader) mx(t *table, mx *MX) {
 	})
 	list(t, "trusted_proxies", `trusted_proxies = ["192.0.2.0/24"]`, &mx.TrustedProxies, parseNetwork)
 	list(t, "xclient", `xclient = ["192.0.2.25"]`, &mx.XClient, parseNetwork)
+	t.duration("greet_delay", &mx.GreetDelay, 0, time.Minute)
 	t.count("max_connections", &mx.MaxConnections, 1, 1_000_000)
 	t.size("max_message_size", &mx.MaxMessageSize, 1, 16<<30)
 	t.count("max_recipients", &mx.MaxRecipients, 1, 100_000)

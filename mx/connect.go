@@ -2,6 +2,7 @@ package mx
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -41,8 +42,33 @@ func (s *session) Serve(ctx context.Context) error {
 		return nil
 	}
 	s.conn.ReadTimeout = s.srv.Timeouts.orDefault().Command
+	if reply, err := s.listen(); err != nil || reply.Refuses() {
+		s.Refuse(reply)
+		return err
+	}
 	return s.converse(ctx)
 }
+
+// listen waits before the greeting, and refuses a client that cannot (RFC 5321,
+// section 3.1): one that sends all it has to say with the connection is no mail
+// server. Exempt clients are not made to wait.
+func (s *session) listen() (mail.Reply, error) {
+	if s.srv.GreetDelay <= 0 || !s.share.IsValid() {
+		return mail.Accepted, nil
+	}
+	quiet, err := s.conn.Quiet(s.srv.GreetDelay)
+	switch {
+	case err != nil:
+		return mail.ClientLost.Because(err), err
+	case !quiet:
+		s.offend()
+		return mail.EarlyTalker.Because(errEarlyTalker), nil
+	}
+	return mail.Accepted, nil
+}
+
+// errEarlyTalker says that a client did not wait for the greeting.
+var errEarlyTalker = errors.New("mx: the client spoke before the greeting")
 
 // Refuse implements serve.Session.
 func (s *session) Refuse(r mail.Reply) {

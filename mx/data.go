@@ -152,6 +152,9 @@ func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) (m
 		reply = mail.Accepted.Saying("OK %s", tx.env.ID)
 	}
 	tx.reply = reply
+	if received.OK() {
+		s.fruitless, s.since = 0, time.Now()
+	}
 	s.record(mail.Outcome{
 		Event: mail.Accept, ID: tx.env.ID, From: tx.env.From, To: tx.addresses(), Size: tx.body.Size(),
 		Reply: reply, Took: time.Since(tx.began), Note: note,

@@ -248,7 +248,7 @@ func TestRFC5321_4_5_3_2_SlowData(t *testing.T) {
 
 // The times for a message are over with it.
 func TestRFC5321_4_5_3_2_7_CommandTimeoutAfterData(t *testing.T) {
-	play(t, toAnn+data+"C: a: b\nC: .\nS: 250 2.0.0 *\n"+strings.Repeat("WAIT 4m59s\nC: NOOP\nS: 250 2.0.0 *\n", 15)+"S: 421 4.4.2 *\nS.")
+	play(t, toAnn+data+"C: a: b\nC: .\nS: 250 2.0.0 *\n"+strings.Repeat("WAIT 4m59s\nC: NOOP\nS: 250 2.0.0 *\n", 10)+"S: 421 4.4.2 *\nS.")
 }
 
 // RFC 1047: what was not received in whole was not received.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"time"
 
 	"postern/internal/serve"
 	"postern/mail"
@@ -23,6 +24,9 @@ type session struct {
 	offer      smtp.Offer   // what EHLO announced; zero after HELO
 	errors     int          // commands out of order or not understood
 
+	fruitless int       // commands since the last message
+	since     time.Time // when that was, or the session began
+
 	// unheard is the transaction whose 250 the client may not have read; "" is
 	// none.
 	unheard string
@@ -37,6 +41,7 @@ type session struct {
 func (s *session) converse(ctx context.Context) error {
 	defer s.end()
 	reply := s.greet()
+	s.since = time.Now()
 	for {
 		if err := s.conn.WriteReply(reply); err != nil {
 			return err
@@ -83,7 +88,7 @@ func (s *session) readCommand(ctx context.Context) (smtp.Command, error) {
 // no error of the session's: good servers carry old lists.
 func (s *session) countErrors(reply mail.Reply) mail.Reply {
 	switch {
-	case serve.IsMistake(reply):
+	case serve.IsMistake(reply), s.fruitless > maxFruitless:
 		s.errors++
 	case reply.Status != mail.NoSuchUser.Status && !reply.Is(mail.NoRelay):
 		return reply
@@ -103,9 +108,25 @@ func (s *session) handle(ctx context.Context, cmd smtp.Command) (mail.Reply, err
 		return s.data(ctx, cmd.Arg)
 	case "BDAT":
 		return s.bdat(ctx, cmd.Arg)
+	case "RCPT":
+		return s.rcpt(ctx, cmd.Arg), nil
+	}
+	s.fruitless++
+	if s.tx == nil && time.Since(s.since) > maxIdle {
+		return mail.IdleTooLong, nil
 	}
 	return s.answer(ctx, cmd), nil
 }
+
+// A client that brings no message does not hold its connection for ever, however
+// polite it is.
+const (
+	// maxFruitless is how many commands, but for RCPT, it may say; each further one
+	// is an error.
+	maxFruitless = 1000
+	// maxIdle is how long it may say them.
+	maxIdle = time.Hour
+)
 
 // answer answers a command that no message follows.
 func (s *session) answer(ctx context.Context, cmd smtp.Command) mail.Reply {
@@ -118,8 +139,6 @@ func (s *session) answer(ctx context.Context, cmd smtp.Command) mail.Reply {
 		return s.xclient(cmd.Arg)
 	case "MAIL":
 		return s.mail(cmd.Arg)
-	case "RCPT":
-		return s.rcpt(ctx, cmd.Arg)
 	case "RSET":
 		return s.reset(cmd.Arg)
 	case "NOOP":

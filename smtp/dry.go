@@ -1,11 +1,34 @@
 package smtp
 
 import (
+	"errors"
 	"net"
+	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// Quiet waits for d and reports whether the peer said nothing in that time. What
+// it said can be read after it. Interrupt ends the wait, and the next one, too.
+func (c *Conn) Quiet(d time.Duration) (bool, error) {
+	if c.Buffered() > 0 {
+		return false, nil
+	}
+	timeout := c.ReadTimeout
+	c.ReadTimeout = d
+	err := c.fillLine(true, false)
+	c.ReadTimeout = timeout
+	switch {
+	case errors.Is(err, ErrInterrupted):
+		c.Interrupt()
+		return true, nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return true, nil
+	}
+	return false, err
+}
 
 // Dry reports whether nothing has come from the peer that was not used yet. If
 // so, and once all is sent that was gathered, what comes next can be an answer to

@@ -100,6 +100,7 @@ func (p *parts) mx(next *nextHop, judge *policy.Judge) (*mx.Server, *certificate
 			Exempt:      c.Limits.Exempt,
 		},
 		XClient:           c.MX.XClient,
+		GreetDelay:        c.MX.GreetDelay,
 		MaxErrors:         20,
 		RejectBareNewline: c.MX.BareNewline == config.Reject,
 		ReturnPath:        c.MX.ReturnPath,
