@@ -55,7 +55,7 @@ func (j *Judge) Open(env *mail.Envelope) *Case {
 		return nil
 	}
 	c := &Case{judge: j, policy: j.Policy(), resolver: dns.NewRecorder(j.Resolver), left: Budget}
-	c.record = Record{ID: env.ID, Generation: env.Generation, Size: env.Size, Facts: Facts{
+	c.record = Record{ID: env.ID, Generation: env.Generation, Size: env.Size, Limits: j.limits(), Facts: Facts{
 		Time: time.Now(), Client: env.Client, From: env.From, UTF8: env.UTF8,
 	}}
 	if j.Health != nil {
@@ -96,14 +96,22 @@ func (c *Case) Recipient(ctx context.Context, to mail.Address) Decision {
 
 // over returns the rates that a message for to would exceed.
 func (j *Judge) over(client mail.Client, to mail.Address) []Rate {
+	return j.overAt(client, to, time.Now())
+}
+
+func (j *Judge) overAt(client mail.Client, to mail.Address, now time.Time) []Rate {
 	var over []Rate
-	if n := client.Network(); n.IsValid() && j.ByClient.Full(n) {
+	if n := client.Network(); n.IsValid() && j.ByClient.FullAt(n, now) {
 		over = append(over, Rate{Of: "client", Whose: n.String(), Limit: j.ByClient.Limit()})
 	}
-	if whose := folded(to); j.ByRecipient.Full(whose) {
+	if whose := folded(to); j.ByRecipient.FullAt(whose, now) {
 		over = append(over, Rate{Of: "recipient", Whose: whose, Limit: j.ByRecipient.Limit()})
 	}
 	return over
+}
+
+func (j *Judge) limits() Limits {
+	return Limits{Client: j.ByClient.Limit(), Recipient: j.ByRecipient.Limit()}
 }
 
 // Message judges the message in src, whose header is h, for the recipients to.
@@ -175,15 +183,16 @@ func (c *Case) Close(reply mail.Reply) {
 }
 
 // count counts a message, whatever became of it.
-func (c *Case) count() {
-	f := c.record.Facts
-	if contains(c.policy.Exempt, f.Client.IP) {
+func (c *Case) count() { c.judge.countAt(c.policy, c.record.Facts, time.Now()) }
+
+func (j *Judge) countAt(p *Policy, f Facts, now time.Time) {
+	if contains(p.Exempt, f.Client.IP) {
 		return
 	}
 	if n := f.Client.Network(); n.IsValid() {
-		c.judge.ByClient.Add(n, 1)
+		j.ByClient.AddAt(n, 1, now)
 	}
 	for _, to := range f.To {
-		c.judge.ByRecipient.Add(folded(to), 1)
+		j.ByRecipient.AddAt(folded(to), 1, now)
 	}
 }

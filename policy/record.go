@@ -18,6 +18,7 @@ type Record struct {
 	ID         string // of the transaction
 	Refused    string // "the connection" or "MAIL", if it did not come to one; the ID is then its own
 	Generation string // of the recipients that it was judged by
+	Limits     Limits // the rates that held
 	Facts      Facts
 	Size       int64  // octets of the message; of one that did not come, what the client announced
 	MessageID  string // without its brackets
@@ -32,6 +33,10 @@ type Record struct {
 	Kept       bool   // the message was refused, and is kept
 	Cut        bool   // there was more of recipients, mailboxes or answers than a record holds
 }
+
+// Limits are how many messages a client's network, and a recipient, may have in an
+// hour; 0: any number.
+type Limits struct{ Client, Recipient int }
 
 // A RecipientRecord is what became of a recipient that the client named.
 type RecipientRecord struct {

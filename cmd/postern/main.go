@@ -84,7 +84,7 @@ Then write ` + defaultConfig + `, and:
 	root.PersistentFlags().StringP("config", "c", defaultConfig, "the configuration `file`")
 	root.AddCommand(
 		demoCommand(io), serveCommand(io), mxCommand(io), mdaCommand(io), deliverCommand(io),
-		checkCommand(io), statusCommand(io), tryCommand(io), whyCommand(io), dmarcCommand(io), reloadCommand(io), selftestCommand(io), versionCommand(io), storeCommand(io), metricsCommand(io),
+		checkCommand(io), statusCommand(io), tryCommand(io), whyCommand(io), replayCommand(io), dmarcCommand(io), reloadCommand(io), selftestCommand(io), versionCommand(io), storeCommand(io), metricsCommand(io),
 	)
 	return root
 }

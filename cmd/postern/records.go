@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,6 +46,10 @@ func (d decision) When() time.Time { return d.Facts.Time }
 // taken out of it follows from the rest.
 func (d decision) MarshalJSON() ([]byte, error) {
 	r := *d.Record
+	r.Facts.Filters = slices.Clone(r.Facts.Filters)
+	for i := range r.Facts.Filters {
+		r.Facts.Filters[i].Changes = nil // of any size
+	}
 	if r.Verdict != nil {
 		v := *r.Verdict
 		v.Fields, v.Cut, v.Note = "", nil, ""
@@ -137,7 +142,9 @@ func (p *parts) readRecords(_ context.Context, arg json.RawMessage) (any, error)
 // An archive is where the records of a half are read: from the server if it runs,
 // else from its folder.
 type archive struct {
-	half, socket, folder string
+	half   string
+	socket string // empty: nobody is asked
+	folder string
 }
 
 // archives returns those of both halves.
@@ -170,6 +177,9 @@ func (a archive) each(ctx context.Context, q record.Query, do func(text []byte) 
 // page returns one page.
 func (a archive) page(ctx context.Context, q record.Query) (record.Page, error) {
 	var p record.Page
+	if a.socket == "" {
+		return record.Read(a.folder, q)
+	}
 	err := control.Call(ctx, a.socket, verbRecords, q, &p)
 	switch {
 	case control.NotRunning(err):

@@ -158,3 +158,13 @@ func (s *site) start(verb string) *peer.Process {
 func (s *site) mailbox(user string) []peer.File {
 	return peer.Maildir(s.t, filepath.Join(s.store, "example.com", user))
 }
+
+// read returns the text of a file of the site.
+func (s *site) read(name string) string {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.dir, name))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text)
+}

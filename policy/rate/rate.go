@@ -47,25 +47,30 @@ func (l *Limiter[K]) Limit() int {
 }
 
 // Full reports whether key has used up what it may do. It counts nothing.
-func (l *Limiter[K]) Full(key K) bool {
+func (l *Limiter[K]) Full(key K) bool { return l.FullAt(key, time.Now()) }
+
+// FullAt is Full at another moment than now, for who plays again what was.
+func (l *Limiter[K]) FullAt(key K, now time.Time) bool {
 	if l == nil {
 		return false
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// There is room for one more.
-	return time.Until(l.empty(key)) > l.cost*time.Duration(l.limit-1)
+	return l.empty(key).Sub(now) > l.cost*time.Duration(l.limit-1)
 }
 
 // Add counts n for key, whether there is room or not. A bucket holds no more
 // than twice what is allowed, so that nobody waits for ever.
-func (l *Limiter[K]) Add(key K, n int) {
+func (l *Limiter[K]) Add(key K, n int) { l.AddAt(key, n, time.Now()) }
+
+// AddAt is Add at another moment than now. The moments of all calls ascend.
+func (l *Limiter[K]) AddAt(key K, n int, now time.Time) {
 	if l == nil {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := time.Now()
 	empty := l.empty(key)
 	if empty.Before(now) {
 		empty = now
