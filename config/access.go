@@ -50,14 +50,11 @@ func isNoMap(err error) bool {
 func accessRules(sources []source) ([]AccessRule, error) {
 	var (
 		rules []AccessRule
-		docs  []*document
+		found []*findings
 	)
 	for _, s := range sources {
-		doc, top := parse(s.name, s.text)
-		docs = append(docs, doc)
-		if s.err != nil {
-			doc.found, doc.broken = []flaw{{where: place{doc: doc}, message: s.err.Error(), err: s.err}}, true
-		}
+		doc, top := s.parse()
+		found = append(found, &doc.findings)
 		if doc.broken {
 			continue
 		}
@@ -70,7 +67,7 @@ func accessRules(sources []source) ([]AccessRule, error) {
 		}
 		doc.unknown()
 	}
-	if err := locate(docs).sorted(); err != nil {
+	if err := locate(found...).sorted(); err != nil {
 		return nil, err
 	}
 	return rules, nil
@@ -163,7 +160,7 @@ func (a *Access) Reload() error {
 
 // Watch reloads the rules when they change, until ctx ends. It returns nil then.
 func (a *Access) Watch(ctx context.Context) error {
-	return watchFolder(ctx, a.dir, a.log, pollInterval, func() {
+	return watch(ctx, watcher{folder: a.dir}, a.log, pollInterval, func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		_ = a.reload(false) // it is logged

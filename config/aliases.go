@@ -14,23 +14,13 @@ const (
 	maxNesting = 100
 )
 
-// An alias is an entry whose members are not known yet.
-type alias struct {
-	*entry
-	domain  *domain
-	table   *table
-	key     string // as it is written
-	targets []target
-	state   aliasState
-}
-
 // A target is what an alias leads to, as it is written in element i.
 type target struct {
 	i    int
 	text string
 }
 
-type aliasState int
+type aliasState byte
 
 const (
 	untouched aliasState = iota
@@ -38,69 +28,41 @@ const (
 	expanded
 )
 
-func (a *alias) String() string { return a.name + "@" + a.domain.name }
-
-// resolve finds the mailboxes behind all aliases.
-func (b *builder) resolve() {
-	r := resolver{builder: b, aliases: make(map[*entry]*alias)}
-	for _, m := range b.maps {
-		for _, a := range m.aliases {
-			r.aliases[a.entry] = a
-		}
-	}
-	for _, m := range b.maps {
-		r.implied(m)
-	}
-	for _, m := range b.maps {
-		for _, a := range m.aliases {
-			r.expand(a)
-		}
-	}
+// A step is an alias of a map.
+type step struct {
+	m *domainMap
+	a *entry
 }
 
-type resolver struct {
-	*builder
-	aliases map[*entry]*alias
-	chain   []*alias // being expanded, each a target of the one before
-}
+func (s step) String() string { return s.a.name + "@" + s.m.name }
 
 // implied adds the postmaster (RFC 5321, section 4.5.1) and abuse (RFC 2142)
 // where the map has none. A postmaster is whom the catch-all leads to, or else a
 // mailbox; abuse is the postmaster. Where the next hop has the mailboxes, it has
 // these too.
-func (r *resolver) implied(m *domainMap) {
-	if m.nextHop {
-		return
-	}
-	if m.exact([]byte("postmaster")).name == "" {
-		m.entries["postmaster"] = &entry{name: "postmaster", mailbox: true}
-		if a := r.aliases[m.catchAll]; a != nil && !r.leadsTo(a, m.domain, map[*alias]bool{}) {
-			r.add(m, &alias{table: a.table, key: a.key, targets: a.targets}, "postmaster")
+func (l *linker) implied(m *domainMap) {
+	d := l.own[m]
+	if d.exact([]byte("postmaster")).name == "" {
+		d.entries["postmaster"] = &entry{name: "postmaster", mailbox: true}
+		if a := d.catchAll; a != nil && !l.leadsTo(a, d, d, map[*entry]bool{}) {
+			d.entries["postmaster"] = &entry{name: "postmaster", alias: a.alias, targets: a.targets}
 		} else {
-			m.mailboxes++
-			r.mailboxes++
+			d.mailboxes++
 		}
 	}
-	if m.exact([]byte("abuse")).name == "" {
-		r.add(m, &alias{table: m.top, targets: []target{{text: "postmaster"}}}, "abuse")
+	if d.exact([]byte("abuse")).name == "" {
+		d.entries["abuse"] = &entry{name: "abuse", alias: "abuse", targets: []target{{text: "postmaster"}}}
 	}
 }
 
-func (r *resolver) add(m *domainMap, a *alias, name string) {
-	a.entry, a.domain = &entry{name: name}, m.domain
-	m.entries[name] = a.entry
-	m.aliases = append(m.aliases, a)
-	r.aliases[a.entry] = a
-}
-
-// leadsTo reports whether a leads to the postmaster of d.
-func (r *resolver) leadsTo(a *alias, d *domain, seen map[*alias]bool) bool {
+// leadsTo reports whether a, an alias of from, leads to the postmaster of d.
+func (l *linker) leadsTo(a *entry, from, d *domain, seen map[*entry]bool) bool {
 	if seen[a] {
 		return false
 	}
 	seen[a] = true
 	return slices.ContainsFunc(a.targets, func(to target) bool {
-		at, local, _ := r.target(a, to.text)
+		at, local, _ := l.target(from, to.text)
 		if at == nil {
 			return false
 		}
@@ -108,35 +70,54 @@ func (r *resolver) leadsTo(a *alias, d *domain, seen map[*alias]bool) bool {
 		if at == d && f.name == "postmaster" {
 			return true
 		}
-		next := r.aliases[f.entry]
-		return next != nil && r.leadsTo(next, d, seen)
+		return f.entry != nil && l.leadsTo(f.entry, at, d, seen)
 	})
 }
 
-// target returns the map that a target of a is in, and its local part there.
-func (r *resolver) target(a *alias, target string) (*domain, string, error) {
+// target returns the domain that a target of an alias of d is in, and its local
+// part there.
+func (l *linker) target(d *domain, target string) (*domain, string, error) {
 	i := strings.LastIndexByte(target, '@')
 	if i < 0 {
-		return a.domain, target, nil
+		return d, target, nil
 	}
-	if d := r.domains[string(foldDomain(nil, target[i+1:]))]; d != nil {
+	if d := l.domains[string(foldDomain(nil, target[i+1:]))]; d != nil {
 		return d, target[:i], nil
 	}
 	return nil, "", hinted{fmt.Sprintf("%q is not in a domain that is served here", target), "forwarding to others comes in a later version"}
 }
 
-// expand finds the members of a, once.
-func (r *resolver) expand(a *alias) {
+// expandAll finds the mailboxes behind the aliases of m.
+func (l *linker) expandAll(m *domainMap) {
+	d := l.own[m]
+	for _, a := range m.aliases {
+		if a == m.catchAll {
+			l.expand(step{m, d.catchAll})
+		} else {
+			l.expand(step{m, d.entries[a.name]})
+		}
+	}
+	for _, name := range []string{"postmaster", "abuse"} {
+		if e := d.entries[name]; e != nil && e.alias != "" {
+			l.expand(step{m, e})
+		}
+	}
+}
+
+// expand finds the members of an alias, once.
+func (l *linker) expand(s step) {
+	a := s.a
 	if a.state == expanded {
 		return
 	}
 	a.state = expanding
-	r.chain = append(r.chain, a)
+	l.chain = append(l.chain, s)
+	where := path("").key("aliases").key(a.alias)
 	var all []Member
 	for _, to := range a.targets {
-		members, err := r.members(a, to.text)
+		members, err := l.members(s, to.text)
 		if err != nil {
-			a.table.complainAt(a.table.element(a.key, to.i), fmt.Sprintf("alias %q: ", a.key), err)
+			l.findings(s.m).complainAt(place{doc: s.m.doc, path: where.index(to.i), atValue: true}, fmt.Sprintf("alias %q: ", a.alias), err)
 		}
 		if all = append(all, members...); len(all) > 2*maxMembers {
 			if all = distinct(all); len(all) > maxMembers {
@@ -145,18 +126,19 @@ func (r *resolver) expand(a *alias) {
 		}
 	}
 	if a.members = distinct(all); len(a.members) > maxMembers {
-		a.table.complain(a.key, fmt.Errorf("the alias leads to more than %d mailboxes", maxMembers))
+		l.findings(s.m).complainAt(place{doc: s.m.doc, path: where, atValue: true}, fmt.Sprintf("aliases.%s: ", a.alias),
+			fmt.Errorf("the alias leads to more than %d mailboxes", maxMembers))
 		a.members = nil
 	}
-	r.chain = r.chain[:len(r.chain)-1]
+	l.chain = l.chain[:len(l.chain)-1]
 	a.state = expanded
 }
 
-// members returns whom one target of a stands for.
-func (r *resolver) members(a *alias, target string) ([]Member, error) {
-	d, local, err := r.target(a, target)
+// members returns whom one target of an alias stands for.
+func (l *linker) members(s step, target string) ([]Member, error) {
+	d, local, err := l.target(l.own[s.m], target)
 	if d == nil {
-		if r.partial && err != nil {
+		if l.partial && err != nil {
 			err = nil // the domain may be that of a file that was not understood
 		}
 		return nil, err
@@ -165,32 +147,34 @@ func (r *resolver) members(a *alias, target string) ([]Member, error) {
 		return nil, err
 	}
 	f := d.find(local)
-	switch next := r.aliases[f.entry]; {
+	switch next := (step{d.source, f.entry}); {
 	case f.entry != nil && f.entry.refusal != "":
 		return nil, hinted{fmt.Sprintf("%q is refused", target), "remove it here or below [refuse]"}
-	case next != nil && next.state == expanding:
-		return nil, r.loop(next)
-	case next != nil && len(r.chain) > maxNesting:
+	case f.isAlias() && f.entry.state == expanding:
+		return nil, l.loop(next)
+	case f.isAlias() && len(l.chain) > maxNesting:
 		return nil, fmt.Errorf("more than %d aliases lead to one another", maxNesting)
-	case next != nil:
-		r.expand(next)
-		return r.withDetail(next.members, f.detail), nil
+	case f.isAlias():
+		l.expand(next)
+		return l.withDetail(f.entry.members, f.detail), nil
 	case f.name != "":
 		return []Member{d.withDetail(d.member(f.name, match{entry: f.entry, name: f.name}), f.detail)}, nil
 	case d.nextHop:
 		return []Member{d.member(local, f)}, nil
 	}
-	if a.table.doc.full() { // spare the search for who was meant, which nobody would read
+	if l.findings(s.m).full() { // spare the search for who was meant, which nobody would read
 		return nil, errors.New("nobody")
 	}
 	return nil, dangling(d, local, target)
 }
 
+func (m match) isAlias() bool { return m.entry != nil && m.entry.alias != "" }
+
 // loop says how the alias that is being expanded leads back to first.
-func (r *resolver) loop(first *alias) error {
+func (l *linker) loop(first step) error {
 	var b strings.Builder
-	for _, a := range r.chain[slices.Index(r.chain, first):] {
-		b.WriteString(a.String() + " -> ")
+	for _, s := range l.chain[slices.Index(l.chain, first):] {
+		b.WriteString(s.String() + " -> ")
 	}
 	return hinted{fmt.Sprintf("the alias leads back to itself: %s%v", b.String(), first), "remove one of them"}
 }

@@ -184,7 +184,7 @@ func Load(name string) (*Config, error) {
 		r.top(top, c)
 		doc.unknown()
 	}
-	if err := locate([]*document{doc}).sorted(); err != nil {
+	if err := locate(&doc.findings).sorted(); err != nil {
 		return nil, err
 	}
 	return c, nil

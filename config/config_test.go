@@ -251,7 +251,7 @@ func FuzzLoad(f *testing.F) {
 			doc.unknown()
 		}
 		rows := strings.Split(strings.TrimPrefix(text, "\ufeff"), "\n")
-		for _, m := range locate([]*document{doc}) {
+		for _, m := range locate(&doc.findings) {
 			switch {
 			case m.Message == "" || m.Line < 0 || m.Line > len(rows):
 				t.Errorf("%q: %+v", text, m)

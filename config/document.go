@@ -21,8 +21,14 @@ type document struct {
 	text   string // without a byte order mark
 	broken bool   // it does not decode
 	tables []*table
-	found  []flaw
-	more   int // flaws beyond maxMistakes
+	findings
+}
+
+// Findings are what is wrong with one document.
+type findings struct {
+	doc   *document
+	found []flaw
+	more  int // flaws beyond maxMistakes
 }
 
 // A flaw is a mistake before one has looked where it stands.
@@ -48,13 +54,27 @@ func (p place) value() place { p.atValue = true; return p }
 // parse decodes text. A document that does not decode is one with a mistake,
 // and has no keys.
 func parse(file, text string) (*document, *table) {
-	d := &document{file: file, text: strings.TrimPrefix(text, "\ufeff")}
+	d := newDocument(file, text)
 	tree, err := decode(d.text)
 	var at syntaxError
 	if d.broken = errors.As(err, &at); d.broken {
 		d.flaw(flaw{where: place{octet: at.octet + 1}, message: at.message})
 	}
 	return d, d.table("", "", tree)
+}
+
+func newDocument(file, text string) *document {
+	d := &document{file: file, text: strings.TrimPrefix(text, byteOrderMark)}
+	d.doc = d
+	return d
+}
+
+// unreadable returns a document with one mistake: that it could not be read.
+func unreadable(file string, err error) *document {
+	d := newDocument(file, "")
+	d.broken = true
+	d.flaw(flaw{message: err.Error(), err: err})
+	return d
 }
 
 // A syntaxError says at which octet a text ceases to be TOML.
@@ -66,7 +86,7 @@ type syntaxError struct {
 func (e syntaxError) Error() string { return e.message }
 
 func decode(text string) (tree map[string]any, err error) {
-	if err := plain(text); err != nil {
+	if err := errors.Join(plain(text), shallow(text)); err != nil {
 		return nil, err
 	}
 	_, err = toml.Decode(text, &tree)
@@ -78,6 +98,38 @@ func decode(text string) (tree map[string]any, err error) {
 		return nil, syntaxError{0, err.Error()}
 	}
 	return tree, nil
+}
+
+// maxDepth bounds the arrays and tables within one another, and the parts of a
+// key. The library would follow them until the stack is used up, which ends the
+// process.
+const maxDepth = 50
+
+// shallow finds where a text nests deeper than that.
+func shallow(text string) error {
+	s, depth, parts := scanner{text: text}, 0, 0
+	for s.blank(); s.pos < len(text); s.blank() {
+		switch text[s.pos] {
+		case '"', '\'':
+			if !s.value() {
+				return nil // of which the library tells
+			}
+			continue
+		case '[', '{':
+			depth, parts = depth+1, 0
+		case ']', '}':
+			depth, parts = depth-1, 0
+		case '=', ',':
+			parts = 0
+		case '.':
+			parts++
+		}
+		if max(depth, parts) > maxDepth {
+			return syntaxError{s.pos, fmt.Sprintf("nested more than %d deep", maxDepth)}
+		}
+		s.pos++
+	}
+	return nil
 }
 
 // plain finds the characters that TOML has nowhere. The library would too, but
@@ -96,16 +148,27 @@ func plain(text string) error {
 }
 
 // full reports whether further flaws are only counted.
-func (d *document) full() bool { return len(d.found) == maxMistakes }
+func (fs *findings) full() bool { return len(fs.found) == maxMistakes }
 
 // flaw notes something wrong.
-func (d *document) flaw(f flaw) {
-	f.where.doc = d
-	if d.full() {
-		d.more++
+func (fs *findings) flaw(f flaw) {
+	f.where.doc = fs.doc
+	if fs.full() {
+		fs.more++
 		return
 	}
-	d.found = append(d.found, f)
+	fs.found = append(fs.found, f)
+}
+
+// complainAt notes that err, of which prefix says what it is about, is wrong at a
+// place.
+func (fs *findings) complainAt(where place, prefix string, err error) {
+	f := flaw{where: where, message: prefix + err.Error()}
+	var h hinted
+	if errors.As(err, &h) {
+		f.message, f.hint = prefix+h.message, h.hint
+	}
+	fs.flaw(f)
 }
 
 // A table is one of a document, while it is read. Who reads asks for each key
@@ -153,12 +216,7 @@ func (t *table) complain(key string, err error) {
 }
 
 func (t *table) complainAt(where place, prefix string, err error) {
-	f := flaw{where: where, message: prefix + err.Error()}
-	var h hinted
-	if errors.As(err, &h) {
-		f.message, f.hint = prefix+h.message, h.hint
-	}
-	t.doc.flaw(f)
+	t.doc.complainAt(where, prefix, err)
 }
 
 // get returns the value of key if it is there and of type T, and complains if

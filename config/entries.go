@@ -12,7 +12,7 @@ import (
 const maxRefusal = 400
 
 // readMailboxTables reads the mailboxes that have settings.
-func (b *builder) readMailboxTables(m *domainMap) {
+func (m *domainMap) readMailboxTables() {
 	all := m.top.sub("mailbox")
 	for _, key := range all.keys() {
 		values, isTable := all.values[key].(map[string]any)
@@ -33,7 +33,9 @@ func (b *builder) readMailboxTables(m *domainMap) {
 		}
 		e := &entry{name: name, mailbox: true}
 		parsed(t, "path", `path = "/home/bob/Maildir"`, &e.path, parseMailboxPath)
-		b.claim(t, e.path)
+		if e.path != "" {
+			m.paths = append(m.paths, claim{e.path, t.at("path").value()})
+		}
 		own := m.storage
 		m.readStorage(t, &own)
 		e.storage = &own
@@ -63,19 +65,6 @@ func parseMailboxPath(s string) (string, error) {
 	return s, err
 }
 
-// claim notes that path is a mailbox, of which each needs a place of its own.
-func (b *builder) claim(t *table, path string) {
-	if path == "" {
-		return
-	}
-	where := t.at("path").value()
-	if first, taken := b.paths[path]; taken {
-		t.doc.flaw(flaw{where: where, other: first, message: fmt.Sprintf("%s is the path of another mailbox", path), hint: "for one mailbox with two names make one of them an alias"})
-		return
-	}
-	b.paths[path] = where
-}
-
 // readAliases reads who is another name for whom.
 func (m *domainMap) readAliases() {
 	t := m.top.sub("aliases")
@@ -84,37 +73,44 @@ func (m *domainMap) readAliases() {
 			t.doc.flaw(flaw{where: t.at(key), message: fmt.Sprintf("aliases.%s must not be a table", tomlKey(key)), hint: dotHint})
 			continue
 		}
-		a := &alias{entry: new(entry), domain: m.domain, table: t, key: key}
+		a := &entry{alias: key}
 		t.each(key, fmt.Sprintf(`%s = ["alice"]`, tomlKey(key)), func(i int, s string) error {
 			a.targets = append(a.targets, target{i, s})
+			m.refer(s)
 			return nil
 		})
 		if array, ok := t.values[key].([]any); ok && len(array) == 0 {
 			t.complain(key, hinted{"an alias must lead somewhere", "name a mailbox, or remove the alias"})
 		}
-		if m.place(a) {
+		if m.place(t, a) {
 			m.aliases = append(m.aliases, a)
 		}
 	}
 }
 
+// refer notes the domain of an alias's target.
+func (m *domainMap) refer(target string) {
+	if i := strings.LastIndexByte(target, '@'); i >= 0 {
+		m.refs[string(foldDomain(nil, target[i+1:]))] = true
+	}
+}
+
 // place gives a its place in the map.
-func (m *domainMap) place(a *alias) bool {
-	t := a.table
-	if a.key == "*" {
-		if a.name = a.key; m.nextHop {
+func (m *domainMap) place(t *table, a *entry) bool {
+	if a.alias == "*" {
+		if a.name = a.alias; m.nextHop {
 			t.doc.flaw(flaw{where: t.at("*"), message: `the catch-all "*" has no effect, because the next hop is asked about whoever is not in the map`, hint: `remove it, or mailboxes = "next-hop"`})
 		}
-		m.catchAll = a.entry
+		m.catchAll = a
 		return true
 	}
-	name, err := checkLocal(a.key)
+	name, err := checkLocal(a.alias)
 	if err != nil {
-		t.complainAt(t.at(a.key), "aliases: ", err)
+		t.complainAt(t.at(a.alias), "aliases: ", err)
 		return false
 	}
 	if other := m.exact([]byte(name)); other.name != "" {
-		f := flaw{where: t.at(a.key), other: m.places[name], message: fmt.Sprintf("the alias %q is there already", name), hint: "remove one of them; case does not tell names apart"}
+		f := flaw{where: t.at(a.alias), other: m.places[name], message: fmt.Sprintf("the alias %q is there already", name), hint: "remove one of them; case does not tell names apart"}
 		if other.entry == nil || other.entry.mailbox {
 			f.message, f.hint = fmt.Sprintf("%q is a mailbox and cannot be an alias too", name), "remove one of them"
 		}
@@ -122,7 +118,7 @@ func (m *domainMap) place(a *alias) bool {
 		return false
 	}
 	a.name = name
-	m.entries[name], m.places[name] = a.entry, t.at(a.key)
+	m.entries[name], m.places[name] = a, t.at(a.alias)
 	return true
 }
 

@@ -5,71 +5,139 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // Generations holds the recipient maps that serve, and replaces them by newer
-// ones while mail flows. A generation is built whole and checked before it
-// serves; what cannot be read or has mistakes changes nothing.
+// ones while mail flows. A generation is checked before it serves, as a whole. A
+// map that is broken, that is gone, or that looks like an accident stays as it
+// was, and the others go on.
 type Generations struct {
-	dir      string
-	hostname string
-	keep     string // the file that holds the newest good one; may be empty
-	log      *slog.Logger
-	current  atomic.Pointer[Recipients]
-
-	mu      sync.Mutex // held while reloading
-	saved   string     // the ID of what is kept
-	tried   string     // the ID of what was read last, whether it was good or not
+	dir     string
+	options Options
+	log     *slog.Logger
+	journal *journal // nil: nothing survives a restart
+	current atomic.Pointer[Recipients]
 	failure atomic.Pointer[Failure]
+	recent  atomic.Pointer[[]*Recipients] // those before, the newest first
+	wake    chan struct{}                 // tells Watch that there is another time to wait for
+
+	mu        sync.Mutex            // held while reloading
+	tried     string                // what was read last, whether it was good or not
+	compiled  map[string]*domainMap // the newest of each file, whether it is good or not
+	again     time.Time             // when to look again whatever is heard; zero: never
+	held      map[string]string     // what each file holds that must not serve: it was taken back
+	probation *probation            // nil: nothing waits to be confirmed
 }
 
-// A Failure is why the newest maps do not serve, and since when.
+// Options say how recipients are kept in service.
+type Options struct {
+	Hostname string // whose postmaster answers without a domain
+	Keep     string // the file that holds the newest good generation over a restart; "": nothing is kept
+	Log      *slog.Logger
+
+	// A map that loses more names than LoseNames, and more than LosePercent of all
+	// that it has, is taken for an accident.
+	LoseNames, LosePercent int
+}
+
+// A Failure is why not all that is in the folder serves, and since when.
 type Failure struct {
-	Err  error
+	Err  error // Mistakes, or of reading the folder
 	Time time.Time
+	Old  []string // the domains of which an old version serves
+}
+
+// A Request is one for reading the maps anew.
+type Request struct {
+	// Force says that what looks like an accident is none: that domains are gone,
+	// or many of their names, or that files are empty or cannot be read.
+	Force bool
+	// Confirm is how long what is new may serve until somebody has to have
+	// confirmed it. Zero: for good.
+	Confirm time.Duration
 }
 
 // Open reads the recipient maps in dir, as LoadRecipients does, and returns them
-// as the first generation. Log hears of each later one, and why one was refused.
+// as the first generation. The log hears of each later one, and why one was
+// refused.
 //
-// The file keep holds the newest good generation over a restart. If the maps in
-// dir cannot be loaded, that one serves, and Failure says why. Without a name
-// nothing is kept.
-func Open(dir, hostname, keep string, log *slog.Logger) (*Generations, error) {
+// What was kept serves in the place of whatever is broken in dir now, and Failure
+// says why. If nothing was, that is an error.
+func Open(dir string, o Options) (*Generations, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read recipient maps: %w", err)
 	}
-	g := &Generations{dir: dir, hostname: hostname, keep: keep, log: log}
+	g := &Generations{dir: dir, options: o, log: o.Log, wake: make(chan struct{}, 1), compiled: make(map[string]*domainMap)}
+	if o.Keep != "" {
+		g.journal = &journal{name: o.Keep}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	kerr := g.recall()
 	sources, err := readMaps(dir)
-	if err == nil {
-		err = g.first(sources)
-	}
 	switch {
+	case g.Current() != nil && err == nil:
+		err = g.try(sources, Request{}, false)
+	case g.Current() != nil:
+		err = g.failed("", Failure{Err: err})
 	case err == nil:
-		return g, nil
-	case keep == "":
-		return nil, err
+		err = g.first(sources)
+		fallthrough
+	default:
+		if err != nil {
+			return nil, errors.Join(err, kerr)
+		}
 	}
-	r, kerr := kept(keep, hostname)
-	if kerr != nil {
-		return nil, fmt.Errorf("%w\n%w", err, kerr)
+	if err != nil {
+		g.log.Error("started with the last good recipient maps, for the newest are broken", "generation", g.Current().id, "kept", g.Current().loaded)
 	}
-	g.current.Store(r)
-	_ = g.failed("", err) // it is logged
 	return g, nil
 }
 
-func (g *Generations) first(sources []source) error {
-	r, err := build(sources, g.hostname)
+// recall makes what was kept the generation that serves.
+func (g *Generations) recall() error {
+	if g.journal == nil {
+		return nil
+	}
+	k, err := g.journal.open(g.dir)
 	if err != nil {
 		return err
 	}
+	var maps []*domainMap
+	for _, s := range k.sources {
+		m := compile(s)
+		g.compiled[m.base()] = m
+		maps = append(maps, m)
+	}
+	r, found := link(maps, nil, g.options.Hostname, false)
+	for _, m := range maps {
+		found = append(found, &m.doc.findings)
+	}
+	if err := locate(found...).sorted(); err != nil {
+		return fmt.Errorf("what was kept is broken: %w", err)
+	}
+	r.loaded, g.held = k.time, k.held
 	g.current.Store(r)
-	g.serve(r, sources)
+	return nil
+}
+
+// first makes the maps the first generation if all of them are good.
+func (g *Generations) first(sources []source) error {
+	r, err := build(sources, g.options.Hostname)
+	if err != nil {
+		return err
+	}
+	for _, m := range r.maps {
+		g.compiled[m.base()] = m
+	}
+	g.current.Store(r)
+	g.tried = digest(sources)
+	g.save(r)
 	return nil
 }
 
@@ -77,109 +145,143 @@ func (g *Generations) first(sources []source) error {
 // one transaction asks them of one generation.
 func (g *Generations) Current() *Recipients { return g.current.Load() }
 
+// maxRecent is how many generations are remembered for transactions that began
+// with them. They share the maps that are the same.
+const maxRecent = 8
+
+// At returns the generation of that ID if it still is or was one of the last to
+// serve, and else the one that serves.
+func (g *Generations) At(id string) *Recipients {
+	r := g.Current()
+	if id == r.id || id == "" {
+		return r
+	}
+	if recent := g.recent.Load(); recent != nil {
+		if i := slices.IndexFunc(*recent, func(r *Recipients) bool { return r.id == id }); i >= 0 {
+			return (*recent)[i]
+		}
+	}
+	return r
+}
+
 // Failure returns why what the folder holds does not serve, nil if it does.
 func (g *Generations) Failure() *Failure { return g.failure.Load() }
 
-// Reload reads the maps anew. If they are good, they serve when it returns. If
-// not, the old ones go on serving, and the error says why.
+// Reload reads the maps anew. What is good serves when it returns. What is not
+// leaves its old version serving, and the error, Mistakes or of reading the
+// folder, says why.
 //
-// Maps that lack a domain which is served, or more than half of a domain's
-// names, are refused, for they look like an accident; with force they are not.
 // What is the same as before stays the generation that it is.
-func (g *Generations) Reload(force bool) error {
+func (g *Generations) Reload(q Request) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	sources, err := readMaps(g.dir)
 	if err != nil {
-		return g.failed("", err)
+		return g.failed("", Failure{Err: err})
 	}
-	return g.try(sources, force)
+	return g.try(sources, q, true)
 }
 
-// check is Reload for the watcher: it tries nothing twice.
-func (g *Generations) check() {
+// Check is Reload for who has no wish of his own, but heard that there may be
+// something new: it tries nothing twice.
+func (g *Generations) Check() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.check()
+}
+
+func (g *Generations) check() error {
 	sources, err := readMaps(g.dir)
 	switch {
 	case err != nil:
-		_ = g.failed("", err) // it is logged
-	case digest(sources) != g.tried:
-		_ = g.try(sources, false)
+		return g.failed("", Failure{Err: err})
+	case digest(sources) != g.tried || !g.again.IsZero():
+		return g.try(sources, Request{}, false)
 	}
-}
-
-func (g *Generations) try(sources []source, force bool) error {
-	old, id := g.Current(), digest(sources)
-	if id == old.id {
-		g.serve(old, sources)
-		return nil
-	}
-	r, err := build(sources, g.hostname)
-	if err == nil && !force {
-		err = lost(old, r)
-	}
-	if err != nil {
-		return g.failed(id, err)
-	}
-	g.serve(r, sources)
 	return nil
 }
 
-// serve makes r, which is built of sources, the one that serves.
-func (g *Generations) serve(r *Recipients, sources []source) {
-	news := g.current.Swap(r) != r
-	mended := g.failure.Swap(nil) != nil
-	if news || mended {
-		g.log.Info("recipient maps loaded", "generation", r.id, "domains", len(r.Domains()), "mailboxes", r.mailboxes)
+// try makes what is good in sources serve. asked says that somebody wants it, who
+// knows what was taken back.
+func (g *Generations) try(sources []source, q Request, asked bool) error {
+	old := g.Current()
+	if asked {
+		g.held = nil
 	}
-	if g.keep != "" && r.id != g.saved {
-		if err := keep(g.keep, sources); err != nil {
-			g.log.Warn("the recipient maps would not survive a restart", "cause", err)
-		} else {
-			g.saved = r.id
+	c := g.choose(sources, q)
+	next, err := c.settle()
+	if err != nil { // nothing is left
+		return g.failed(digest(sources), Failure{Err: err})
+	}
+	if q.Confirm > 0 {
+		if err := g.onProbation(old, next, q.Confirm); err != nil {
+			return err
 		}
+		g.save(next)
 	}
-	g.tried = r.id
+	g.again = c.again
+	g.publish(next)
+	defer g.rouse()
+	if f := c.failure(); f != nil {
+		return g.failed(digest(sources), *f)
+	}
+	g.tried = digest(sources)
+	if g.failure.Swap(nil) != nil {
+		g.log.Info("all recipient maps are good again", "generation", g.Current().id)
+	}
+	return nil
 }
 
-// failed notes that what is called id cannot serve. It says so once.
-func (g *Generations) failed(id string, err error) error {
-	g.tried = id
-	if old := g.failure.Load(); old != nil && old.Err.Error() == err.Error() {
-		return err
+// publish makes next the generation that serves, if it is another.
+func (g *Generations) publish(next *Recipients) {
+	old := g.Current()
+	if next.id != old.id {
+		g.current.Store(next)
+		recent := []*Recipients{old}
+		if before := g.recent.Load(); before != nil {
+			recent = append(recent, (*before)[:min(len(*before), maxRecent-1)]...)
+		}
+		g.recent.Store(&recent)
+		n := Compare(old, next, 0)
+		g.log.Info("recipient maps loaded", "generation", next.id, "before", old.id, "domains", len(next.Domains()), "mailboxes", next.mailboxes,
+			"added", n.Added, "removed", n.Removed, "changed", n.Changed)
 	}
-	g.failure.Store(&Failure{Err: err, Time: time.Now()})
-	causes := []error{err}
+	g.save(next)
+}
+
+// save keeps r, which serves or is about to, over a restart, but for what nobody
+// has confirmed.
+func (g *Generations) save(r *Recipients) {
+	if g.journal == nil {
+		return
+	}
+	held := g.held
+	if p := g.probation; p != nil {
+		r, held = p.undo, p.hold(r, held)
+	}
+	if err := g.journal.save(r, held); err != nil {
+		g.log.Warn("the recipient maps would not survive a restart", "cause", err)
+	}
+}
+
+// failed notes why what was read does not serve. It says so once.
+func (g *Generations) failed(tried string, f Failure) error {
+	g.tried = tried
+	if old := g.failure.Load(); old != nil && old.Err.Error() == f.Err.Error() {
+		return f.Err
+	}
+	f.Time = time.Now()
+	if f.Old == nil {
+		f.Old = g.Current().Domains()
+	}
+	g.failure.Store(&f)
+	causes := []error{f.Err}
 	var ms Mistakes
-	if errors.As(err, &ms) {
+	if errors.As(f.Err, &ms) {
 		causes = ms.Unwrap()
 	}
 	for _, cause := range causes {
-		g.log.Error("recipient maps not loaded, the old ones go on serving", "generation", g.Current().id, "cause", cause)
+		g.log.Error("recipient map not loaded, what served before goes on", "generation", g.Current().id, "cause", cause)
 	}
-	return err
+	return f.Err
 }
-
-// fewNames is how small a domain may be for half of its names to go at once
-// without a question.
-const fewNames = 20
-
-// lost says what old has that a new generation should not lack by accident.
-func lost(old, r *Recipients) error {
-	const hint = "if that is meant, reload with --force"
-	var ms Mistakes
-	for _, name := range old.Domains() {
-		was, is := old.domains[name], r.domains[name]
-		switch {
-		case is == nil:
-			ms = append(ms, Mistake{File: was.file, Message: fmt.Sprintf("the domain %s would no longer be served", name), Hint: hint})
-		case was.size() >= fewNames && is.size() < (was.size()+1)/2 && !is.nextHop:
-			ms = append(ms, Mistake{File: is.file, Message: fmt.Sprintf("the domain %s would have %d names where it has %d", name, is.size(), was.size()), Hint: hint})
-		}
-	}
-	return ms.sorted()
-}
-
-// size returns how many names d knows.
-func (d *domain) size() int { return d.names.len() + len(d.entries) }

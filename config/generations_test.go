@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,10 +37,14 @@ func (l *logbook) String() string {
 // count returns how many lines have what in them.
 func (l *logbook) count(what string) int { return strings.Count(l.String(), what) }
 
+func options(keep string, log *logbook) Options {
+	return Options{Hostname: "mx.a.example", Keep: keep, Log: slog.New(slog.NewTextHandler(log, nil)), LoseNames: 20, LosePercent: 50}
+}
+
 func open(t *testing.T, dir string) (*Generations, *logbook) {
 	t.Helper()
 	log := new(logbook)
-	g, err := Open(dir, "mx.a.example", filepath.Join(t.TempDir(), "kept"), slog.New(slog.NewTextHandler(log, nil)))
+	g, err := Open(dir, options(filepath.Join(t.TempDir(), "kept"), log))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,13 +69,13 @@ func TestReload(t *testing.T) {
 	first := g.Current()
 
 	// nothing new
-	if err := g.Reload(false); err != nil || g.Current() != first || log.String() != "" {
+	if err := g.Reload(Request{}); err != nil || g.Current() != first || log.String() != "" {
 		t.Errorf("reload of the same: %v, %q", err, log)
 	}
 
 	// a good one
 	write(t, a, mapOf("one", "two"))
-	if err := g.Reload(false); err != nil || !served(g, "two") || g.Current().ID() == first.ID() {
+	if err := g.Reload(Request{}); err != nil || !served(g, "two") || g.Current().ID() == first.ID() {
 		t.Errorf("reload: %v", err)
 	}
 	if first.Lookup("two", "a.example").Status != Unknown {
@@ -81,7 +86,7 @@ func TestReload(t *testing.T) {
 	// a broken one, thrice
 	write(t, a, "domain = \"a.example\nx=")
 	for range 3 {
-		err := g.Reload(false)
+		err := g.Reload(Request{})
 		var m Mistake
 		if !errors.As(err, &m) || m.File != a || m.Line != 1 || g.Current() != second {
 			t.Errorf("broken: %v", err)
@@ -89,7 +94,7 @@ func TestReload(t *testing.T) {
 		if f := g.Failure(); f == nil || f.Err.Error() != err.Error() {
 			t.Errorf("failure is %v, not %v", f, err)
 		}
-		g.check()
+		_ = g.Check()
 	}
 	if n := log.count("level=ERROR"); n != 1 {
 		t.Errorf("logged %d times: %s", n, log)
@@ -97,8 +102,8 @@ func TestReload(t *testing.T) {
 
 	// as it was
 	write(t, a, mapOf("one", "two"))
-	g.check()
-	if g.Failure() != nil || g.Current() != second || log.count("maps loaded") != 2 {
+	_ = g.Check()
+	if g.Failure() != nil || g.Current() != second || log.count("maps loaded") != 1 || log.count("good again") != 1 {
 		t.Errorf("mended: %v, %s", g.Failure(), log)
 	}
 
@@ -106,13 +111,13 @@ func TestReload(t *testing.T) {
 	if err := os.Rename(dir, dir+".away"); err != nil {
 		t.Fatal(err)
 	}
-	if err := g.Reload(true); !errors.Is(err, fs.ErrNotExist) || g.Current() != second {
+	if err := g.Reload(Request{Force: true}); !errors.Is(err, fs.ErrNotExist) || g.Current() != second {
 		t.Errorf("no folder: %v", err)
 	}
 	if err := os.Rename(dir+".away", dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := g.Reload(false); err != nil || g.Failure() != nil || g.Current() != second {
+	if err := g.Reload(Request{}); err != nil || g.Failure() != nil || g.Current() != second {
 		t.Errorf("folder is back: %v", err)
 	}
 }
@@ -123,7 +128,7 @@ func TestKept(t *testing.T) {
 	dir, state, log := t.TempDir(), t.TempDir(), new(logbook)
 	name, keep := filepath.Join(dir, "a.toml"), filepath.Join(state, "recipients")
 	start := func() (*Generations, error) {
-		return Open(dir, "mx.a.example", keep, slog.New(slog.NewTextHandler(log, nil)))
+		return Open(dir, options(keep, log))
 	}
 	write(t, name, "domain=")
 	var ms Mistakes
@@ -136,12 +141,12 @@ func TestKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, name, mapOf("two"))
-	if err := g.Reload(false); err != nil {
+	if err := g.Reload(Request{}); err != nil {
 		t.Fatal(err)
 	}
 	two := g.Current()
 	write(t, name, "domain=")
-	if err := g.Reload(false); err == nil {
+	if err := g.Reload(Request{}); err == nil {
 		t.Fatal("broken maps are loaded")
 	}
 	g, err = start()
@@ -158,7 +163,7 @@ func TestKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, name, mapOf("three"))
-	if err := g.Reload(false); err != nil || !served(g, "three") || g.Failure() != nil {
+	if err := g.Reload(Request{}); err != nil || !served(g, "three") || g.Failure() != nil {
 		t.Errorf("mended: %v", err)
 	}
 	if files, err := os.ReadDir(state); err != nil || len(files) != 1 {
@@ -174,7 +179,7 @@ func TestKept(t *testing.T) {
 	}
 
 	write(t, name, mapOf("four"))
-	if g, err = Open(dir, "", filepath.Join(state, "absent", "x"), slog.New(slog.NewTextHandler(log, nil))); err != nil || !served(g, "four") {
+	if g, err = Open(dir, options(filepath.Join(state, "absent", "x"), log)); err != nil || !served(g, "four") {
 		t.Errorf("nowhere to keep them: %v", err)
 	}
 	if log.count("would not survive") != 1 {
@@ -185,44 +190,55 @@ func TestKept(t *testing.T) {
 func TestReloadOfLess(t *testing.T) {
 	dir := t.TempDir()
 	a, b := filepath.Join(dir, "a.toml"), filepath.Join(dir, "b.toml")
-	many := strings.Fields(strings.Repeat("x ", 30))
+	many := strings.Fields(strings.Repeat("x ", 60))
 	for i := range many {
 		many[i] = fmt.Sprint("user", i)
 	}
 	write(t, a, mapOf(many...))
-	write(t, b, "domain='b.example'\nmailboxes=[]")
+	write(t, b, "domain='b.example'\nmailboxes=[]\nalias_domains=['c.example']")
 	g, _ := open(t, dir)
 	first := g.Current()
 
-	refused := func(what string) {
+	refused := func(what ...string) {
 		t.Helper()
-		err := g.Reload(false)
+		err := g.Reload(Request{})
 		if err == nil || g.Current() != first {
 			t.Fatalf("%s is loaded", what)
 		}
-		compare(t, lines(t, err), what)
+		compare(t, lines(t, err), strings.Join(what, "\n"))
 	}
-	write(t, a, mapOf(many[:13]...))
-	refused(a + ": the domain a.example would have 15 names where it has 32; if that is meant, reload with --force")
+	const hint = "; if that is meant, reload with --force"
+	write(t, a, mapOf(many[:29]...))
+	tooFew := a + ": the domain a.example would lose 31 of its 60 names" + hint
+	refused(tooFew)
+	renamed := slices.Clone(many)
+	for i := range 31 {
+		renamed[i] += "x"
+	}
+	write(t, a, mapOf(renamed...))
+	refused(tooFew)
+	write(t, b, "domain='b.example'\nmailboxes=[] # few")
+	refused(tooFew, b+": the domain c.example would no longer be served"+hint)
 	if err := os.Remove(b); err != nil {
 		t.Fatal(err)
 	}
-	write(t, a, mapOf(many[:14]...))
-	refused(b + ": the domain b.example would no longer be served; if that is meant, reload with --force")
-	if err := g.Reload(true); err != nil || g.Current() == first || g.Failure() != nil {
+	refused(tooFew, b+": is gone, and b.example with it"+hint, b+": is gone, and c.example with it"+hint)
+	if err := g.Reload(Request{Force: true}); err != nil || g.Current() == first || g.Failure() != nil {
 		t.Errorf("forced: %v", err)
 	}
 	if got := g.Current().Lookup("postmaster", "b.example").Status; got != NotServed {
 		t.Errorf("b.example is %v", got)
 	}
 
-	// a small domain may lose half, and a domain may become another's alias
-	write(t, a, mapOf("one"))
-	if err := g.Reload(false); err != nil {
-		t.Errorf("few names: %v", err)
+	// half of it, or a few names, may go; and a domain may become another's alias
+	for _, names := range [][]string{renamed[:30], renamed[:15], renamed[:1]} {
+		write(t, a, mapOf(names...))
+		if err := g.Reload(Request{}); err != nil {
+			t.Errorf("%d names: %v", len(names), err)
+		}
 	}
 	write(t, a, "domain='z.example'\nmailboxes=['one']\nalias_domains=['a.example']")
-	if err := g.Reload(false); err != nil || !served(g, "one") {
+	if err := g.Reload(Request{}); err != nil || !served(g, "one") {
 		t.Errorf("alias: %v", err)
 	}
 }
@@ -392,7 +408,7 @@ func TestWatch(t *testing.T) {
 			s := scene{t, t.TempDir()}
 			tt.setup(s, mapOf("user0"))
 			g, log := open(t, s.path(tt.dir))
-			watch(t, g, time.Hour) // no poll helps
+			watching(t, g, time.Hour) // no poll helps
 			for n := 1; n <= 3; n++ {
 				user := fmt.Sprint("user", n)
 				tt.edit(s, mapOf(user), n)
@@ -402,8 +418,8 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// watch runs the watcher until the test ends.
-func watch(t *testing.T, g *Generations, poll time.Duration) {
+// watching runs the watcher until the test ends.
+func watching(t *testing.T, g *Generations, poll time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -433,7 +449,7 @@ func TestWatchMistakes(t *testing.T) {
 	s.mkdir("maps")
 	s.write("maps/a.toml", mapOf("user0"))
 	g, log := open(t, s.path("maps"))
-	watch(t, g, time.Hour)
+	watching(t, g, time.Hour)
 
 	s.write("maps/a.toml", mapOf("user1")+"nonsense")
 	wait(t, "a mistake", log, func() bool { return g.Failure() != nil })
@@ -456,7 +472,7 @@ func TestWatchMistakes(t *testing.T) {
 	wait(t, "b.example", log, func() bool { return len(g.Current().Domains()) == 2 })
 	s.remove("maps/b.toml")
 	wait(t, "a missing domain", log, func() bool { return g.Failure() != nil })
-	if err := g.Reload(true); err != nil || len(g.Current().Domains()) != 1 {
+	if err := g.Reload(Request{Force: true}); err != nil || len(g.Current().Domains()) != 1 {
 		t.Errorf("forced: %v", err)
 	}
 }
@@ -467,7 +483,7 @@ func TestWatchOfTheSame(t *testing.T) {
 	s.mkdir("maps")
 	s.write("maps/a.toml", mapOf("user0"))
 	g, log := open(t, s.path("maps"))
-	watch(t, g, time.Hour)
+	watching(t, g, time.Hour)
 	for range 20 {
 		s.write("maps/.new", mapOf("user0"))
 		s.rename("maps/.new", "maps/a.toml")
@@ -490,7 +506,7 @@ func TestPoll(t *testing.T) {
 	s.write("maps/a.toml", mapOf("user0"))
 	s.must(os.Link(s.path("maps/a.toml"), s.path("elsewhere/a")))
 	g, log := open(t, s.path("maps"))
-	watch(t, g, 20*time.Millisecond)
+	watching(t, g, 20*time.Millisecond)
 	for n := 1; n <= 3; n++ {
 		user := fmt.Sprint("user", n)
 		s.write("elsewhere/a", mapOf(user))
@@ -501,13 +517,13 @@ func TestPoll(t *testing.T) {
 // After an overflow all is watched anew.
 func TestForget(t *testing.T) {
 	dir := t.TempDir()
-	var w watcher
+	w := watcher{folder: dir}
 	if err := w.open(); err != nil {
 		t.Fatal(err)
 	}
 	defer w.close()
 	for range 3 {
-		if err := w.follow(dir); err != nil {
+		if err := w.follow(); err != nil {
 			t.Fatal(err)
 		}
 		write(t, filepath.Join(dir, "a.toml"), "x")
@@ -529,12 +545,12 @@ func TestFolderGoes(t *testing.T) {
 	if err := os.Mkdir(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	var w watcher
+	w := watcher{folder: dir}
 	if err := w.open(); err != nil {
 		t.Fatal(err)
 	}
 	defer w.close()
-	if err := w.follow(dir); err != nil || w.folders[dir] == nil {
+	if err := w.follow(); err != nil || w.folders[dir] == nil {
 		t.Fatalf("%v is watched, %v", w.folders, err)
 	}
 	if err := os.Remove(dir); err != nil {
@@ -573,7 +589,7 @@ func TestConcurrentLookups(t *testing.T) {
 	}
 	for i := range 50 {
 		write(t, name, mapOf([]string{"odd", "even"}[i%2]))
-		if err := g.Reload(false); err != nil {
+		if err := g.Reload(Request{}); err != nil {
 			t.Error(err)
 		}
 	}

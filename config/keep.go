@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 )
 
-// A keptMap is one map of the last good generation, which is kept so that a
+// A keptMap is one file of the last good access rules, which are kept so that a
 // broken edit does not prevent a server from starting.
 type keptMap struct {
 	Name string
@@ -39,15 +39,6 @@ func keep(name string, sources []source) error {
 		return fmt.Errorf("keep %s: %w", filepath.Base(name), err)
 	}
 	return nil
-}
-
-// kept builds the generation that was kept in the file name.
-func kept(name, hostname string) (*Recipients, error) {
-	sources, err := keptSources(name)
-	if err != nil {
-		return nil, err
-	}
-	return build(sources, hostname)
 }
 
 // keptSources returns what keep wrote.

@@ -97,12 +97,12 @@ func (ms Mistakes) sorted() error {
 	return slices.Compact(ms)
 }
 
-// locate looks up where the flaws of all documents are. Only now, for most
-// documents have none.
-func locate(docs []*document) Mistakes {
+// locate looks up where the flaws of documents are. Only now, for most documents
+// have none.
+func locate(all ...*findings) Mistakes {
 	spots := make(map[*document]map[path]*spot)
-	for _, d := range docs {
-		for _, f := range d.found {
+	for _, fs := range all {
+		for _, f := range fs.found {
 			f.where.want(spots)
 			f.other.want(spots)
 		}
@@ -114,16 +114,16 @@ func locate(docs []*document) Mistakes {
 			}
 		})
 	}
-	var all Mistakes
-	for _, d := range docs {
-		for _, f := range d.found {
-			all = append(all, f.mistake(spots))
+	var ms Mistakes
+	for _, fs := range all {
+		for _, f := range fs.found {
+			ms = append(ms, f.mistake(spots))
 		}
-		if d.more > 0 {
-			all = append(all, Mistake{File: d.file, Message: fmt.Sprintf("and %d more mistakes", d.more)})
+		if fs.more > 0 {
+			ms = append(ms, Mistake{File: fs.doc.file, Message: fmt.Sprintf("and %d more mistakes", fs.more)})
 		}
 	}
-	return all
+	return ms
 }
 
 func (p place) want(spots map[*document]map[path]*spot) {

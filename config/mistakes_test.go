@@ -249,7 +249,7 @@ func TestLoadRecipients(t *testing.T) {
 	compare(t, got, `
 		b.toml: is empty, as a file is that is being written, and would leave a domain without recipients
 		c.toml: is not a file
-		d.toml: cannot be read: stat d.toml: no such file or directory
+		d.toml: cannot be read: no such file or directory
 		e.toml:1:8: the domain "a.example" is there already (a.toml:1); each domain has one map, and is an alias of one`)
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v does not wrap the cause", err)

@@ -13,6 +13,7 @@ import (
 type Recipients struct {
 	id         string
 	loaded     time.Time
+	maps       []*domainMap       // in alphabetical order of their files
 	domains    map[string]*domain // by every name that is served
 	postmaster *domain            // of a postmaster without a domain
 	hostname   string
@@ -78,6 +79,8 @@ type domain struct {
 	entries   map[string]*entry // by folded name: all that have more to them than a name
 	catchAll  *entry
 	storage   Storage // of the mailboxes that have none of their own
+	mailboxes int
+	source    *domainMap
 }
 
 // An entry is a local part with settings. It is a mailbox, or an alias, and
@@ -87,8 +90,12 @@ type entry struct {
 	mailbox bool
 	path    string   // of a mailbox
 	storage *Storage // of a mailbox; nil: that of the domain
-	members []Member // of an alias
 	refusal string   // not empty: refused with this text
+
+	alias   string // of an alias: how it is written
+	targets []target
+	members []Member // once it is expanded
+	state   aliasState
 }
 
 // ID names the generation by the contents of the files: it is the same in each
@@ -109,6 +116,20 @@ func (r *Recipients) Domains() []string {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// has reports whether m is one of the maps.
+func (r *Recipients) has(m *domainMap) bool {
+	d := r.domains[m.name]
+	return d != nil && d.source == m
+}
+
+// mapOf returns the map of a domain, nil if there is none.
+func (r *Recipients) mapOf(name string) *domainMap {
+	if d := r.domains[name]; d != nil {
+		return d.source
+	}
+	return nil
 }
 
 // Mailboxes returns how many mailboxes the maps have.
@@ -266,6 +287,9 @@ func (d *domain) withDetail(m Member, detail string) Member {
 
 // distinct returns members without those that were there before.
 func distinct(members []Member) []Member {
+	if len(members) < 2 {
+		return members
+	}
 	type key struct{ local, domain, detail string }
 	seen := make(map[key]bool, len(members))
 	return slices.DeleteFunc(members, func(m Member) bool {

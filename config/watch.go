@@ -38,16 +38,39 @@ func (g *Generations) Watch(ctx context.Context) error {
 }
 
 func (g *Generations) watch(ctx context.Context, interval time.Duration) error {
-	return watchFolder(ctx, g.dir, g.log, interval, g.check)
+	return watch(ctx, watcher{folder: g.dir}, g.log, interval, func() { _ = g.Check() }) // which logs
 }
 
-// watchFolder calls look when what is in dir may have changed, and at least once
-// in interval, until ctx ends. It returns nil then.
-func watchFolder(ctx context.Context, dir string, log *slog.Logger, interval time.Duration, look func()) error {
-	var w watcher
+// Run does what has its time, until ctx ends: it takes back what nobody has
+// confirmed. Watch does not, for one may be wanted without the other.
+func (g *Generations) Run(ctx context.Context) {
+	for {
+		var alarm <-chan time.Time
+		if at := g.next(); !at.IsZero() {
+			alarm = time.After(time.Until(at))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-g.wake:
+		case <-alarm:
+			g.due()
+		}
+	}
+}
+
+// WatchFiles calls look when one of the files may have changed, and every now and
+// then, until ctx ends. It returns nil then.
+func WatchFiles(ctx context.Context, files []string, log *slog.Logger, look func()) error {
+	return watch(ctx, watcher{files: files}, log, pollInterval, look)
+}
+
+// watch calls look when what w is to watch may have changed, and at least once in
+// interval, until ctx ends. It returns nil then.
+func watch(ctx context.Context, w watcher, log *slog.Logger, interval time.Duration, look func()) error {
 	if err := w.open(); err != nil {
 		interval = min(interval, blindInterval)
-		log.Warn("a folder is not watched, only read now and then", "folder", dir, "every", interval, "cause", err)
+		log.Warn("not watched, only read now and then", "what", w.what(), "every", interval, "cause", err)
 	}
 	defer w.close()
 	poll := time.NewTicker(interval)
@@ -69,23 +92,26 @@ func watchFolder(ctx context.Context, dir string, log *slog.Logger, interval tim
 			quiet.Reset(min(settle, max(0, patience-time.Since(first))))
 			continue
 		case err := <-w.errors:
-			log.Warn("watching a folder", "folder", dir, "cause", err)
+			log.Warn("watching", "what", w.what(), "cause", err)
 			w.forget() // after an overflow nobody knows what is still watched
 		case <-poll.C:
 		case <-quiet.C:
 		}
 		first = time.Time{}
-		if err := w.follow(dir); err != nil { // before reading, so that nothing falls between
-			log.Warn("a folder is not watched, only read now and then", "folder", dir, "every", interval, "cause", err)
+		if err := w.follow(); err != nil { // before reading, so that nothing falls between
+			log.Warn("not watched, only read now and then", "what", w.what(), "every", interval, "cause", err)
 		}
 		look()
 	}
 }
 
-// A watcher hears of changes to a folder of maps, whatever links lead to it or
-// stand in it. It watches folders and no files, for a file that is replaced takes
-// its watch with it.
+// A watcher hears of changes to a folder of maps, or to files, whatever links lead
+// there or stand there. It watches folders and no files, for a file that is
+// replaced takes its watch with it.
 type watcher struct {
+	folder string   // of maps; "": none
+	files  []string // absolute
+
 	notify  *fsnotify.Watcher
 	events  <-chan fsnotify.Event
 	errors  <-chan error
@@ -134,14 +160,25 @@ func (w *watcher) forget() {
 	}
 }
 
-// follow watches the folders that lead to dir and its maps as links are now, and
-// no others.
-func (w *watcher) follow(dir string) error {
+// what says what is to be watched.
+func (w *watcher) what() string {
+	return strings.TrimSpace(w.folder + " " + strings.Join(w.files, " "))
+}
+
+// follow watches the folders that lead to what is to be watched as links are now,
+// and no others.
+func (w *watcher) follow() error {
 	if w.notify == nil {
 		return nil
 	}
 	w.inside, w.names = make(map[string]bool), make(map[string]bool)
-	if real := w.trace(dir); real != "" {
+	for _, file := range w.files {
+		w.trace(file)
+	}
+	if w.folder == "" {
+		return w.settle()
+	}
+	if real := w.trace(w.folder); real != "" {
 		w.inside[real] = true
 		entries, _ := os.ReadDir(real) // who reads the maps tells of an error
 		for _, e := range entries {
@@ -150,6 +187,11 @@ func (w *watcher) follow(dir string) error {
 			}
 		}
 	}
+	return w.settle()
+}
+
+// settle watches the folders of what concerns us, and no others.
+func (w *watcher) settle() error {
 	wanted := maps.Clone(w.inside)
 	for name := range w.names {
 		wanted[filepath.Dir(name)] = true

@@ -1,0 +1,290 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A choice is which version of each file is to serve: the new one, the old one,
+// or none.
+type choice struct {
+	old     *Recipients
+	force   bool
+	host    string
+	limits  Options
+	chosen  map[string]*domainMap // by the name of the file; those of old where they are not new
+	before  map[string]*domainMap // what serves, by the name of the file
+	refused map[string]Mistakes   // why the new version of a file does not serve
+	again   time.Time             // when to look again, since something may be good by then
+}
+
+// choose reads what is new among sources and refuses what is wrong by itself.
+func (g *Generations) choose(sources []source, q Request) *choice {
+	c := &choice{
+		old: g.Current(), force: q.Force, host: g.options.Hostname, limits: g.options,
+		chosen: make(map[string]*domainMap), before: make(map[string]*domainMap), refused: make(map[string]Mistakes),
+	}
+	for _, m := range c.old.maps {
+		c.before[m.base()] = m
+	}
+	for base := range g.compiled { // what is gone is forgotten, unless it serves
+		if !slices.ContainsFunc(sources, func(s source) bool { return s.base() == base }) {
+			delete(g.compiled, base)
+		}
+	}
+	for _, s := range sources {
+		c.add(s, g.compile(s, c.before[s.base()]), g.held[s.base()])
+	}
+	return c
+}
+
+// compile reads s unless it was read before.
+func (g *Generations) compile(s source, serving *domainMap) *domainMap {
+	sum := s.sum()
+	m := g.compiled[s.base()]
+	switch {
+	case serving != nil && serving.sum == sum:
+		m = serving
+	case m == nil || m.sum != sum:
+		m = compile(s)
+	}
+	g.compiled[s.base()] = m
+	return m
+}
+
+// cutShort is how long a map must lie still that is the beginning of the one that
+// serves, as a file is that is being written.
+const cutShort = 10 * time.Second
+
+// add chooses the new version m of a file, unless something is wrong with it.
+func (c *choice) add(s source, m *domainMap, held string) {
+	file, was := s.base(), c.before[s.base()]
+	refuse := func(message, hint string) {
+		c.refuse(file, Mistakes{{File: s.name, Message: message, Hint: hint, err: s.err}})
+	}
+	switch {
+	case s.err != nil && c.force:
+	case s.err != nil:
+		refuse(s.err.Error(), "mend it, or, if its domain is to go, reload with --force")
+	case held != "" && held == m.sum:
+		refuse("was taken back, since nobody confirmed it", "postern reload makes it serve")
+	case !m.good():
+		c.refuse(file, locate(&m.doc.findings))
+	case was != nil && m != was && !c.force && isCutShort(s, was) && time.Since(s.modified) < cutShort:
+		c.lookAgain(s.modified.Add(cutShort))
+		refuse("is cut off, as a file is that is being written", fmt.Sprintf("if that is meant: it serves once it has lain still for %v, or with --force", cutShort))
+	default:
+		c.chosen[file] = m
+	}
+}
+
+// isCutShort reports whether s is only the beginning of was.
+func isCutShort(s source, was *domainMap) bool {
+	text := strings.TrimPrefix(s.text, byteOrderMark)
+	return len(text) < len(was.doc.text) && strings.HasPrefix(was.doc.text, text)
+}
+
+func (c *choice) lookAgain(at time.Time) {
+	if c.again.IsZero() || at.Before(c.again) {
+		c.again = at
+	}
+}
+
+// refuse puts what was before in the place of the new version of a file.
+func (c *choice) refuse(file string, why Mistakes) {
+	c.refused[file] = why
+	if was := c.before[file]; was != nil {
+		c.chosen[file] = was
+	} else {
+		delete(c.chosen, file)
+	}
+}
+
+// settle refuses files until what is chosen is good as a whole, and returns it.
+// Each round refuses at least one, and with all refused it is what serves.
+func (c *choice) settle() (*Recipients, error) {
+	for {
+		if len(c.chosen) == 0 {
+			return nil, c.nothing()
+		}
+		r, found := link(c.inOrder(), c.old, c.host, false)
+		why := make(map[string]Mistakes)
+		for _, fs := range found {
+			why[filepath.Base(fs.doc.file)] = locate(fs)
+		}
+		if len(why) == 0 && !c.force {
+			c.lost(r, why)
+		}
+		switch {
+		case len(why) > 0 && !c.blame(r, why):
+			return c.old, nil // which is good
+		case len(why) > 0:
+		case r.id == c.old.id:
+			return c.old, nil
+		default:
+			return r, nil
+		}
+	}
+}
+
+func (c *choice) inOrder() []*domainMap { return byFile(slices.Collect(maps.Values(c.chosen))) }
+
+func byFile(all []*domainMap) []*domainMap {
+	slices.SortFunc(all, func(a, b *domainMap) int { return strings.Compare(a.file, b.file) })
+	return all
+}
+
+// changed reports whether what is chosen for a file is not what serves.
+func (c *choice) changed(file string) bool { return c.chosen[file] != c.before[file] }
+
+// blame refuses those files without which what is wrong would not be: those that
+// it is in, or if none of these is new, those that they depend on, or else all
+// that is new.
+func (c *choice) blame(r *Recipients, why map[string]Mistakes) bool {
+	guilty := make(map[string]Mistakes)
+	for file, ms := range why {
+		if c.changed(file) {
+			guilty[file] = ms
+		}
+	}
+	if len(guilty) == 0 {
+		for file, ms := range why {
+			for _, m := range c.dependencies(r, c.chosen[file]) {
+				if file := m.base(); c.changed(file) {
+					guilty[file] = append(guilty[file], ms...)
+				}
+			}
+		}
+	}
+	if len(guilty) == 0 {
+		all := slices.Concat(slices.Collect(maps.Values(why))...)
+		for file := range maps.Keys(c.chosen) {
+			if c.changed(file) {
+				guilty[file] = all
+			}
+		}
+		for file := range c.before {
+			if c.changed(file) {
+				guilty[file] = all
+			}
+		}
+	}
+	for file, ms := range guilty {
+		c.refuse(file, ms)
+	}
+	return len(guilty) > 0
+}
+
+// dependencies returns the maps that aliases of m lead to, now or before.
+func (c *choice) dependencies(r *Recipients, m *domainMap) []*domainMap {
+	seen := map[*domainMap]bool{m: true}
+	todo := []*domainMap{m}
+	var all []*domainMap
+	for len(todo) > 0 {
+		for ref := range todo[0].refs {
+			for _, to := range []*domainMap{r.mapOf(ref), c.old.mapOf(ref)} {
+				if to != nil && !seen[to] {
+					seen[to] = true
+					todo, all = append(todo, to), append(all, to)
+				}
+			}
+		}
+		todo = todo[1:]
+	}
+	return all
+}
+
+const forceHint = "if that is meant, reload with --force"
+
+// lost notes what of the old generation the new one lacks by accident, at the
+// file that it is in.
+func (c *choice) lost(r *Recipients, why map[string]Mistakes) {
+	for name, was := range c.old.domains {
+		if r.domains[name] != nil {
+			continue
+		}
+		file := filepath.Base(was.file)
+		message := fmt.Sprintf("the domain %s would no longer be served", name)
+		if c.chosen[file] == nil && c.refused[file] == nil {
+			message = fmt.Sprintf("is gone, and %s with it", name)
+		}
+		why[file] = append(why[file], Mistake{File: was.file, Message: message, Hint: forceHint})
+	}
+	for _, m := range r.maps {
+		was := c.old.mapOf(m.name)
+		if was == nil || was == m || m.nextHop || was.nextHop {
+			continue
+		}
+		gone, of := missing(&was.domain, &m.domain), was.size()
+		if gone > c.limits.LoseNames && gone*100 > c.limits.LosePercent*of {
+			why[m.base()] = append(why[m.base()], Mistake{File: m.file, Message: fmt.Sprintf("the domain %s would lose %d of its %d names", m.name, gone, of), Hint: forceHint})
+		}
+	}
+}
+
+// failure says what does not serve, nil if all does.
+func (c *choice) failure() *Failure {
+	if len(c.refused) == 0 {
+		return nil
+	}
+	var (
+		ms  Mistakes
+		old []string
+	)
+	for file, why := range c.refused {
+		ms = append(ms, why...)
+		if was := c.before[file]; was != nil {
+			old = append(old, was.name)
+		}
+	}
+	slices.Sort(old)
+	return &Failure{Err: ms.sorted(), Old: append([]string{}, old...)}
+}
+
+// nothing says why there is nothing to serve.
+func (c *choice) nothing() error {
+	if f := c.failure(); f != nil {
+		return f.Err
+	}
+	return errors.New("there is no recipient map that can be read")
+}
+
+// size returns how many names d accepts.
+func (d *domain) size() (n int) {
+	for range d.accepted() {
+		n++
+	}
+	return n
+}
+
+// missing counts the names that was accepts and is does not.
+func missing(was, is *domain) (n int) {
+	for name := range was.accepted() {
+		if f := is.exact([]byte(name)); f.name == "" || f.entry != nil && f.entry.refusal != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// accepted yields the names of d that are not refused.
+func (d *domain) accepted() func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for name, e := range d.entries {
+			if e.refusal == "" && !yield(name) {
+				return
+			}
+		}
+		for i := range d.names.len() {
+			name := d.names.name(uint32(i + 1))
+			if d.entries[name] == nil && !yield(name) {
+				return
+			}
+		}
+	}
+}

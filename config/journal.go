@@ -1,0 +1,184 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// A journal keeps the generation that serves over a restart, so that a broken
+// edit does not prevent a server from starting. What has changed is appended, in
+// one write and one sync, however large the other maps are; when more of the file
+// is out of date than not, it is written anew.
+//
+// It is a sequence of records, each a line of JSON, that of a map followed by its
+// text. What comes after the last line that names a generation was not finished.
+type journal struct {
+	name  string
+	id    string            // of the last generation in it
+	sums  map[string]string // of its maps, by file; nil: the journal must be written anew
+	held  map[string]string
+	size  int64
+	alive int64 // octets of size that are still needed
+}
+
+// An entry of a journal has one of the first three.
+type journalEntry struct {
+	Map        string `json:"map,omitempty"`
+	Drop       string `json:"drop,omitempty"`
+	Generation string `json:"generation,omitempty"`
+
+	Sum  string            `json:"sum,omitempty"`  // of a map
+	Size int               `json:"size,omitempty"` // of its text
+	Time time.Time         `json:"time,omitzero"`  // of a generation
+	Held map[string]string `json:"held,omitempty"`
+}
+
+// kept is what a journal holds.
+type kept struct {
+	sources []source
+	held    map[string]string
+	time    time.Time
+}
+
+// open reads the journal. Its maps count as files of the folder dir.
+func (j *journal) open(dir string) (kept, error) {
+	text, err := os.ReadFile(j.name)
+	if err != nil {
+		return kept{}, fmt.Errorf("read what was kept: %w", err)
+	}
+	var (
+		k     kept
+		maps  = make(map[string]source)
+		whole = 0 // octets up to the last generation
+	)
+	for rest := text; len(rest) > 0; {
+		var e journalEntry
+		line, after, ended := bytes.Cut(rest, []byte("\n"))
+		if !ended || json.Unmarshal(line, &e) != nil || e.Size < 0 || e.Size > len(after) {
+			break
+		}
+		rest = after[e.Size:]
+		switch {
+		case e.Map != "":
+			maps[e.Map] = source{name: filepath.Join(dir, filepath.Base(e.Map)), text: string(after[:e.Size])}
+		case e.Drop != "":
+			delete(maps, e.Drop)
+		case e.Generation != "":
+			sources := inOrder(maps)
+			if digest(sources) != e.Generation {
+				return k, fmt.Errorf("what was kept in %s is damaged", j.name)
+			}
+			k = kept{sources, e.Held, e.Time}
+			j.id, whole = e.Generation, len(text)-len(rest)
+		}
+	}
+	if len(k.sources) == 0 {
+		return k, fmt.Errorf("what was kept in %s is damaged: it has no generation", j.name)
+	}
+	if whole == len(text) {
+		j.note(k.sources, k.held, int64(len(text)))
+	}
+	return k, nil
+}
+
+func inOrder(maps map[string]source) []source {
+	var all []source
+	for _, s := range maps {
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b source) int { return bytes.Compare([]byte(a.name), []byte(b.name)) })
+	return all
+}
+
+// note notes what the journal holds.
+func (j *journal) note(sources []source, held map[string]string, size int64) {
+	j.sums, j.held, j.size, j.alive = make(map[string]string), held, size, 0
+	for _, s := range sources {
+		j.sums[s.base()] = s.sum()
+		j.alive += int64(len(s.text))
+	}
+}
+
+// save makes the journal hold r, and what must not serve when it is found in the
+// folder.
+func (j *journal) save(r *Recipients, held map[string]string) error {
+	if j.sums != nil && j.id == r.id && maps.Equal(held, j.held) {
+		return nil
+	}
+	const slack = 1 << 20
+	err := errors.New("to be written anew")
+	if j.sums != nil && j.size < 2*j.alive+slack {
+		err = j.write(os.O_APPEND, j.name, r, held)
+	}
+	if err != nil {
+		err = j.rewrite(r, held)
+	}
+	if err != nil {
+		j.sums = nil
+		return fmt.Errorf("keep %s: %w", filepath.Base(j.name), err)
+	}
+	j.id, j.held, j.alive = r.id, maps.Clone(held), 0
+	j.sums = make(map[string]string, len(r.maps))
+	for _, m := range r.maps {
+		j.sums[m.base()] = m.sum
+		j.alive += int64(len(m.doc.text))
+	}
+	return nil
+}
+
+// rewrite writes a journal that holds r alone in the place of this one.
+func (j *journal) rewrite(r *Recipients, held map[string]string) error {
+	j.sums, j.size = nil, 0
+	temp := j.name + ".new"
+	if err := j.write(os.O_CREATE|os.O_TRUNC, temp, r, held); err != nil {
+		return errors.Join(err, os.Remove(temp))
+	}
+	if err := os.Rename(temp, j.name); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(j.name))
+}
+
+func syncFolder(name string) error {
+	dir, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// write writes what is not in the journal yet.
+func (j *journal) write(how int, name string, r *Recipients, held map[string]string) error {
+	var b bytes.Buffer
+	b.Grow(1 << 10)
+	lines := json.NewEncoder(&b)
+	gone := maps.Clone(j.sums)
+	for _, m := range r.maps {
+		delete(gone, m.base())
+		if j.sums[m.base()] == m.sum {
+			continue
+		}
+		_ = lines.Encode(journalEntry{Map: m.base(), Sum: m.sum, Size: len(m.doc.text)}) // a buffer takes all
+		b.WriteString(m.doc.text)
+	}
+	for file := range gone {
+		_ = lines.Encode(journalEntry{Drop: file})
+	}
+	_ = lines.Encode(journalEntry{Generation: r.id, Time: time.Now(), Held: held})
+
+	f, err := os.OpenFile(name, os.O_WRONLY|how, 0o600)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(f, &b)
+	j.size += n
+	return errors.Join(err, f.Sync(), f.Close())
+}
