@@ -153,7 +153,8 @@ func (c *choice) blame(r *Recipients, why map[string]Mistakes) bool {
 		}
 	}
 	if len(guilty) == 0 {
-		for file, ms := range why {
+		for _, file := range slices.Sorted(maps.Keys(why)) {
+			ms := why[file]
 			for _, m := range c.dependencies(r, c.chosen[file]) {
 				if file := m.base(); c.changed(file) {
 					guilty[file] = append(guilty[file], ms...)
@@ -162,7 +163,10 @@ func (c *choice) blame(r *Recipients, why map[string]Mistakes) bool {
 		}
 	}
 	if len(guilty) == 0 {
-		all := slices.Concat(slices.Collect(maps.Values(why))...)
+		var all Mistakes
+		for _, file := range slices.Sorted(maps.Keys(why)) {
+			all = append(all, why[file]...)
+		}
 		for file := range maps.Keys(c.chosen) {
 			if c.changed(file) {
 				guilty[file] = all
@@ -204,10 +208,15 @@ const forceHint = "if that is meant, reload with --force"
 // lost notes what of the old generation the new one lacks by accident, at the
 // file that it is in.
 func (c *choice) lost(r *Recipients, why map[string]Mistakes) {
-	for name, was := range c.old.domains {
-		if r.domains[name] != nil {
-			continue
+	var gone []string
+	for name := range c.old.domains {
+		if r.domains[name] == nil {
+			gone = append(gone, name)
 		}
+	}
+	slices.Sort(gone)
+	for _, name := range gone {
+		was := c.old.domains[name]
 		file := filepath.Base(was.file)
 		message := fmt.Sprintf("the domain %s would no longer be served", name)
 		if c.chosen[file] == nil && c.refused[file] == nil {
@@ -236,8 +245,8 @@ func (c *choice) failure() *Failure {
 		ms  Mistakes
 		old []string
 	)
-	for file, why := range c.refused {
-		ms = append(ms, why...)
+	for _, file := range slices.Sorted(maps.Keys(c.refused)) {
+		ms = append(ms, c.refused[file]...)
 		if was := c.before[file]; was != nil {
 			old = append(old, was.name)
 		}

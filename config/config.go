@@ -40,7 +40,17 @@ type Config struct {
 	Reports    Reports
 	Records    Records
 	Limits     Limits
+	Reload     Reload
 	Log        Log
+
+	written map[string]string // each key that is written, and its value
+}
+
+// Reload says what becomes of edits while mail flows.
+type Reload struct {
+	Watch       bool // whether they are noticed, or wait for postern reload
+	LoseNames   int  // how many names a map may lose, and
+	LosePercent int  // how many of a hundred, before that is taken for an accident
 }
 
 // MX is the SMTP server that faces the world.
@@ -59,7 +69,7 @@ type MX struct {
 	Spool          string         // the folder of larger messages while they are judged
 	SpoolSize      int64          // what all of them may hold
 	DeliverTo      Endpoint       // the next hop, which speaks LMTP
-	TLS            *TLS           // nil: no STARTTLS
+	TLS            []TLS          // the certificates that are shown; none: no STARTTLS
 	Control        string         // the path of the control socket
 	Metrics        *Endpoint      // where Prometheus asks; nil: nowhere
 }
@@ -161,7 +171,8 @@ func defaults() *Config {
 			ConnectionsPerClient: 50,
 			ErrorsPerClient:      300,
 		},
-		Log: Log{Format: Text, Level: slog.LevelInfo},
+		Reload: Reload{Watch: true, LoseNames: 20, LosePercent: 50},
+		Log:    Log{Format: Text, Level: slog.LevelInfo},
 	}
 }
 
@@ -180,7 +191,7 @@ func Load(name string) (*Config, error) {
 	c := defaults()
 	if !doc.broken {
 		r := reader{dir: filepath.Dir(name)}
-		c.File = name
+		c.File, c.written = name, flatten(top.values)
 		r.top(top, c)
 		doc.unknown()
 	}
@@ -213,6 +224,11 @@ func (r reader) top(t *table, c *Config) {
 	t.sub("reports").reports(&c.Reports)
 	t.sub("records").records(&c.Records)
 	t.sub("limits").limits(&c.Limits)
+
+	reload := t.sub("reload")
+	reload.flag("watch", &c.Reload.Watch)
+	reload.count("lose_names", &c.Reload.LoseNames, 0, 1_000_000_000)
+	reload.count("lose_percent", &c.Reload.LosePercent, 0, 100)
 
 	log := t.sub("log")
 	log.oneOf("format", &c.Log.Format, Text, JSON)
@@ -270,18 +286,25 @@ func (t *table) checkMX(mx *MX) {
 	}
 }
 
-func (r reader) tls(t *table, into **TLS) {
-	tls := t.sub("tls")
-	if tls.values == nil {
-		return
+// tls reads a certificate, or an array of them.
+func (r reader) tls(t *table, into *[]TLS) {
+	const example = `tls = { cert = "fullchain.pem", key = "privkey.pem" }`
+	var all []*table
+	if _, one := t.values["tls"].(map[string]any); one {
+		all = append(all, t.sub("tls"))
+	} else {
+		all = t.tables("tls", example)
 	}
-	*into = new(TLS)
-	r.path(tls, "cert", &(*into).Cert)
-	r.path(tls, "key", &(*into).Key)
-	for _, key := range []string{"cert", "key"} {
-		if !tls.has(key) {
-			t.doc.flaw(flaw{where: t.at("tls"), message: fmt.Sprintf("mx.tls has no %s", key), hint: `write tls = { cert = "fullchain.pem", key = "privkey.pem" }`})
+	for _, tls := range all {
+		var c TLS
+		r.path(tls, "cert", &c.Cert)
+		r.path(tls, "key", &c.Key)
+		for _, key := range []string{"cert", "key"} {
+			if !tls.has(key) {
+				t.doc.flaw(flaw{where: place{doc: t.doc, path: tls.path}, message: fmt.Sprintf("mx.tls has no %s", key), hint: "write " + example})
+			}
 		}
+		*into = append(*into, c)
 	}
 }
 

@@ -76,6 +76,10 @@ func TestLoad(t *testing.T) {
 		}, true},
 		{"absolute", host + "recipients='/etc/postern//r/'", func(c *Config) any { return c.Recipients }, "/etc/postern/r"},
 		{"no TLS", host, func(c *Config) any { return c.MX.TLS == nil }, true},
+		{"a certificate", host + "[mx.tls]\ncert='/c'\nkey='/k'", func(c *Config) any { return fmt.Sprint(c.MX.TLS) }, "[{/c /k}]"},
+		{"certificates", host + "[mx]\ntls=[{cert='/c',key='/k'},{cert='/d',key='/l'}]", func(c *Config) any { return fmt.Sprint(c.MX.TLS) }, "[{/c /k} {/d /l}]"},
+		{"certificates as tables", host + "[[mx.tls]]\ncert='/c'\nkey='/k'\n[[mx.tls]]\ncert='/d'\nkey='/l'", func(c *Config) any { return fmt.Sprint(c.MX.TLS) }, "[{/c /k} {/d /l}]"},
+		{"reload", host + "[reload]\nwatch=false\nlose_names=1\nlose_percent=2", func(c *Config) any { return fmt.Sprint(c.Reload) }, "{false 1 2}"},
 		{"listen", host + "[mx]\nlisten=[':25','tcp:127.0.0.1:0','unix:/run/x']", func(c *Config) any { return fmt.Sprint(c.MX.Listen) }, "[tcp::25 tcp:127.0.0.1:0 unix:/run/x]"},
 		{"proxy alone", host + "[mx]\nlisten=[]\nlisten_proxy=['[::1]:2525']\ntrusted_proxies=['192.0.2.1','2001:db8::/32']", func(c *Config) any { return fmt.Sprint(c.MX.Listen, c.MX.ListenProxy, c.MX.TrustedProxies) },
 			"[] [tcp:[::1]:2525] [192.0.2.1/32 2001:db8::/32]"},
@@ -132,7 +136,7 @@ func TestLoadMistakes(t *testing.T) {
 			:4:1: unknown key "hostname" in [mx]; it belongs at the top, before the first [table]
 			:5:1: unknown key "Spool" in [mx]; it is written "spool"
 			:6:1: unknown key "spol" in [mx]; did you mean "spool"?
-			:7:2: unknown key "smtp"; known here: dns, dnsbl, filter, grace, greylist, hostname, ledger, limits, log, mda, mx, policy, recipients, records, reports, state
+			:7:2: unknown key "smtp"; known here: dns, dnsbl, filter, grace, greylist, hostname, ledger, limits, log, mda, mx, policy, recipients, records, reload, reports, state
 			:10:1: unknown key "exemptt" in [limits]; did you mean "exempt"?`},
 		{"judging", "hostname='mx'\n[policy]\ndmarc_reject='drop'\njunk='a/b'\n[policy.forwarders]\ndomains=['a b']\n[dnsbl]\nlists=['zen.example',{name='x',weight='2'}]\n[[filter]]\nname='a'\n[[filter]]\nname='a'\nconnect='/run/x'\ntimeout='1h'\n[greylist]\ndelay='2h'\nwindow='1h'\n[limits]\nerrors_per_client=-1", `
 			:3:14: policy.dmarc_reject: "drop" is not known; write "reject" or "quarantine" or "mark"
@@ -154,7 +158,7 @@ func TestLoadMistakes(t *testing.T) {
 			:5:16: mx.max_recipients must not be a string; write it as max_recipients = 100
 			:6:18: mx.max_message_size must not be a number with a fraction; write it as max_message_size = "50MiB"
 			:7:13: mx.return_path must not be a string; write it as return_path = true
-			:8:5: mx.tls must not be a string; write it as [mx.tls]
+			:8:5: mx.tls must not be a string; write it as tls = { cert = "fullchain.pem", key = "privkey.pem" }
 			:9:3: mda must not be an array of tables; write it as [mda]`},
 		{"values", "hostname='mx 1'\nstate=''\ngrace='2h'\n[mx]\nlisten=['25', '[::]:25','[::]:25',\n'/run/x','::1:25',':99999','unix:']\nmax_message_size='5 megs'\nmax_recipients=0\nmemory='1KiB'\nbare_newline='strip'\ndeliver_to='tcp:127.0.0.1:0'\n", `
 			:1:10: hostname: "mx 1" is not a domain name: "mx 1" cannot stand between dots; write it as "example.com"

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -41,11 +42,8 @@ func check(w io.Writer, path string) error {
 	if err := checkJudging(c); err != nil {
 		return explain(w, err)
 	}
-	if c.MX.TLS != nil {
-		cert := certificate{certFile: c.MX.TLS.Cert, keyFile: c.MX.TLS.Key}
-		if err := cert.reload(); err != nil {
-			return err
-		}
+	if err := newCertificates(c.MX.TLS, c.Hostname, slog.New(slog.DiscardHandler)).reload(); err != nil {
+		return err
 	}
 	fmt.Fprintf(w, "%s is right: %d mailboxes in %d domains, generation %s\n", c.File, r.Mailboxes(), len(r.Domains()), r.ID())
 	return nil

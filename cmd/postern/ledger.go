@@ -40,7 +40,7 @@ func (p *parts) stack(agent *mda.Agent) (mail.Deliverer, *mda.Ledger) {
 	return &mda.InStep{
 		Deliverer: aliases,
 		Current:   func() string { return p.recipients.Current().ID() },
-		Reload:    func() error { return p.recipients.Reload(false) },
+		Reload:    p.recipients.Check,
 	}, ledger
 }
 

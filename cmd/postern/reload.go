@@ -9,6 +9,8 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+
+	"postern/config"
 )
 
 func reloadCommand(stdio stdio) *cobra.Command {
@@ -45,7 +47,7 @@ func (s *server) reload(force bool) error {
 	defer s.mu.Unlock()
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReloading)
 	defer daemon.SdNotify(false, daemon.SdNotifyReady)
-	errs := []error{s.recipients.Reload(force)}
+	errs := []error{s.recipients.Reload(config.Request{Force: force})}
 	for _, reload := range s.reloads {
 		errs = append(errs, reload())
 	}
@@ -58,5 +60,8 @@ func (s *server) reload(force bool) error {
 
 // watch reloads the recipients whenever their files change, until ctx ends.
 func (p *parts) watch(ctx context.Context, group *errgroup.Group) {
-	group.Go(func() error { return p.recipients.Watch(ctx) })
+	group.Go(func() error { p.recipients.Run(ctx); return nil })
+	if p.config.Reload.Watch {
+		group.Go(func() error { return p.recipients.Watch(ctx) })
+	}
 }

@@ -175,7 +175,7 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 		return err
 	}
 	next := s.nextHop()
-	srv, cert, err := s.mx(next, judge.Judge)
+	srv, certs, err := s.mx(next, judge.Judge)
 	if err != nil {
 		return err
 	}
@@ -187,14 +187,17 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 		s.log.Warn("mx.trusted_proxies is empty: nobody may connect to mx.listen_proxy")
 	}
 	srv.Record = both(srv.Record, judge.records.outcome)
-	if cert != nil {
-		s.reloads = append(s.reloads, cert.reload)
+	if certs != nil {
+		s.reloads = append(s.reloads, certs.reload)
+		if s.config.Reload.Watch {
+			group.Go(func() error { return certs.watch(ctx) })
+		}
 	}
 	if judge.access != nil {
 		s.reloads = append(s.reloads, judge.access.Reload)
 	}
 	s.status = append(s.status, func(st *Status) {
-		st.addMX(srv, cert)
+		st.addMX(srv, certs)
 		st.addJudging(judge)
 		st.Remembered += next.ledger.Len()
 	})

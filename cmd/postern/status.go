@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -36,7 +37,9 @@ type Status struct {
 	HiddenBy    string     `json:"clients_hidden_by,omitempty"` // the private address that nearly all clients seem to have
 	InMemory    int64      `json:"held_in_memory"`              // octets of messages in flight
 	InFiles     int64      `json:"held_in_files"`
-	CertExpires *time.Time `json:"certificate_expires,omitempty"`
+
+	Certificates []CertificateStatus `json:"certificates,omitempty"`
+	CertExpires  *time.Time          `json:"certificate_expires,omitempty"` // the first of them
 
 	AccessRules   int               `json:"access_rules"`
 	AccessRefused string            `json:"access_refused,omitempty"` // why the newest edit does not serve
@@ -48,16 +51,21 @@ type Status struct {
 	Unrecorded int64 `json:"decisions_not_recorded"` // since the queue or the disk was full
 }
 
-func (st *Status) addMX(srv *mx.Server, cert *certificate) {
+func (st *Status) addMX(srv *mx.Server, certs *certificates) {
 	st.Connections = srv.Connections()
 	st.Panics += srv.Panics()
 	if ip := srv.ClientsHidden(); ip.IsValid() {
 		st.HiddenBy = ip.String()
 	}
 	st.InMemory, st.InFiles = srv.Spool.Held()
-	if cert != nil {
-		expires := cert.expires()
-		st.CertExpires = &expires
+	if certs == nil {
+		return
+	}
+	st.Certificates = certs.status()
+	for _, c := range st.Certificates {
+		if !c.Expires.IsZero() && (st.CertExpires == nil || c.Expires.Before(*st.CertExpires)) {
+			st.CertExpires = &c.Expires
+		}
 	}
 }
 
@@ -232,8 +240,11 @@ func printStatus(w io.Writer, name string, answer json.RawMessage) error {
 	if st.Unrecorded > 0 {
 		row("NOT RECORDED", "%d decisions, of %d; the log says why", st.Unrecorded, st.Recorded+st.Unrecorded)
 	}
-	if st.CertExpires != nil {
-		row("certificate", "until %s", st.CertExpires.Format(time.DateOnly))
+	for _, c := range st.Certificates {
+		row("certificate", "%s: %s for %s, until %s", c.File, c.Key, strings.Join(c.Names, " "), c.Expires.Format(time.DateOnly))
+		if c.Refused != "" {
+			row("NOT SHOWN", "what is in the file now: %s", c.Refused)
+		}
 	}
 	return tw.Flush()
 }

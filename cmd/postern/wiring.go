@@ -54,7 +54,10 @@ func load(path string, w io.Writer, half string) (*parts, error) {
 		_ = os.MkdirAll(c.State, 0o755)
 		_ = os.Mkdir(p.state, 0o700)
 	}
-	p.recipients, err = config.Open(c.Recipients, c.Hostname, p.kept("recipients"), log)
+	p.recipients, err = config.Open(c.Recipients, config.Options{
+		Hostname: c.Hostname, Keep: p.kept("maps"), Log: log,
+		LoseNames: c.Reload.LoseNames, LosePercent: c.Reload.LosePercent,
+	})
 	return p, err
 }
 
@@ -76,9 +79,9 @@ func (p *parts) spool(dir string) *spool.Spool {
 	}
 }
 
-// mx returns the server that faces the world, and the certificate that it shows
-// if it has one.
-func (p *parts) mx(next *nextHop, judge *policy.Judge) (*mx.Server, *certificate, error) {
+// mx returns the server that faces the world, and the certificates that it shows
+// if it has any.
+func (p *parts) mx(next *nextHop, judge *policy.Judge) (*mx.Server, *certificates, error) {
 	c := p.config
 	srv := &mx.Server{
 		Hostname:       c.Hostname,
@@ -106,15 +109,15 @@ func (p *parts) mx(next *nextHop, judge *policy.Judge) (*mx.Server, *certificate
 		ReturnPath:        c.MX.ReturnPath,
 		Timeouts:          mx.Timeouts{Grace: c.Grace},
 	}
-	if c.MX.TLS == nil {
+	if len(c.MX.TLS) == 0 {
 		return srv, nil, nil
 	}
-	cert := &certificate{certFile: c.MX.TLS.Cert, keyFile: c.MX.TLS.Key}
-	if err := cert.reload(); err != nil {
+	certs := newCertificates(c.MX.TLS, c.Hostname, p.log)
+	if err := certs.reload(); err != nil && certs.none() { // with one of them we go on; the log has it
 		return nil, nil, err
 	}
-	srv.TLS = cert.serverConfig()
-	return srv, cert, nil
+	srv.TLS = certs.serverConfig()
+	return srv, certs, nil
 }
 
 // store returns the store of mailboxes. What it must not be is an error.
