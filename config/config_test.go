@@ -30,7 +30,8 @@ func TestSample(t *testing.T) {
 	want.Hostname = "mx1.example.com"
 	want.Recipients = filepath.Join(dir, "recipients.d")
 	want.MX.DeliverTo = want.MDA.Listen
-	want.MX.TLS = &TLS{Cert: filepath.Join(dir, "fullchain.pem"), Key: filepath.Join(dir, "privkey.pem")}
+	want.MX.TLS = []TLS{{Cert: filepath.Join(dir, "fullchain.pem"), Key: filepath.Join(dir, "privkey.pem")}}
+	want.written = c.written
 	want.MX.ListenProxy, want.MX.TrustedProxies, want.MX.XClient = []Endpoint{}, []netip.Prefix{}, []netip.Prefix{}
 	want.Policy.Access = filepath.Join(dir, "access.d")
 	want.Policy.Forwarders = Forwarders{Networks: []netip.Prefix{}, Domains: []string{}}

@@ -231,12 +231,6 @@ func openGoSMTP(t *testing.T, j job) (func(parcel), func()) {
 	}, func() { must(t, c.Quit()) }
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // decoded returns the text of a message of one part.
 func decoded(stored []byte) (string, error) {

@@ -31,12 +31,12 @@ type Status struct {
 	Refused    string           `json:"reload_refused,omitempty"` // why the newest edit does not serve
 	Replies    map[string]Tally `json:"replies"`
 
-	Remembered  int        `json:"deliveries_remembered"` // whose clients may not have heard of them
-	Connections int        `json:"connections"`
-	Panics      int        `json:"panics"`                      // sessions that ended in one
-	HiddenBy    string     `json:"clients_hidden_by,omitempty"` // the private address that nearly all clients seem to have
-	InMemory    int64      `json:"held_in_memory"`              // octets of messages in flight
-	InFiles     int64      `json:"held_in_files"`
+	Remembered  int    `json:"deliveries_remembered"` // whose clients may not have heard of them
+	Connections int    `json:"connections"`
+	Panics      int    `json:"panics"`                      // sessions that ended in one
+	HiddenBy    string `json:"clients_hidden_by,omitempty"` // the private address that nearly all clients seem to have
+	InMemory    int64  `json:"held_in_memory"`              // octets of messages in flight
+	InFiles     int64  `json:"held_in_files"`
 
 	Certificates []CertificateStatus `json:"certificates,omitempty"`
 	CertExpires  *time.Time          `json:"certificate_expires,omitempty"` // the first of them
