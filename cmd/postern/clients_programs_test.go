@@ -231,7 +231,6 @@ func openGoSMTP(t *testing.T, j job) (func(parcel), func()) {
 	}, func() { must(t, c.Quit()) }
 }
 
-
 // decoded returns the text of a message of one part.
 func decoded(stored []byte) (string, error) {
 	msg, err := netmail.ReadMessage(bytes.NewReader(stored))
