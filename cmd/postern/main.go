@@ -86,7 +86,7 @@ Then write ` + defaultConfig + `, and:
 		demoCommand(io),
 		serveCommand(io), mxCommand(io), mdaCommand(io), deliverCommand(io),
 		checkCommand(io), reloadCommand(io), statusCommand(io), metricsCommand(io),
-		tryCommand(io), whyCommand(io), replayCommand(io),
+		tryCommand(io), whyCommand(io), replayCommand(io), releaseCommand(io),
 		storeCommand(io), dmarcCommand(io),
 		selftestCommand(io), importCommand(io), versionCommand(io),
 	)

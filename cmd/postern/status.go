@@ -94,7 +94,7 @@ func (st *Status) addJudging(j *judging) {
 
 // verbs returns what the control socket can be asked for.
 func (s *server) verbs() map[string]control.Verb {
-	return map[string]control.Verb{
+	verbs := map[string]control.Verb{
 		"metrics":   s.scrape,
 		verbRecords: s.readRecords,
 		"status":    func(context.Context, json.RawMessage) (any, error) { return s.statusNow(), nil },
@@ -107,6 +107,10 @@ func (s *server) verbs() map[string]control.Verb {
 			return s.statusNow(), err
 		},
 	}
+	if s.release != nil {
+		verbs[verbRelease] = s.release
+	}
+	return verbs
 }
 
 func (s *server) statusNow() Status {
