@@ -32,18 +32,27 @@ func (a Address) IsASCII() bool { return isASCII(a.Local) && isASCII(a.Domain) }
 // String returns a as it is written between angle brackets, the local part
 // quoted where it must be.
 func (a Address) String() string {
-	local := a.Local
-	if !isDotString(local) && !a.IsNull() {
-		local = quote(local)
-	}
 	if a.Domain == "" {
-		return local
+		return a.local()
 	}
-	return local + "@" + a.Domain
+	return a.local() + "@" + a.Domain
+}
+
+// local returns the local part, quoted where it must be.
+func (a Address) local() string {
+	if !isDotString(a.Local) && !a.IsNull() {
+		return quote(a.Local)
+	}
+	return a.Local
 }
 
 // Path returns a with its angle brackets: the Path of RFC 5321, section 4.1.2.
-func (a Address) Path() string { return "<" + a.String() + ">" }
+func (a Address) Path() string {
+	if a.Domain == "" {
+		return "<" + a.local() + ">"
+	}
+	return "<" + a.local() + "@" + a.Domain + ">"
+}
 
 // LogValue implements slog.LogValuer.
 func (a Address) LogValue() slog.Value { return slog.StringValue(a.Path()) }

@@ -53,6 +53,9 @@ func (m *Message) Prepend(field string) *Message {
 // Cut returns m without the octets in ranges, which count from the start of
 // the Source. They are ascending and disjoint.
 func (m *Message) Cut(ranges []Range) *Message {
+	if len(ranges) == 0 {
+		return m
+	}
 	n := *m
 	n.keep = make([]piece, 0, len(m.keep)+len(ranges))
 	for _, k := range m.keep {

@@ -189,11 +189,11 @@ const maxCause = 1000
 // else happened is our own trouble, and the client keeps the mail meanwhile: an
 // error that holds a Reply which refuses nothing is trouble, too.
 func ReplyTo(err error) Reply {
-	var r Reply
-	switch {
-	case err == nil:
+	if err == nil {
 		return Accepted
-	case errors.As(err, &r) && r.Refuses():
+	}
+	var r Reply
+	if errors.As(err, &r) && r.Refuses() {
 		return r
 	}
 	return LocalError.Because(err)
@@ -239,9 +239,12 @@ func Worst(replies []Reply) Reply {
 		}
 		return 0
 	}
-	worst := LocalError.Because(errors.New("mail: no replies to choose from"))
-	for i, r := range replies {
-		if i == 0 || rank(r) > rank(worst) {
+	if len(replies) == 0 {
+		return LocalError.Because(errors.New("mail: no replies to choose from"))
+	}
+	worst := replies[0]
+	for _, r := range replies[1:] {
+		if rank(r) > rank(worst) {
 			worst = r
 		}
 	}

@@ -72,9 +72,7 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 	mailboxes, err := s.tx.directory.Expand(addr)
 	if err == nil {
 		by = policy.ByNextHop
-		ctx, cancel := context.WithTimeout(ctx, maxVerify)
 		mailboxes, err = s.verifyAny(ctx, mailboxes)
-		cancel()
 	}
 	if err != nil {
 		return s.refusedRecipient(by, mail.ReplyTo(err), addr)
@@ -103,6 +101,11 @@ func (s *session) verifyAny(ctx context.Context, mailboxes []mail.Recipient) ([]
 		taken bool
 		errs  []mail.Reply
 	)
+	if len(mailboxes) > 1 { // one has the time of its Verify
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, maxVerify)
+		defer cancel()
+	}
 	for _, m := range mailboxes {
 		err := s.srv.Next.Verify(ctx, &s.tx.env, m)
 		reply := mail.ReplyTo(err)

@@ -52,9 +52,6 @@ func (c *Conn) Dry() bool {
 		return true
 	}
 	waiting := 0
-	_ = raw.Control(func(fd uintptr) {
-		var octet [1]byte
-		waiting, _, _ = unix.Recvfrom(int(fd), octet[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	})
+	_ = raw.Control(func(fd uintptr) { waiting, _ = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })
 	return waiting <= 0
 }
