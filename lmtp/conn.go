@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -68,14 +69,14 @@ func (cn *conn) hello(hostname string) error {
 	return nil
 }
 
-// begin sends commands, of which the first is MAIL, and ends the transaction
+// begin is ask for commands of which the first is MAIL, and ends the transaction
 // first that may still be under way.
-func (cn *conn) begin(commands []string) ([]mail.Reply, error) {
+func (cn *conn) begin(commands []string, chunk io.WriterTo) ([]mail.Reply, error) {
 	if !cn.open {
 		cn.open = true
-		return cn.askHeard(commands)
+		return cn.askHeard(commands, chunk)
 	}
-	replies, err := cn.askHeard(append([]string{"RSET"}, commands...))
+	replies, err := cn.askHeard(append([]string{"RSET"}, commands...), chunk)
 	if len(replies) == 0 {
 		return nil, err
 	}
@@ -85,23 +86,34 @@ func (cn *conn) begin(commands []string) ([]mail.Reply, error) {
 	return replies[1:], err
 }
 
-// ask sends commands and returns the replies, in order: with an error, those
-// that came before it. Where the server offers PIPELINING they go out together.
-func (cn *conn) ask(commands []string) ([]mail.Reply, error) {
+// ask sends commands, and the chunk that the last one, BDAT, announces; nil: there
+// is none. It returns the replies, in order: with an error, those that came before
+// it. Where the server offers PIPELINING they go out together.
+func (cn *conn) ask(commands []string, chunk io.WriterTo) ([]mail.Reply, error) {
 	window := 1
 	if cn.offer.Pipelining {
 		window = maxPipelined
 	}
 	replies := make([]mail.Reply, 0, len(commands))
+	left := len(commands)
 	for batch := range slices.Chunk(commands, window) {
 		for _, command := range batch {
 			if err := cn.WriteLine(command); err != nil {
 				return replies, fmt.Errorf("lmtp: %s: %w", verb(command), err)
 			}
 		}
+		left -= len(batch)
+		sent := left == 0 && chunk != nil
+		if sent {
+			if err := cn.sendChunk(chunk); err != nil {
+				return replies, err
+			}
+		}
 		for _, command := range batch {
 			r, err := cn.reply(command)
 			if err != nil {
+				// Who has a whole message and then says nothing may have delivered it.
+				cn.heard = cn.heard || sent && r.Code == 0
 				return replies, err
 			}
 			replies = append(replies, r)
@@ -141,7 +153,7 @@ func (cn *conn) verify(env *mail.Envelope, rcpt mail.Recipient) (answer, err err
 	if err := cmp.Or(unfit(cn.offer, env, env.Size), unspeakable(env, rcpt.Address)); err != nil {
 		return err, nil
 	}
-	replies, err := cn.begin([]string{cn.mailCommand(env, env.Size), cn.rcptCommand(rcpt), "RSET"})
+	replies, err := cn.begin([]string{cn.mailCommand(env, env.Size), cn.rcptCommand(rcpt), "RSET"}, nil)
 	cn.open = len(replies) < 3 || !replies[2].OK()
 	for i, r := range replies {
 		if v := verdict(r); !v.OK() || i == 1 { // the answer stands, whatever comes after it

@@ -144,7 +144,7 @@ func (s *session) finish(ctx context.Context, received mail.Reply, err error, ba
 		s.recordMessage(tx, mail.Broken.Because(cmp.Or(err, error(received))))
 		return received, err
 	}
-	if received.OK() && bare && s.srv.RejectBareNewline {
+	if received.OK() && bare && s.srv.RejectBareNewline && tx.Digest == (mail.Digest{}) { // an MX of ours has judged it
 		received = mail.BareNewline
 	}
 	if !received.OK() {

@@ -3,6 +3,7 @@ package lmtp
 import (
 	"cmp"
 	"context"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -39,7 +40,7 @@ func (c *Client) tellHeard(timeout time.Duration) {
 	}
 	_ = c.with(context.Background(), timeout, func(cn *conn) error {
 		for cn.hearsay != nil && !c.heard.empty() {
-			if _, err := cn.askHeard(nil); err != nil {
+			if _, err := cn.askHeard(nil, nil); err != nil {
 				return err
 			}
 		}
@@ -81,15 +82,15 @@ func (h *hearsay) take() []string {
 }
 
 // askHeard is ask, and tells on the way what clients have heard.
-func (cn *conn) askHeard(commands []string) ([]mail.Reply, error) {
+func (cn *conn) askHeard(commands []string, chunk io.WriterTo) ([]mail.Reply, error) {
 	if cn.hearsay == nil {
-		return cn.ask(commands)
+		return cn.ask(commands, chunk)
 	}
 	ids := cn.hearsay.take()
 	if len(ids) == 0 {
-		return cn.ask(commands)
+		return cn.ask(commands, chunk)
 	}
-	replies, err := cn.ask(append([]string{verbHeard + " " + strings.Join(ids, " ")}, commands...))
+	replies, err := cn.ask(append([]string{verbHeard + " " + strings.Join(ids, " ")}, commands...), chunk)
 	if len(replies) == 0 {
 		cn.hearsay.add(ids...) // in vain so far
 		return nil, err

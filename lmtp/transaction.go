@@ -34,6 +34,9 @@ func (t *transaction) run(cn *conn) error {
 	if len(asked) == 0 {
 		return nil
 	}
+	if cn.takesChunks() {
+		return t.whole(cn, asked)
+	}
 	if err := t.envelope(cn, asked); err != nil {
 		return err
 	}
@@ -67,15 +70,11 @@ func (t *transaction) answer(r mail.Reply) {
 // envelope says MAIL, RCPT for those asked, and DATA. After it, and if there is
 // no error, the server waits for the message for whoever has no reply yet.
 func (t *transaction) envelope(cn *conn, asked []int) error {
-	commands := make([]string, 0, len(asked)+3)
-	commands = append(commands, cn.mailCommand(t.env, t.msg.Size()))
-	for _, i := range asked {
-		commands = append(commands, cn.rcptCommand(t.env.To[i]))
-	}
+	commands := t.commands(cn, asked)
 	if cn.offer.Pipelining {
 		commands = append(commands, "DATA")
 	}
-	replies, err := cn.begin(commands)
+	replies, err := cn.begin(commands, nil)
 	t.heed(replies, asked)
 	if err != nil {
 		return err
@@ -84,11 +83,21 @@ func (t *transaction) envelope(cn *conn, asked []int) error {
 		if len(t.open()) == 0 {
 			return nil
 		}
-		if replies, err = cn.ask([]string{"DATA"}); err != nil {
+		if replies, err = cn.ask([]string{"DATA"}, nil); err != nil {
 			return err
 		}
 	}
 	return t.start(cn, replies[len(replies)-1])
+}
+
+// commands returns MAIL, and RCPT for those asked.
+func (t *transaction) commands(cn *conn, asked []int) []string {
+	commands := make([]string, 0, len(asked)+2)
+	commands = append(commands, cn.mailCommand(t.env, t.msg.Size()))
+	for _, i := range asked {
+		commands = append(commands, cn.rcptCommand(t.env.To[i]))
+	}
+	return commands
 }
 
 // heed takes in the replies to MAIL and RCPT, as far as they came.
@@ -131,14 +140,15 @@ func (t *transaction) start(cn *conn, r mail.Reply) error {
 // data sends the message and takes in one reply for each accepted recipient, in
 // their order (RFC 2033, section 4.2).
 func (t *transaction) data(cn *conn, accepted []int) error {
-	w := watched{w: cn.DataWriter()}
+	data := cn.DataWriter()
+	w := watched{w: data}
 	_, err := t.msg.WriteTo(&w)
 	if err != nil && w.err == nil {
 		// The end of the data must not be sent: what is there is not the message.
-		return mail.LocalError.Because(fmt.Errorf("lmtp: read the message: %w", err))
+		return unreadable(err)
 	}
 	if err == nil {
-		err = w.w.End()
+		err = data.End()
 	}
 	if err == nil {
 		err = cn.Flush()
@@ -160,24 +170,33 @@ func (t *transaction) data(cn *conn, accepted []int) error {
 func (t *transaction) finals(cn *conn, accepted []int, sent bool) error {
 	for _, i := range accepted {
 		r, err := cn.ReadReply()
-		switch {
-		case err != nil:
+		if err != nil {
 			return fmt.Errorf("lmtp: reply for %v: %w", t.env.To[i], err)
-		case r.Code/100 == 3, aboutUs(r), r.OK() && !sent:
-			return mail.TryAgain.Because(fmt.Errorf("lmtp: reply for %v unexpected: %w", t.env.To[i], r))
-		case r.Code == mail.ShuttingDown.Code:
-			cn.broken = true // but what is still said is read
 		}
-		t.replies[i] = verdict(r)
+		if err := t.final(cn, i, r, sent); err != nil {
+			return err
+		}
 	}
 	cn.open = false
+	return nil
+}
+
+// final takes in the reply after the data for recipient i.
+func (t *transaction) final(cn *conn, i int, r mail.Reply, sent bool) error {
+	switch {
+	case r.Code/100 == 3, aboutUs(r), r.OK() && !sent:
+		return mail.TryAgain.Because(fmt.Errorf("lmtp: reply for %v unexpected: %w", t.env.To[i], r))
+	case r.Code == mail.ShuttingDown.Code:
+		cn.broken = true // but what is still said is read
+	}
+	t.replies[i] = verdict(r)
 	return nil
 }
 
 // A watched writer remembers what went wrong in it, as opposed to what went
 // wrong where the octets come from.
 type watched struct {
-	w   *smtp.DataWriter
+	w   io.Writer
 	err error
 }
 
@@ -188,5 +207,3 @@ func (w *watched) Write(p []byte) (int, error) {
 	}
 	return n, err
 }
-
-var _ io.Writer = (*watched)(nil)

@@ -51,6 +51,20 @@ func (c *Conn) ReadChunk(w io.Writer, n, limit int64) error {
 	return sink.err
 }
 
+// ChunkWriter returns a writer for the octets of a chunk, which follow the BDAT
+// command. They are sent with what was gathered before, and as they are.
+func (c *Conn) ChunkWriter() io.Writer { return chunkWriter{c} }
+
+type chunkWriter struct{ conn *Conn }
+
+// Write implements io.Writer. Its errors are those of the connection.
+func (w chunkWriter) Write(p []byte) (int, error) {
+	if err := w.conn.gather(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
 // A LineEnder makes a CRLF of every LF without a CR before it, as ReadData does,
 // in what is written through it.
 type LineEnder struct {
