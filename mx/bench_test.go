@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -91,14 +92,20 @@ func connected(t testing.TB, size int) *talker {
 		}
 	})
 	c := newTalker(nc, size)
-	_, err = nc.Write([]byte("EHLO client.example.net\r\n"))
+	c.hello(t)
+	return c
+}
+
+// hello hears the greeting and says EHLO.
+func (c *talker) hello(t testing.TB) {
+	t.Helper()
+	_, err := c.Write([]byte("EHLO client.example.net\r\n"))
 	for err == nil && !bytes.Contains(c.heard[:], []byte("250 ")) {
-		_, err = nc.Read(c.heard[:])
+		_, err = c.Read(c.heard[:])
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
 }
 
 // BenchmarkMessage is what a message costs in the MX, with its log line, and
@@ -134,5 +141,33 @@ func TestAllocations(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(200, send); n > most {
 		t.Errorf("%.0f allocations a message, want %d at most", n, most)
+	}
+}
+
+// BenchmarkIdle is what a connection takes that said EHLO and then nothing: of
+// stacks, and of the heap.
+func BenchmarkIdle(b *testing.B) {
+	for b.Loop() {
+		var before, after runtime.MemStats
+		first := connected(b, 0) // with the server
+		const n = 500
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		var idle [n]*talker
+		for i := range n {
+			nc, err := net.Dial("tcp", first.RemoteAddr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer nc.Close()
+			idle[i] = newTalker(nc, 0)
+			idle[i].hello(b)
+		}
+		runtime.GC()
+		runtime.GC() // stacks shrink by half
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.StackInuse-before.StackInuse)/n, "stack-B/conn")
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n, "heap-B/conn")
+		_ = idle
 	}
 }
