@@ -84,9 +84,9 @@ func (l *Lab) trials(systems []FileSystem, n int, only string) (trials []*Trial)
 	return trials
 }
 
-// Run runs the trials, as many at once as there are processors, prints what came
-// of each, and reports whether all is as it should be.
-func (l *Lab) Run(trials []*Trial) bool {
+// Run runs the trials, jobs of them at once, prints what came of each, and
+// reports whether all is as it should be.
+func (l *Lab) Run(trials []*Trial, jobs int) bool {
 	start := time.Now()
 	if err := l.buildAll(trials); err != nil {
 		fmt.Fprintf(os.Stderr, "crash: %v\n", err)
@@ -94,7 +94,7 @@ func (l *Lab) Run(trials []*Trial) bool {
 	}
 	fmt.Printf("seed %d; built in %.0f s\n", l.seed, time.Since(start).Seconds())
 	var group errgroup.Group
-	group.SetLimit(runtime.NumCPU())
+	group.SetLimit(jobs)
 	var failed atomic.Int64
 	for _, t := range trials {
 		group.Go(func() error {

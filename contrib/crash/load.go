@@ -63,9 +63,10 @@ func (l Load) send(c *Client, id string, random *rand.Rand) error {
 }
 
 // fidget syncs a file of its own again and again, until stop is called, as other
-// programs do on the same file system: what is not yet durable then becomes so
-// in the midst of a delivery, in whichever order it was done.
-func fidget(path string) (stop func(), err error) {
+// programs do on the same file system, and now and then calls commit with it, as
+// the kernel does every few seconds: what is not yet durable then becomes so in
+// the midst of a delivery, in whichever order it was done.
+func fidget(path string, commit func(*os.File)) (stop func(), err error) {
 	f, err := os.Create(path)
 	if err != nil {
 		return nil, err
@@ -74,13 +75,16 @@ func fidget(path string) (stop func(), err error) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer f.Close()
-		for {
+		for i := 0; ; i++ {
 			select {
 			case <-done:
 				return
 			case <-time.After(2 * time.Millisecond):
 				_, _ = f.WriteAt([]byte(time.Now().String()), 0)
 				_ = f.Sync()
+				if i%4 == 0 && commit != nil {
+					commit(f)
+				}
 			}
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/rpc"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 )
@@ -25,6 +26,7 @@ func main() {
 	names := flag.String("fs", "ext4,xfs,btrfs", "the file systems, separated by commas")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of what is left to chance")
 	only := flag.String("only", "", "only trials whose line begins with this, as \"ext4   full\"")
+	jobs := flag.Int("jobs", runtime.NumCPU(), "how many trials go on at once")
 	keep := flag.String("keep", "", "a `folder` for the disks of states in which anything is wrong")
 	flag.Usage = func() { fmt.Fprint(os.Stderr, usage); flag.PrintDefaults() }
 	flag.Parse()
@@ -47,7 +49,7 @@ func main() {
 	if err != nil {
 		fatal(err)
 	}
-	if !lab.Run(lab.trials(systems, *states, *only)) {
+	if !lab.Run(lab.trials(systems, *states, *only), *jobs) {
 		os.Exit(1)
 	}
 }

@@ -26,12 +26,11 @@ var mutants = []Mutant{
 	{"no sync of the folder", "full", []Edit{{"mailbox/osfs.go", "unix.Fsync(d.fd)", "error(nil)"}}},
 	{"name first, sync later", "full", []Edit{
 		{"mailbox/maildir.go", "d.err = d.store.sync(sync)", "_ = sync"},
-		{"mailbox/maildir.go", "if d.ordered {\n\t\t\tif err := d.store.sync(d.file.SyncAll)", "if true {\n\t\t\tif err := d.store.sync(d.file.Sync)"},
+		{"mailbox/maildir.go", "if d.ordered {\n\t\t\tif err := d.store.sync(d.file.SyncAll)", "if true {\n\t\t\t_ = d.store.sync(d.folder.Sync)\n\t\t\tif err := d.store.sync(d.file.Sync)"},
 	}},
 	{"content not written out", "ordered", []Edit{{"mailbox/osfile.go", "unix.SyncFileRange(f.fd, 0, 0, all)", "error(nil)"}}},
 	{"no sync of the name", "ordered", []Edit{{"mailbox/osfile.go", "unix.Fsync(f.fd)", "error(nil)"}}},
 	{"no sync of what was appended", "mbox", []Edit{{"mailbox/mboxappend.go", "return l.store.sync(l.file.Sync)\n}\n\n// repair", "return nil\n}\n\n// repair"}}},
-	{"no sync of the folder", "mbox", []Edit{{"mailbox/osfs.go", "unix.Fsync(d.fd)", "error(nil)"}}},
 }
 
 // build builds the program of the module at top into the file program, with the

@@ -89,7 +89,7 @@ func (t *Trial) record(r Request) (err error) {
 		return err
 	}
 	defer daemon.Kill()
-	stop, err := fidget(t.disk() + "/fidget")
+	stop, err := fidget(t.disk()+"/fidget", t.commit)
 	if err != nil {
 		return err
 	}
