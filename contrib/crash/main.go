@@ -30,6 +30,9 @@ func main() {
 	keep := flag.String("keep", "", "a `folder` for the disks of states in which anything is wrong")
 	flag.Usage = func() { fmt.Fprint(os.Stderr, usage); flag.PrintDefaults() }
 	flag.Parse()
+	if flag.NArg() == 4 && flag.Arg(0) == "guest" {
+		fatal(guest(flag.Arg(1), flag.Arg(2), flag.Arg(3)))
+	}
 	systems, err := choose(strings.Split(*names, ","))
 	if err == nil {
 		err = missing(systems)
