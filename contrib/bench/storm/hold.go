@@ -114,11 +114,12 @@ func half(ctx context.Context, args []string) error {
 		}
 		c.Close()
 	}
-	select {
-	case <-time.After(time.Second):
-	case <-ctx.Done():
+	for wait := 0; wait < 60 && ctx.Err() == nil; wait++ { // until the server has noticed
+		if _, spooled = descriptors(); spooled == 0 {
+			break
+		}
+		time.Sleep(500 * time.Millisecond)
 	}
-	_, spooled = descriptors()
 	fmt.Printf("half: %d sent to their end: %v; after it %s, %.0f MiB in the spool\n", *finish, heard, mib(memory()), float64(spooled)/(1<<20))
 	if heard[250] != *finish || spooled != 0 {
 		return fmt.Errorf("%d of %d were taken, %d octets are left in the spool", heard[250], *finish, spooled)
