@@ -118,8 +118,9 @@ type Access struct {
 	log  *slog.Logger
 	use  func([]AccessRule) error
 
-	mu      sync.Mutex // held while reloading
-	tried   string     // the digest of what was read last
+	mu      sync.Mutex   // held while reloading
+	rules   []AccessRule // those in service
+	tried   string       // the digest of what was read last
 	failure atomic.Pointer[Failure]
 }
 
@@ -139,7 +140,7 @@ func OpenAccess(dir, keep string, log *slog.Logger, use func([]AccessRule) error
 	if kerr == nil {
 		var rules []AccessRule
 		if rules, kerr = accessRules(sources); kerr == nil {
-			kerr = use(rules)
+			kerr, a.rules = use(rules), rules
 		}
 	}
 	if kerr != nil {
@@ -189,6 +190,7 @@ func (a *Access) reload(force bool) error {
 	if err != nil {
 		return a.failed(err)
 	}
+	a.rules = rules
 	a.failure.Store(nil)
 	a.log.Info("access rules loaded", "rules", len(rules))
 	if a.keep != "" {
@@ -214,4 +216,59 @@ func (a *Access) failed(err error) error {
 		a.log.Error("access rules not loaded, the old ones go on serving", "cause", cause)
 	}
 	return err
+}
+
+// String returns the rule about as one would say it.
+func (r AccessRule) String() string {
+	var b strings.Builder
+	b.WriteString(r.Action)
+	clients := make([]string, len(r.Clients))
+	for i, c := range r.Clients {
+		clients[i] = c.String()
+	}
+	for _, part := range []struct {
+		name   string
+		values []string
+	}{{"client", clients}, {"helo", r.Hello}, {"sender", r.Senders}, {"recipient", r.To}} {
+		if len(part.values) > 0 {
+			fmt.Fprintf(&b, ", %s %s", part.name, strings.Join(part.values, " or "))
+		}
+	}
+	if r.Text != "" {
+		fmt.Fprintf(&b, ": %q", r.Text)
+	}
+	return b.String()
+}
+
+// RuleChanges are the access rules that come and go, with their places.
+type RuleChanges struct {
+	Added   []string `json:"added,omitempty"`
+	Removed []string `json:"removed,omitempty"`
+}
+
+// Changes compares the rules in the folder with those in service. The error is
+// why they would not serve.
+func (a *Access) Changes() (RuleChanges, error) {
+	rules, err := LoadAccess(a.dir)
+	if err != nil {
+		return RuleChanges{}, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return RuleChanges{Added: without(rules, a.rules), Removed: without(a.rules, rules)}, nil
+}
+
+// without returns the rules that are not among others.
+func without(rules, others []AccessRule) []string {
+	there := make(map[string]int)
+	for _, r := range others {
+		there[r.String()]++
+	}
+	var rest []string
+	for _, r := range rules {
+		if there[r.String()]--; there[r.String()] < 0 {
+			rest = append(rest, r.Name+": "+r.String())
+		}
+	}
+	return rest
 }

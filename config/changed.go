@@ -10,7 +10,11 @@ import (
 
 // A KeyChange is a key of postern.toml that has another value than before, as it
 // would be written; "" where it is not written.
-type KeyChange struct{ Key, Was, Is string }
+type KeyChange struct {
+	Key string `json:"key"`
+	Was string `json:"was,omitempty"`
+	Is  string `json:"is,omitempty"`
+}
 
 // Changed returns the keys that are written otherwise in now, unless it means the
 // same.

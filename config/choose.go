@@ -23,8 +23,9 @@ type choice struct {
 	again   time.Time             // when to look again, since something may be good by then
 }
 
-// choose reads what is new among sources and refuses what is wrong by itself.
-func (g *Generations) choose(sources []source, q Request) *choice {
+// choose reads what is new among sources and refuses what is wrong by itself, and
+// what is held.
+func (g *Generations) choose(sources []source, q Request, held map[string]string) *choice {
 	c := &choice{
 		old: g.Current(), force: q.Force, host: g.options.Hostname, limits: g.options,
 		chosen: make(map[string]*domainMap), before: make(map[string]*domainMap), refused: make(map[string]Mistakes),
@@ -38,7 +39,7 @@ func (g *Generations) choose(sources []source, q Request) *choice {
 		}
 	}
 	for _, s := range sources {
-		c.add(s, g.compile(s, c.before[s.base()]), g.held[s.base()])
+		c.add(s, g.compile(s, c.before[s.base()]), held[s.base()])
 	}
 	return c
 }

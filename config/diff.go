@@ -10,24 +10,30 @@ import (
 
 // A Difference is what tells one generation from another.
 type Difference struct {
-	Added, Removed, Changed int // addresses
-	Domains                 []DomainDifference
+	Added   int                `json:"added"` // addresses
+	Removed int                `json:"removed"`
+	Changed int                `json:"changed"`
+	Domains []DomainDifference `json:"domains,omitempty"`
 }
 
 // A DomainDifference is what has changed in one domain, or that it is new or gone.
 type DomainDifference struct {
-	Domain                  string
-	File                    string
-	New, Gone               bool
-	Added, Removed, Changed int
-	Changes                 []Change // sorted; perhaps not all of them
+	Domain  string   `json:"domain"`
+	File    string   `json:"file"`
+	New     bool     `json:"new,omitempty"`
+	Gone    bool     `json:"gone,omitempty"`
+	Added   int      `json:"added"`
+	Removed int      `json:"removed"`
+	Changed int      `json:"changed"`
+	Changes []Change `json:"changes,omitempty"` // sorted; perhaps not all of them
 }
 
 // A Change is what becomes of one address, "*@example.com" of all others, or
 // "@example.com" of the domain.
 type Change struct {
-	Address string
-	Was, Is string // "": nothing
+	Address string `json:"address"`
+	Was     string `json:"was,omitempty"` // nothing: it was none
+	Is      string `json:"is,omitempty"`
 }
 
 // Compare returns what is different in r, with at most so many changes for each

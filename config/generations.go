@@ -72,10 +72,7 @@ func Open(dir string, o Options) (*Generations, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read recipient maps: %w", err)
 	}
-	g := &Generations{dir: dir, options: o, log: o.Log, wake: make(chan struct{}, 1), compiled: make(map[string]*domainMap)}
-	if o.Keep != "" {
-		g.journal = &journal{name: o.Keep}
-	}
+	g := newGenerations(dir, o)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	kerr := g.recall()
@@ -97,6 +94,14 @@ func Open(dir string, o Options) (*Generations, error) {
 		g.log.Error("started with the last good recipient maps, for the newest are broken", "generation", g.Current().id, "kept", g.Current().loaded)
 	}
 	return g, nil
+}
+
+func newGenerations(dir string, o Options) *Generations {
+	g := &Generations{dir: dir, options: o, log: o.Log, wake: make(chan struct{}, 1), compiled: make(map[string]*domainMap)}
+	if o.Keep != "" {
+		g.journal = &journal{name: o.Keep}
+	}
+	return g
 }
 
 // recall makes what was kept the generation that serves.
@@ -208,7 +213,7 @@ func (g *Generations) try(sources []source, q Request, asked bool) error {
 	if asked {
 		g.held = nil
 	}
-	c := g.choose(sources, q)
+	c := g.choose(sources, q, g.held)
 	next, err := c.settle()
 	if err != nil { // nothing is left
 		return g.failed(digest(sources), Failure{Err: err})

@@ -10,12 +10,12 @@ import (
 // A Mistake is something in the configuration that an administrator must
 // change: where it is, what is wrong, and the way out.
 type Mistake struct {
-	File    string // as it was named to this package, or below the folder that was
-	Line    int    // counted from one; 0: the mistake is the whole file's
-	Column  int    // counted from one, in characters
-	Message string // what is wrong
-	Hint    string // the way out; may be empty
-	Text    string // the line that is meant, without its end
+	File    string `json:"file,omitempty"`   // as it was named to this package, or below the folder that was
+	Line    int    `json:"line,omitempty"`   // counted from one; 0: the mistake is the whole file's
+	Column  int    `json:"column,omitempty"` // counted from one, in characters
+	Message string `json:"message"`          // what is wrong
+	Hint    string `json:"hint,omitempty"`   // the way out; may be empty
+	Text    string `json:"text,omitempty"`   // the line that is meant, without its end
 
 	err error
 }

@@ -1,52 +1,79 @@
 package main
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"postern/config"
+	"postern/internal/dns"
 )
 
 func checkCommand(stdio stdio) *cobra.Command {
-	return &cobra.Command{
+	var asJSON, files bool
+	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Say what is wrong with the configuration",
-		Long: `Reads the configuration and all recipient maps as a server would, and lists every
-mistake with its place and the way out. Nothing is changed. The exit code is 1
-if there is a mistake.`,
+		Short: "Say what is wrong with the configuration and around it",
+		Long: `Reads the configuration, the recipient maps and the access rules as a server would,
+and lists every mistake with its place and the way out. Then it looks whether the
+users that the servers run as may read and write what they have to; whether
+somebody answers where they connect, and nobody else listens where they do; at
+certificates, their names and their end; at the store; and at what the DNS says of
+this host and the domains: MX, SPF, DMARC, MTA-STS, TLSA and PTR. What to mend
+first stands first.
+
+Nothing is changed, and no server has to run. The DNS has ten seconds; where it
+does not answer, that is said and is no mistake. The exit code is 1 if there is a
+mistake; what is better mended, and what is to be known, is none.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			err := check(stdio.out, configPath(cmd))
-			if err != nil {
+			if err := check(cmd.Context(), stdio.out, configPath(cmd), asJSON, files); err != nil {
 				return exitCode{code: 1, err: err}
 			}
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&files, "files", false, "look at nothing but the files")
+	return cmd
 }
 
-// check prints every mistake, with the line that it is in.
-func check(w io.Writer, path string) error {
+// timeForDNS bounds what check asks the DNS, whatever is wrong with that.
+const timeForDNS = 10 * time.Second
+
+// check prints all that it finds.
+func check(ctx context.Context, w io.Writer, path string, asJSON, filesAlone bool) error {
+	l := &checklist{about: "files"}
 	c, err := config.Load(path)
 	if err != nil {
-		return explain(w, err)
+		l.fail(err)
+		return l.report(w, nil, path, asJSON)
 	}
 	r, err := config.LoadRecipients(c.Recipients, c.Hostname)
-	if err != nil {
-		return explain(w, err)
+	l.fail(err)
+	l.fail(checkJudging(c))
+	if filesAlone {
+		return l.report(w, r, c.File, asJSON)
 	}
-	if err := checkJudging(c); err != nil {
-		return explain(w, err)
+	l.certificates(c)
+	h := l.hosts(c)
+	l.permissions(c, h)
+	l.store(c)
+	l.sockets(ctx, c, h)
+	if r != nil {
+		resolver, err := dns.NewClient(dns.Config{Servers: texts(c.DNS.Servers), Timeout: time.Second, Log: slog.New(slog.DiscardHandler)})
+		if l.fail(err); err == nil {
+			ctx, cancel := context.WithTimeout(ctx, timeForDNS)
+			l.dns(ctx, resolver, c, r)
+			cancel()
+			resolver.Close()
+		}
 	}
-	if err := newCertificates(c.MX.TLS, c.Hostname, slog.New(slog.DiscardHandler)).reload(); err != nil {
-		return err
-	}
-	fmt.Fprintf(w, "%s is right: %d mailboxes in %d domains, generation %s\n", c.File, r.Mailboxes(), len(r.Domains()), r.ID())
-	return nil
+	return l.report(w, r, c.File, asJSON)
 }
 
 // checkJudging checks what judging would find wrong only when it starts.
@@ -64,17 +91,9 @@ func checkJudging(c *config.Config) error {
 	return err
 }
 
-// explain prints mistakes one by one; any other error is returned as it is.
-func explain(w io.Writer, err error) error {
-	var mistakes config.Mistakes
-	if !errors.As(err, &mistakes) {
-		return err
-	}
+// printMistakes prints mistakes, with the lines that they are in.
+func printMistakes(w io.Writer, mistakes config.Mistakes) {
 	for _, m := range mistakes {
 		fmt.Fprintf(w, "%v\n%s\n", m, m.Excerpt())
 	}
-	if len(mistakes) == 1 {
-		return errors.New("one mistake")
-	}
-	return fmt.Errorf("%d mistakes", len(mistakes))
 }

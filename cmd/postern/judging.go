@@ -136,12 +136,13 @@ func (j *judging) useAccess(rules []config.AccessRule) error {
 	return nil
 }
 
-// run does what has to be done beside judging, until ctx ends.
-func (j *judging) run(ctx context.Context, group *errgroup.Group) {
+// run does what has to be done beside judging, until ctx ends: with watch also to
+// notice edits of the access rules.
+func (j *judging) run(ctx context.Context, group *errgroup.Group, watch bool) {
 	if len(j.current.Load().Lists) > 0 {
 		group.Go(func() error { j.Health.Run(ctx); return nil })
 	}
-	if j.access != nil {
+	if j.access != nil && watch {
 		group.Go(func() error { return j.access.Watch(ctx) })
 	}
 	if j.Reports != nil {

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -14,51 +17,249 @@ import (
 )
 
 func reloadCommand(stdio stdio) *cobra.Command {
-	var force bool
+	var (
+		ask    reloadRequest
+		asJSON bool
+	)
 	cmd := &cobra.Command{
-		Use:   "reload",
-		Short: "Have a running server read recipients and certificate again",
-		Long: `Has a running server read the recipient maps and the certificate again, and says
-what came of it. A server notices edits of the maps by itself; this is for those
-who want to hear the answer. What is broken is not served: all stays as it was.
-So it does where a domain is gone, or more than half of its recipients are, which
-looks like an accident; --force says that it is none.`,
+		Use:   "reload [--confirm TIME | --confirmed]",
+		Short: "Have a running server read recipients, access rules and certificates again",
+		Long: `Has a running server read the recipient maps, the access rules and the certificates
+again, and says what came of it. A server notices edits by itself (reload.watch);
+this is for those who want to hear the answer.
+
+A map that is broken keeps its old version, and the others serve. So does one that
+is gone, that is empty, or that lost more than half of its names (reload.lose_names,
+reload.lose_percent), which looks like an accident; --force says that it is none.
+
+With --confirm 5m the maps of before serve again after five minutes, unless you
+say "postern reload --confirmed" until then. If the edit serves already, it is put
+on probation nevertheless. Nor does a restart confirm anything. What was taken
+back serves when it is edited again, or by another postern reload.
+
+postern.toml is read at start alone; which of its keys wait for that is told. The
+exit code is 1 if something in the files does not serve.`,
+		Example: `  postern diff                  # what would change
+  postern reload --confirm 5m   # try it
+  postern reload --confirmed    # it is right`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return eachServer(cmd.Context(), configPath(cmd), request{"reload", force}, func(name string, answer json.RawMessage) error {
-				var st Status
-				if err := json.Unmarshal(answer, &st); err != nil {
-					return err
-				}
-				_, err := fmt.Fprintf(stdio.out, "%s: serving generation %s, %d mailboxes in %d domains\n", name, st.Generation, st.Mailboxes, st.Domains)
-				return err
-			})
+			return stdio.reload(cmd.Context(), configPath(cmd), ask, asJSON)
 		},
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "serve the new recipients although many are gone")
+	flags := cmd.Flags()
+	flags.BoolVar(&ask.Force, "force", false, "serve the new recipients although domains, or many names, are gone")
+	flags.DurationVar(&ask.Confirm, "confirm", 0, "serve what served before again after this `time`, unless it is confirmed")
+	flags.BoolVar(&ask.Confirmed, "confirmed", false, "confirm what is on probation")
+	flags.BoolVar(&asJSON, "json", false, "print JSON, a server a line")
+	cmd.MarkFlagsMutuallyExclusive("confirm", "confirmed")
+	cmd.MarkFlagsMutuallyExclusive("force", "confirmed")
 	return cmd
 }
 
-// reload reads again whatever can be read again. What fails stays as it was, and
-// so do recipients that look like an accident, unless force says that they are
-// none.
-func (s *server) reload(force bool) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyReloading)
-	defer daemon.SdNotify(false, daemon.SdNotifyReady)
-	errs := []error{s.recipients.Reload(config.Request{Force: force})}
-	for _, reload := range s.reloads {
-		errs = append(errs, reload())
+// A reloadRequest is the argument of the verb "reload".
+type reloadRequest struct {
+	Force     bool          `json:"force,omitempty"`
+	Confirm   time.Duration `json:"confirm,omitempty"`
+	Confirmed bool          `json:"confirmed,omitempty"` // instead: read nothing
+}
+
+// Reloaded is what came of a reload.
+type Reloaded struct {
+	Server     string `json:"server"`
+	Generation string `json:"generation"`
+	Before     string `json:"before"` // the generation that served until then
+	Domains    int    `json:"domains"`
+	Mailboxes  int    `json:"mailboxes"`
+	Added      int    `json:"added"` // addresses
+	Removed    int    `json:"removed"`
+	Changed    int    `json:"changed"`
+
+	Mistakes config.Mistakes    `json:"mistakes,omitempty"`
+	Errors   []string           `json:"errors,omitempty"`        // others
+	Old      []string           `json:"old_versions,omitempty"`  // domains of which an old version serves
+	Restart  []config.KeyChange `json:"needs_restart,omitempty"` // keys of postern.toml
+
+	Until  time.Time `json:"confirm_until,omitzero"` // or else
+	OrElse string    `json:"or_else,omitempty"`      // this generation serves again
+}
+
+func (s stdio) reload(ctx context.Context, path string, ask reloadRequest, asJSON bool) error {
+	if ask.Confirm < 0 || ask.Confirm > 0 && ask.Confirm < time.Second {
+		return exitCode{exitUsage, errors.New("--confirm is shorter than a second")}
 	}
-	err := errors.Join(errs...)
-	if err != nil {
-		s.log.Error("reload: all that is broken stays as it was", "cause", err)
+	wrong := false
+	var all telling
+	err := eachServer(ctx, path, request{"reload", ask}, func(name string, answer json.RawMessage) error {
+		r := Reloaded{Server: name}
+		if err := json.Unmarshal(answer, &r); err != nil {
+			return err
+		}
+		wrong = wrong || len(r.Mistakes)+len(r.Errors) > 0
+		if asJSON {
+			return json.NewEncoder(s.out).Encode(r)
+		}
+		all.add(name, r.text())
+		return nil
+	})
+	all.print(s.out)
+	if err == nil && wrong {
+		err = errors.New("not all that is in the files serves")
 	}
 	return err
 }
 
-// watch reloads the recipients whenever their files change, until ctx ends.
+// A telling is what several servers answered, each text once.
+type telling struct{ names, texts []string }
+
+func (a *telling) add(name, text string) {
+	for i := range a.texts {
+		if a.texts[i] == text {
+			a.names[i] += " and " + name
+			return
+		}
+	}
+	a.names, a.texts = append(a.names, name), append(a.texts, text)
+}
+
+func (a *telling) print(w io.Writer) {
+	for i, text := range a.texts {
+		fmt.Fprintf(w, "%s: %s", a.names[i], text)
+	}
+}
+
+// text returns what an administrator is to know.
+func (r Reloaded) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "serving generation %s, %d mailboxes in %d domains\n", r.Generation, r.Mailboxes, r.Domains)
+	switch {
+	case r.Before == r.Generation:
+		b.WriteString("  nothing has changed in what serves\n")
+	default:
+		fmt.Fprintf(&b, "  addresses: %d added, %d removed, %d changed; before it served %s\n", r.Added, r.Removed, r.Changed, r.Before)
+	}
+	if len(r.Restart) > 0 {
+		keys := make([]string, len(r.Restart))
+		for i, k := range r.Restart {
+			keys[i] = k.Key
+		}
+		fmt.Fprintf(&b, "  NEEDS A RESTART: %s changed in postern.toml\n", strings.Join(keys, ", "))
+	}
+	if !r.Until.IsZero() {
+		fmt.Fprintf(&b, "  generation %s serves again at %s, unless you say: postern reload --confirmed\n", r.OrElse, r.Until.Local().Format(time.TimeOnly))
+	}
+	if len(r.Mistakes) > 0 {
+		fmt.Fprintf(&b, "  NOT SERVED%s:\n\n", oldVersions(r.Old))
+		printMistakes(&b, r.Mistakes)
+	}
+	for _, e := range r.Errors {
+		fmt.Fprintf(&b, "  NOT SERVED: %s\n", e)
+	}
+	return b.String()
+}
+
+// oldVersions says of which domains an old version serves.
+func oldVersions(domains []string) string {
+	switch {
+	case len(domains) == 0:
+		return ""
+	case len(domains) > 10:
+		return fmt.Sprintf(" (the old versions of %s and %d more domains go on)", strings.Join(domains[:10], ", "), len(domains)-10)
+	case len(domains) > 1:
+		return fmt.Sprintf(" (the old versions of %s go on)", strings.Join(domains, ", "))
+	}
+	return fmt.Sprintf(" (the old version of %s goes on)", domains[0])
+}
+
+// reloadVerb is what the control socket calls "reload".
+func (s *server) reloadVerb(_ context.Context, arg json.RawMessage) (any, error) {
+	var ask reloadRequest
+	if err := json.Unmarshal(arg, &ask); err != nil {
+		return nil, fmt.Errorf("reload: %w", err)
+	}
+	if ask.Confirmed {
+		if err := s.recipients.Confirm(); err != nil {
+			return nil, err
+		}
+		return s.reloaded(s.recipients.Current(), nil), nil
+	}
+	before := s.recipients.Current()
+	return s.reloaded(before, s.reload(config.Request{Force: ask.Force, Confirm: ask.Confirm})), nil
+}
+
+// reload reads again whatever can be read again. What fails stays as it was.
+func (s *server) reload(q config.Request) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReloading)
+	defer daemon.SdNotify(false, daemon.SdNotifyReady)
+	errs := []error{s.recipients.Reload(q)}
+	for _, reload := range s.reloads {
+		errs = append(errs, reload())
+	}
+	if keys, err := s.needsRestart(); err != nil {
+		errs = append(errs, err)
+	} else if len(keys) > 0 {
+		s.log.Warn("keys of postern.toml have changed, and wait for a restart", "keys", keys)
+	}
+	err := errors.Join(errs...)
+	if err != nil {
+		s.log.Error("reload: what is broken stays as it was", "cause", err)
+	}
+	return err
+}
+
+// needsRestart returns the keys of postern.toml that are not as they were when it
+// was read. The error is why a restart would fail.
+func (p *parts) needsRestart() ([]config.KeyChange, error) {
+	now, err := config.Load(p.config.File)
+	if err != nil {
+		return nil, err
+	}
+	return p.config.Changed(now), nil
+}
+
+// reloaded describes what came of a reload that ended in err.
+func (s *server) reloaded(before *config.Recipients, err error) Reloaded {
+	now := s.recipients.Current()
+	until, orElse := s.recipients.Probation()
+	if orElse != "" { // the edit may serve for a while already
+		before = s.recipients.At(orElse)
+	}
+	n := config.Compare(before, now, 0)
+	r := Reloaded{
+		Generation: now.ID(), Before: before.ID(), Domains: len(now.Domains()), Mailboxes: now.Mailboxes(),
+		Added: n.Added, Removed: n.Removed, Changed: n.Changed,
+	}
+	r.Mistakes, r.Errors = sortOut(err)
+	r.Restart, _ = s.needsRestart() // of which err tells
+	r.Until, r.OrElse = until, orElse
+	if f := s.recipients.Failure(); f != nil {
+		r.Old = f.Old
+	}
+	return r
+}
+
+// sortOut parts the mistakes in err from what else it is of.
+func sortOut(err error) (ms config.Mistakes, others []string) {
+	var joined interface{ Unwrap() []error }
+	switch e, isMistakes := err.(config.Mistakes); {
+	case err == nil:
+		return nil, nil
+	case isMistakes:
+		return e, nil
+	case !errors.As(err, &joined) || err.Error() == "":
+		return nil, []string{err.Error()}
+	}
+	for _, e := range joined.Unwrap() {
+		m, o := sortOut(e)
+		ms, others = append(ms, m...), append(others, o...)
+	}
+	return ms, others
+}
+
+// watch reloads the recipients whenever their files change, and takes back in time
+// what nobody confirms, until ctx ends.
 func (p *parts) watch(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { p.recipients.Run(ctx); return nil })
 	if p.config.Reload.Watch {

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"postern/config"
 	"postern/internal/control"
 )
 
@@ -126,9 +127,9 @@ type server struct {
 	sockets sockets
 	started time.Time
 	status  []func(*Status) // each tells what it knows
-	release control.Verb    // nil: no MX runs
 	probes  []probe         // the listeners that must answer
 
+	access  *config.Access // nil: there are no access rules
 	mu      sync.Mutex     // one reload at a time
 	reloads []func() error // beside that of the recipients
 }
@@ -188,12 +189,6 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 		s.log.Warn("mx.trusted_proxies is empty: nobody may connect to mx.listen_proxy")
 	}
 	srv.Record = both(srv.Record, judge.records.outcome)
-	kept := s.refusedMail()
-	if kept != nil {
-		srv.Keep = kept.keep
-		group.Go(func() error { kept.run(ctx); return nil })
-	}
-	s.release = (&releaser{parts: s.parts, refused: kept, next: next, records: judge.records}).verb
 	if certs != nil {
 		s.reloads = append(s.reloads, certs.reload)
 		if s.config.Reload.Watch {
@@ -201,6 +196,7 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 		}
 	}
 	if judge.access != nil {
+		s.access = judge.access
 		s.reloads = append(s.reloads, judge.access.Reload)
 	}
 	s.status = append(s.status, func(st *Status) {
@@ -213,7 +209,7 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 			s.probes = append(s.probes, probe{l.Addr()})
 		}
 	}
-	judge.run(ctx, group)
+	judge.run(ctx, group, s.config.Reload.Watch)
 	group.Go(func() error {
 		defer judge.close()
 		defer next.close()
@@ -247,7 +243,7 @@ func (s *server) reloadOnSignal(ctx context.Context) {
 	for {
 		select {
 		case <-hup:
-			_ = s.reload(false) // what came of it is in the log
+			_ = s.reload(config.Request{}) // what came of it is in the log
 		case <-ctx.Done():
 			return
 		}

@@ -77,7 +77,7 @@ func newSite(t testing.TB, extra ...string) *site {
 		lines[section] = replaceKey(lines[section], line)
 	}
 	var text strings.Builder
-	for _, section := range []string{"", "mx", "mda", "dns", "policy", "policy.forwarders", "dnsbl", "greylist", "reports", "limits", "log"} {
+	for _, section := range []string{"", "mx", "mda", "dns", "policy", "policy.forwarders", "dnsbl", "greylist", "reports", "limits", "log", "reload"} {
 		if section != "" && len(lines[section]) > 0 {
 			fmt.Fprintf(&text, "[%s]\n", section)
 		}
@@ -150,6 +150,19 @@ func (s *site) command(args ...string) *exec.Cmd {
 func (s *site) start(verb string) *peer.Process {
 	s.t.Helper()
 	p := peer.Start(s.t, s.command(verb))
+	p.WaitOutput("msg=serving")
+	return p
+}
+
+// asVmail is start as the user vmail, whom the folders belong to from then on.
+func (s *site) asVmail(verb string) *peer.Process {
+	s.t.Helper()
+	for _, dir := range []string{s.dir, s.store, filepath.Join(s.dir, "state"), filepath.Join(s.dir, "spool")} {
+		if err := os.Chown(dir, peer.Vmail, peer.Vmail); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	p := peer.Start(s.t, peer.AsUser(s.command(verb), peer.Vmail))
 	p.WaitOutput("msg=serving")
 	return p
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,7 +29,12 @@ type Status struct {
 	Loaded     time.Time        `json:"loaded"`
 	Domains    int              `json:"domains"`
 	Mailboxes  int              `json:"mailboxes"`
-	Refused    string           `json:"reload_refused,omitempty"` // why the newest edit does not serve
+	Refused    string           `json:"reload_refused,omitempty"` // why not all that is in the maps serves
+	Old        []string         `json:"old_versions,omitempty"`   // domains of which an old version serves
+	Until      time.Time        `json:"confirm_until,omitzero"`   // or else
+	OrElse     string           `json:"or_else,omitempty"`        // this generation serves again
+	Restart    []string         `json:"needs_restart,omitempty"`  // keys of postern.toml that have changed
+	Broken     string           `json:"config_broken,omitempty"`  // why a restart would fail
 	Replies    map[string]Tally `json:"replies"`
 
 	Remembered  int    `json:"deliveries_remembered"` // whose clients may not have heard of them
@@ -94,23 +100,13 @@ func (st *Status) addJudging(j *judging) {
 
 // verbs returns what the control socket can be asked for.
 func (s *server) verbs() map[string]control.Verb {
-	verbs := map[string]control.Verb{
+	return map[string]control.Verb{
 		"metrics":   s.scrape,
 		verbRecords: s.readRecords,
 		"status":    func(context.Context, json.RawMessage) (any, error) { return s.statusNow(), nil },
-		"reload": func(_ context.Context, arg json.RawMessage) (any, error) {
-			var force bool
-			if err := json.Unmarshal(arg, &force); err != nil {
-				return nil, fmt.Errorf("reload: %w", err)
-			}
-			err := s.reload(force)
-			return s.statusNow(), err
-		},
+		"reload":    s.reloadVerb,
+		"diff":      func(context.Context, json.RawMessage) (any, error) { return s.diff(s.access), nil },
 	}
-	if s.release != nil {
-		verbs[verbRelease] = s.release
-	}
-	return verbs
 }
 
 func (s *server) statusNow() Status {
@@ -126,7 +122,15 @@ func (s *server) statusNow() Status {
 		},
 	}
 	if f := s.recipients.Failure(); f != nil {
-		st.Refused = f.Err.Error()
+		st.Refused, st.Old = f.Err.Error(), f.Old
+	}
+	st.Until, st.OrElse = s.recipients.Probation()
+	keys, err := s.needsRestart()
+	for _, k := range keys {
+		st.Restart = append(st.Restart, k.Key)
+	}
+	if err != nil {
+		st.Broken = err.Error()
 	}
 	for _, add := range s.status {
 		add(&st)
@@ -200,7 +204,16 @@ func printStatus(w io.Writer, name string, answer json.RawMessage) error {
 	row("postern "+name, "%s as %s, up %s", st.Version, st.Hostname, time.Since(st.Started).Round(time.Second))
 	row("recipients", "%d mailboxes in %d domains; generation %s, loaded %s ago", st.Mailboxes, st.Domains, st.Generation, time.Since(st.Loaded).Round(time.Second))
 	if st.Refused != "" {
-		row("NOT SERVED", "the newest edit is broken:\n%s", st.Refused)
+		row("NOT SERVED", "%s\n%s", cmp.Or(strings.Trim(oldVersions(st.Old), " ()"), "no map is the worse for it"), st.Refused)
+	}
+	if !st.Until.IsZero() {
+		row("ON PROBATION", "generation %s serves again at %s, unless you say: postern reload --confirmed", st.OrElse, st.Until.Local().Format(time.TimeOnly))
+	}
+	if len(st.Restart) > 0 {
+		row("NEEDS A RESTART", "%s", strings.Join(st.Restart, ", "))
+	}
+	if st.Broken != "" {
+		row("BROKEN", "a restart would fail:\n%s", st.Broken)
 	}
 	if st.Remembered > 0 {
 		row("remembered", "%d deliveries whose clients may not have heard of them", st.Remembered)

@@ -54,11 +54,16 @@ func load(path string, w io.Writer, half string) (*parts, error) {
 		_ = os.MkdirAll(c.State, 0o755)
 		_ = os.Mkdir(p.state, 0o700)
 	}
-	p.recipients, err = config.Open(c.Recipients, config.Options{
-		Hostname: c.Hostname, Keep: p.kept("maps"), Log: log,
-		LoseNames: c.Reload.LoseNames, LosePercent: c.Reload.LosePercent,
-	})
+	p.recipients, err = config.Open(c.Recipients, p.recipientOptions())
 	return p, err
+}
+
+func (p *parts) recipientOptions() config.Options {
+	c := p.config
+	return config.Options{
+		Hostname: c.Hostname, Keep: p.kept("maps"), Log: p.log,
+		LoseNames: c.Reload.LoseNames, LosePercent: c.Reload.LosePercent,
+	}
 }
 
 // kept returns the path of a file that survives a restart; "" where nothing does.

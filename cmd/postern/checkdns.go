@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"postern/config"
+	"postern/internal/dns"
+)
+
+const (
+	// maxAsked bounds the domains that the DNS is asked about.
+	maxAsked = 200
+	// askedAtOnce bounds how many of them at a time.
+	askedAtOnce = 8
+)
+
+// An asker is dns.Client.Lookup.
+type asker func(ctx context.Context, typ, name string) (dns.Answer, error)
+
+func (l *checklist) dns(ctx context.Context, resolver *dns.Client, c *config.Config, r *config.Recipients) {
+	l.about = "DNS"
+	if _, err := resolver.Lookup(ctx, "A", c.Hostname); err != nil && !absent(err) {
+		l.add(toKnow, "", "the DNS does not answer, and nothing of it was looked at: %v", err)
+		return
+	}
+	l.dnsOfHost(ctx, resolver.Lookup, c)
+	domains := r.Domains()
+	if len(domains) > maxAsked {
+		l.add(toKnow, "", "only %d of %d domains were looked up", maxAsked, len(domains))
+		domains = domains[:maxAsked]
+	}
+	found := make([]checklist, len(domains))
+	slots := make(chan struct{}, askedAtOnce)
+	var asking sync.WaitGroup
+	for i, domain := range domains {
+		slots <- struct{}{}
+		asking.Go(func() {
+			found[i].about = "DNS"
+			found[i].dnsOfDomain(ctx, resolver.Lookup, c.Hostname, domain)
+			<-slots
+		})
+	}
+	asking.Wait()
+	for _, f := range found {
+		l.found = append(l.found, f.found...)
+	}
+	if ctx.Err() != nil {
+		l.add(toKnow, "", "the DNS took more than %v, and not all of it was looked at", timeForDNS)
+	}
+}
+
+// absent reports whether err says that there is no such record.
+func absent(err error) bool { return dns.NotFound(err) || errors.Is(err, dns.ErrNoData) }
+
+// ask returns the records, and whether it is known which there are.
+func (ask asker) ask(ctx context.Context, typ, name string) (records []string, known bool) {
+	a, err := ask(ctx, typ, name)
+	return a.Records, err == nil || absent(err)
+}
+
+// dnsOfHost looks at what the DNS says of this host.
+func (l *checklist) dnsOfHost(ctx context.Context, ask asker, c *config.Config) {
+	v4, known4 := ask.ask(ctx, "A", c.Hostname)
+	v6, known6 := ask.ask(ctx, "AAAA", c.Hostname)
+	addresses := slices.Concat(v4, v6)
+	if known4 && known6 && len(addresses) == 0 {
+		l.add(shouldMend, "add an A and an AAAA record, or correct hostname", "%s has no address", c.Hostname)
+	}
+	for _, address := range addresses {
+		names, known := ask.ask(ctx, "PTR", address)
+		named := slices.ContainsFunc(names, func(n string) bool { return sameName(n, c.Hostname) })
+		if known && !named {
+			l.add(toKnow, "it matters where this host sends, too", "the PTR record of %s is %s, not %s", address, orNone(names), c.Hostname)
+		}
+	}
+	l.tlsa(ctx, ask, c)
+}
+
+// tlsa compares the TLSA records (RFC 7672) with the certificates: who trusts in
+// them delivers nothing if none fits.
+func (l *checklist) tlsa(ctx context.Context, ask asker, c *config.Config) {
+	records, _ := ask.ask(ctx, "TLSA", "_25._tcp."+c.Hostname)
+	if len(records) == 0 {
+		return
+	}
+	for _, f := range c.MX.TLS {
+		pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+		if err != nil {
+			continue // which is told elsewhere
+		}
+		if !slices.ContainsFunc(records, func(r string) bool { return fitsTLSA(&pair, r) }) {
+			l.add(mustMend, fmt.Sprintf("publish _25._tcp.%s TLSA 3 1 1 %s, and wait until the old records are forgotten", c.Hostname, keyDigest(pair.Leaf)),
+				"no TLSA record fits %s: senders with DANE do not deliver", f.Cert)
+		}
+	}
+	if len(c.MX.TLS) == 0 {
+		l.add(mustMend, "remove them, or configure mx.tls", "there are TLSA records for %s, but no certificate: senders with DANE do not deliver", c.Hostname)
+	}
+}
+
+func keyDigest(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+	return hex.EncodeToString(sum[:])
+}
+
+// fitsTLSA reports whether a record "3 1 1 1a2b" fits the leaf, or with usage 2
+// any certificate of the chain.
+func fitsTLSA(pair *tls.Certificate, record string) bool {
+	fields := strings.Fields(record)
+	if len(fields) != 4 {
+		return false
+	}
+	chain := pair.Certificate
+	if fields[0] == "3" {
+		chain = chain[:1]
+	}
+	return slices.ContainsFunc(chain, func(der []byte) bool {
+		data := der
+		if fields[1] == "1" {
+			cert, err := x509.ParseCertificate(der)
+			if err != nil {
+				return false
+			}
+			data = cert.RawSubjectPublicKeyInfo
+		}
+		switch fields[2] {
+		case "1":
+			sum := sha256.Sum256(data)
+			data = sum[:]
+		case "2":
+			sum := sha512.Sum512(data)
+			data = sum[:]
+		}
+		return strings.EqualFold(hex.EncodeToString(data), fields[3])
+	})
+}
+
+// dnsOfDomain looks at what the DNS says of one domain.
+func (l *checklist) dnsOfDomain(ctx context.Context, ask asker, hostname, domain string) {
+	if records, known := ask.ask(ctx, "MX", domain); known {
+		l.mx(records, hostname, domain)
+	}
+	if records, known := ask.ask(ctx, "TXT", domain); known {
+		l.policyRecord("SPF", domain, "v=spf1", records)
+	}
+	if records, known := ask.ask(ctx, "TXT", "_dmarc."+domain); known {
+		l.policyRecord("DMARC", "_dmarc."+domain, "v=DMARC1", records)
+	}
+	if records, _ := ask.ask(ctx, "TXT", "_mta-sts."+domain); len(records) > 0 {
+		l.policyRecord("MTA-STS", "_mta-sts."+domain, "v=STSv1", records)
+		l.add(toKnow, "its mx lines must have "+hostname, "%s has MTA-STS: its policy is at https://mta-sts.%s/.well-known/mta-sts.txt", domain, domain)
+	}
+}
+
+func (l *checklist) mx(records []string, hostname, domain string) {
+	var names []string
+	for _, r := range records {
+		_, name, _ := strings.Cut(r, " ")
+		names = append(names, name)
+	}
+	switch {
+	case len(names) == 0:
+		l.add(shouldMend, fmt.Sprintf("publish %s MX 10 %s", domain, hostname), "%s has no MX record", domain)
+	case !slices.ContainsFunc(names, func(n string) bool { return sameName(n, hostname) }):
+		l.add(shouldMend, "add it, if mail is to come here without another host before it", "the MX records of %s are %s, and %s is not among them", domain, strings.Join(names, ", "), hostname)
+	}
+}
+
+// policyRecord notes that there are not exactly one of the records that begin
+// with tag.
+func (l *checklist) policyRecord(what, name, tag string, records []string) {
+	n := 0
+	for _, r := range records {
+		if rest, is := strings.CutPrefix(r, tag); is && (rest == "" || rest[0] == ' ' || rest[0] == ';') {
+			n++
+		}
+	}
+	switch {
+	case n == 0 && what != "MTA-STS":
+		l.add(toKnow, "anybody can write in its name", "%s has no %s record", name, what)
+	case n != 1:
+		l.add(shouldMend, "leave one", "%s has %d %s records, which is as good as none", name, n, what)
+	}
+}
+
+func sameName(a, b string) bool {
+	return strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
+}
+
+func orNone(names []string) string {
+	if len(names) == 0 {
+		return "missing"
+	}
+	return strings.Join(names, ", ")
+}

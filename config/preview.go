@@ -1,0 +1,44 @@
+package config
+
+import (
+	"fmt"
+	"path/filepath"
+)
+
+// A Preview is what would come of a reload.
+type Preview struct {
+	Now, Next *Recipients
+	Failure   *Failure // why not all that is in the folder would serve; nil: it would
+}
+
+// Preview says what Reload would do, and does nothing.
+func (g *Generations) Preview(q Request) (Preview, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p := Preview{Now: g.Current(), Next: g.Current()}
+	sources, err := readMaps(g.dir)
+	if err != nil {
+		return p, err
+	}
+	c := g.choose(sources, q, nil)
+	if p.Next, err = c.settle(); err != nil {
+		return p, err
+	}
+	p.Failure = c.failure()
+	return p, nil
+}
+
+// Recall returns what was kept as Open would, if there were no maps in dir. It
+// changes nothing, nor does what it returns keep anything.
+func Recall(dir string, o Options) (*Generations, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read recipient maps: %w", err)
+	}
+	g := newGenerations(dir, o)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	err = g.recall()
+	g.journal = nil
+	return g, err
+}
