@@ -58,8 +58,9 @@ func (c *Client) expect(code string) error {
 }
 
 // Send sends a message, and calls acked for each recipient whose 250 was read,
-// at once. Any other answer is an error: nothing here is to be refused.
-func (c *Client) Send(id string, to []string, acked func(to string) error) error {
+// at once. It returns those that were put off by a 4xx; a 5xx is an error, for
+// nothing here is to be refused.
+func (c *Client) Send(id string, to []string, acked func(to string) error) (putOff []string, err error) {
 	fmt.Fprint(c.conn, "MAIL FROM:<lab@client.example>\r\n")
 	for _, rcpt := range to {
 		fmt.Fprintf(c.conn, "RCPT TO:<%s>\r\n", rcpt)
@@ -67,22 +68,39 @@ func (c *Client) Send(id string, to []string, acked func(to string) error) error
 	fmt.Fprint(c.conn, "DATA\r\n")
 	for range 1 + len(to) {
 		if err := c.expect("250"); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := c.expect("354"); err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := c.conn.Write(append(onWire(text(id)), ".\r\n"...)); err != nil {
-		return err
+		return nil, err
 	}
 	for _, rcpt := range to {
-		if err := c.expect("250"); err != nil {
-			return fmt.Errorf("message %s to %s: %w", id, rcpt, err)
+		reply, err := c.reply()
+		switch {
+		case err == nil && strings.HasPrefix(reply, "250"):
+			err = acked(rcpt)
+		case err == nil && strings.HasPrefix(reply, "4"):
+			putOff = append(putOff, rcpt)
+		case err == nil:
+			err = fmt.Errorf("the daemon says %s", reply)
 		}
-		if err := acked(rcpt); err != nil {
+		if err != nil {
+			return nil, fmt.Errorf("message %s to %s: %w", id, rcpt, err)
+		}
+	}
+	return putOff, nil
+}
+
+// Insist sends a message until nobody is put off, as a sender does.
+func (c *Client) Insist(id string, to []string) (err error) {
+	for range 10 {
+		to, err = c.Send(id, to, func(string) error { return nil })
+		if err != nil || len(to) == 0 {
 			return err
 		}
 	}
-	return nil
+	return fmt.Errorf("message %s is put off for ever, for %s", id, strings.Join(to, ", "))
 }

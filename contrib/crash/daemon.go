@@ -79,12 +79,18 @@ func (s *Site) Start(program string) (*Daemon, error) {
 			break
 		}
 	}
-	d.Kill()
-	return nil, fmt.Errorf("the daemon does not serve: %s", d.log.String())
+	return nil, fmt.Errorf("the daemon does not serve: %s", d.Log())
 }
 
 // Kill ends the daemon at once, and returns when it holds nothing open.
 func (d *Daemon) Kill() {
 	_ = d.cmd.Process.Kill()
 	_ = d.cmd.Wait()
+}
+
+// Log ends the daemon and returns the end of what it wrote.
+func (d *Daemon) Log() string {
+	d.Kill()
+	log := d.log.Bytes()
+	return string(log[max(0, len(log)-2000):])
 }

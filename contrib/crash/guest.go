@@ -48,7 +48,7 @@ func guest(disk, durability, boot string) error {
 		},
 	}
 	if err := load.Run(); err != nil {
-		return fmt.Errorf("%w; its log: %s", err, daemon.log.String())
+		return fmt.Errorf("%w; its log ends: %s", err, daemon.Log())
 	}
 	return nil
 }

@@ -100,7 +100,7 @@ func (t *Trial) record(r Request) (err error) {
 		Mark: func(m Mark) error { return t.lab.call("Mark", Request{Disk: r.Disk, Mark: m}, nil) },
 	}
 	if err := load.Run(); err != nil {
-		return fmt.Errorf("%w; its log: %s", err, daemon.log.String())
+		return fmt.Errorf("%w; its log ends: %s", err, daemon.Log())
 	}
 	return t.lab.call("Stop", r, nil)
 }
@@ -206,16 +206,13 @@ func (t *Trial) retry(unheard []Mark) error {
 	}
 	defer c.Close()
 	for _, u := range unheard {
-		err = errors.Join(err, c.Send(u.Message, []string{u.To}, heard))
+		err = errors.Join(err, c.Insist(u.Message, []string{u.To}))
 	}
-	err = errors.Join(err, c.Send("later", t.recipients, heard))
-	if err != nil {
-		err = fmt.Errorf("%w; its log: %s", err, daemon.log.String())
+	if err = errors.Join(err, c.Insist("later", t.recipients)); err != nil {
+		err = fmt.Errorf("%w; its log ends: %s", err, daemon.Log())
 	}
 	return err
 }
-
-func heard(string) error { return nil }
 
 // forgetDotlocks removes those that the crash left behind. The daemon does it
 // when they are five minutes old; nobody can make them look so.
