@@ -72,7 +72,8 @@ func TestMonitoringSpeaksOfWhatThereIs(t *testing.T) {
 		}
 		for _, name := range regexp.MustCompile(`postern_[a-z_]+`).FindAllString(string(content), -1) {
 			name = strings.TrimSuffix(name, "_bucket")
-			if name != "postern_dns_list_in_use" && !strings.Contains(text, "# TYPE "+name+" ") {
+			always := name != "postern_dns_list_in_use" && name != "postern_filter_hangs" // which need a list, and a filter
+			if always && !strings.Contains(text, "# TYPE "+name+" ") {
 				t.Errorf("%s speaks of %s, which there is not", file, name)
 			}
 		}
