@@ -218,8 +218,8 @@ func (a *Access) failed(err error) error {
 	return err
 }
 
-// String returns the rule about as one would say it.
-func (r AccessRule) String() string {
+// describe returns the rule about as one would say it.
+func (r AccessRule) describe() string {
 	var b strings.Builder
 	b.WriteString(r.Action)
 	clients := make([]string, len(r.Clients))
@@ -262,12 +262,12 @@ func (a *Access) Changes() (RuleChanges, error) {
 func without(rules, others []AccessRule) []string {
 	there := make(map[string]int)
 	for _, r := range others {
-		there[r.String()]++
+		there[r.describe()]++
 	}
 	var rest []string
 	for _, r := range rules {
-		if there[r.String()]--; there[r.String()] < 0 {
-			rest = append(rest, r.Name+": "+r.String())
+		if there[r.describe()]--; there[r.describe()] < 0 {
+			rest = append(rest, r.Name+": "+r.describe())
 		}
 	}
 	return rest

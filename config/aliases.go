@@ -188,8 +188,9 @@ func dangling(d *domain, local, target string) error {
 				return
 			}
 		}
-		for i := range min(d.names.len(), 10_000) {
-			if !yield(d.names.name(uint32(i + 1))) {
+		left := 10_000 // of a million it would take long
+		for name := range d.names.all {
+			if left--; left < 0 || !yield(name) {
 				return
 			}
 		}

@@ -290,8 +290,7 @@ func (d *domain) accepted() func(yield func(string) bool) {
 				return
 			}
 		}
-		for i := range d.names.len() {
-			name := d.names.name(uint32(i + 1))
+		for name := range d.names.all {
 			if d.entries[name] == nil && !yield(name) {
 				return
 			}

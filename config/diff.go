@@ -208,8 +208,8 @@ func (d *domain) known() func(yield func(string) bool) {
 				return
 			}
 		}
-		for i := range d.names.len() {
-			if name := d.names.name(uint32(i + 1)); d.entries[name] == nil && !yield(name) {
+		for name := range d.names.all {
+			if d.entries[name] == nil && !yield(name) {
 				return
 			}
 		}

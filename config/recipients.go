@@ -153,8 +153,7 @@ func (d *domain) each(yield func(Member) bool) bool {
 			return false
 		}
 	}
-	for i := range d.names.len() {
-		name := d.names.name(uint32(i + 1))
+	for name := range d.names.all {
 		if d.entries[name] == nil && !yield(d.member(name, match{name: name})) {
 			return false
 		}

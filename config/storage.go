@@ -82,8 +82,8 @@ func (m *domainMap) checkNames() {
 	for name := range m.entries {
 		check(name)
 	}
-	for i := range m.names.len() {
-		check(m.names.name(uint32(i + 1)))
+	for name := range m.names.all {
+		check(name)
 	}
 }
 

@@ -1,0 +1,153 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// writeMany writes maps of the domains d0.example, d1.example..., each with the
+// mailboxes user0 to user<n-1>.
+func writeMany(t testing.TB, dir string, domains, n int) {
+	t.Helper()
+	for d := range domains {
+		write(t, filepath.Join(dir, fmt.Sprintf("d%d.toml", d)), manyNames(d, n, ""))
+	}
+}
+
+func manyNames(d, n int, more string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "domain = \"d%d.example\"\nmailboxes = [\n", d)
+	for i := range n {
+		fmt.Fprintf(&b, "\"user%d\",\n", i)
+	}
+	b.WriteString(more + "]\n")
+	return b.String()
+}
+
+// BenchmarkLookupAmong looks up addresses in no order, so that what the processor
+// remembers of the last ones is of no help.
+func BenchmarkLookupAmong(b *testing.B) {
+	for _, size := range []struct{ domains, names int }{{1, 1000}, {1, 1_000_000}, {1000, 1000}} {
+		b.Run(fmt.Sprintf("%dx%d", size.domains, size.names), func(b *testing.B) {
+			dir := b.TempDir()
+			writeMany(b, dir, size.domains, size.names)
+			r, err := LoadRecipients(dir, "")
+			if err != nil {
+				b.Fatal(err)
+			}
+			asked := randomAddresses(size.domains, size.names)
+			b.ReportAllocs()
+			for b.Loop() {
+				if local, domain := asked(); r.Lookup(local, domain).Status != Known {
+					b.Fatal(local, domain)
+				}
+			}
+		})
+	}
+}
+
+// randomAddresses returns a function that makes up one address after the other.
+func randomAddresses(domains, names int) func() (local, domain string) {
+	random := rand.New(rand.NewPCG(1, 2))
+	var local, domain []byte
+	return func() (string, string) {
+		local = strconv.AppendInt(append(local[:0], "user"...), int64(random.IntN(names)), 10)
+		domain = strconv.AppendInt(append(domain[:0], 'd'), int64(random.IntN(domains)), 10)
+		domain = append(domain, ".example"...)
+		return string(local), string(domain)
+	}
+}
+
+// TestMillion measures what a million recipients in 1,000 domains cost. It is for
+// reading, and asks for it: POSTERN_MILLION=1 go test -run TestMillion -v ./config
+func TestMillion(t *testing.T) {
+	if os.Getenv("POSTERN_MILLION") == "" {
+		t.Skip("POSTERN_MILLION is not set")
+	}
+	dir, keep := t.TempDir(), filepath.Join(t.TempDir(), "kept")
+	writeMany(t, dir, 1000, 1000)
+	o := Options{Hostname: "mx.d0.example", Keep: keep, Log: slog.New(slog.DiscardHandler), LoseNames: 20, LosePercent: 50}
+	start := func() *Generations {
+		began := time.Now()
+		g, err := Open(dir, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("start: %v, %d mailboxes", time.Since(began).Round(time.Millisecond), g.Current().Mailboxes())
+		return g
+	}
+	before := heap()
+	_ = start()
+	g := start() // the second has a generation that was kept
+	t.Logf("memory that is held: %d MB", (heap()-before)>>20)
+	idle := measureLookups(g, func() { time.Sleep(2 * time.Second) })
+	reload := func(what string, domains int, more string) func() {
+		return func() {
+			for d := range domains {
+				write(t, filepath.Join(dir, fmt.Sprintf("d%d.toml", d)), manyNames(d, 1000, more))
+			}
+			began := time.Now()
+			if err := g.Reload(Request{}); err != nil {
+				t.Error(err)
+			}
+			t.Logf("reload of %s: %v", what, time.Since(began).Round(time.Millisecond))
+		}
+	}
+	reload("nothing", 0, "")()
+	reload("one domain", 1, "\"one\",\n")()
+	reload("all", 1000, "\"all\",\n")()
+	t.Logf("memory after it, with the generation before: %d MB", (heap()-before)>>20)
+	busy := measureLookups(g, reload("all, under lookups", 1000, "\"again\",\n"))
+	ones := measureLookups(g, func() {
+		for i := range 20 {
+			reload("one domain, under lookups", 1, fmt.Sprintf("\"x%d\",\n", i))()
+		}
+	})
+	for what, took := range map[string][]time.Duration{"idle": idle, "while all are reloaded": busy, "while one is reloaded": ones} {
+		t.Logf("lookups %s: median %v, 99%% %v, 99.9%% %v, worst %v of %d", what, took[len(took)/2], took[len(took)*99/100], took[len(took)*999/1000], took[len(took)-1], len(took))
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// measureLookups returns how long lookups took while do ran, in order.
+func measureLookups(g *Generations, do func()) []time.Duration {
+	var (
+		done atomic.Bool
+		took []time.Duration
+		wg   sync.WaitGroup
+	)
+	wg.Go(func() {
+		asked := randomAddresses(1000, 1000)
+		for !done.Load() {
+			local, domain := asked()
+			began := time.Now()
+			g.Current().Lookup(local, domain)
+			took = append(took, time.Since(began))
+			if len(took)%100 == 0 {
+				time.Sleep(time.Millisecond) // as mail does, it leaves the processor to others
+			}
+		}
+	})
+	do()
+	done.Store(true)
+	wg.Wait()
+	slices.Sort(took)
+	return took
+}
