@@ -51,9 +51,10 @@ func (s *session) Serve(ctx context.Context) error {
 
 // listen waits before the greeting, and refuses a client that cannot (RFC 5321,
 // section 3.1): one that sends all it has to say with the connection is no mail
-// server. Exempt clients are not made to wait.
+// server. Exempt clients are not made to wait, nor who comes through a proxy: it may
+// have waited for his first words before it connected to us.
 func (s *session) listen() (mail.Reply, error) {
-	if s.srv.GreetDelay <= 0 || !s.share.IsValid() {
+	if s.srv.GreetDelay <= 0 || s.listener.Proxy || !s.share.IsValid() {
 		return mail.Accepted, nil
 	}
 	quiet, err := s.conn.Quiet(s.srv.GreetDelay)

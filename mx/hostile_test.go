@@ -43,12 +43,11 @@ func TestRFC5321_3_1_EarlyTalker(t *testing.T) {
 			t.Errorf("greeted after %v", d)
 		}
 	})
-	// Behind a proxy it is the client who waits, not the header.
+	// A proxy may have waited for the client's first words.
 	inHouse(t, func(t *testing.T, h *house) {
 		h.GreetDelay = time.Second
 		h.behindProxy("192.0.2.0/24")
-		h.play(t, "C: PROXY TCP4 203.0.113.7 192.0.2.1 1234 25\n"+greeting+quit)
-		h.play(t, "C: PROXY TCP4 203.0.113.7 192.0.2.1 1234 25\nC: EHLO x\nS: 554 5.5.0 *\nS.")
+		h.play(t, "C: PROXY TCP4 203.0.113.7 192.0.2.1 1234 25\nC: NOOP\n"+greeting+"S: 250 *\n"+quit)
 	})
 	// The end of the server does not wait for it, nor it for the end of a client.
 	inHouse(t, func(t *testing.T, h *house) {
