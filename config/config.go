@@ -30,6 +30,7 @@ type Config struct {
 	State      string        // the folder of what must survive a restart
 	Ledger     int           // how many deliveries are remembered whose clients may not have heard of them
 	Grace      time.Duration // how long transactions may take to end at shutdown
+	Confine    bool          // whether the servers give up writing where they have nothing to write
 	MX         MX
 	MDA        MDA
 	DNS        DNS
@@ -92,7 +93,14 @@ type MDA struct {
 	Store          string         // mailboxes are <store>/<domain>/<user>
 	Durability     string         // Full or Ordered
 	Group          int            // that may use the mailboxes too; 0: none
+	MboxFormat     string         // "mboxrd", "mboxo" or "mboxcl2"
+	MboxLocks      []string       // "dotlock", "fcntl", "flock", in the order in which they are taken
+	HardLinks      bool           // whether the mailboxes of one domain share the file of a message to several
+	FolderNames    string         // UTF7 or UTF8
 	QuotaReply     string         // Permanent or Temporary
+	QuotaWarn      []int          // at which percentages of it the user is warned, ascending
+	QuotaMessage   string         // the file with the text of that; empty: one of ours
+	Homes          []string       // folders below which mailboxes with a path of their own may stand
 	Spool          string         // the folder of large messages on their way; empty: the system's for temporary files
 	Received       bool           // whether to add the trace field (RFC 5321, section 4.4)
 	Control        string         // the path of the control socket
@@ -132,6 +140,7 @@ func defaults() *Config {
 		State:      "/var/lib/postern",
 		Ledger:     200_000,
 		Grace:      30 * time.Second,
+		Confine:    true,
 		MX: MX{
 			Listen:         []Endpoint{{"tcp", "[::]:25"}},
 			GreetDelay:     100 * time.Millisecond,
@@ -151,6 +160,9 @@ func defaults() *Config {
 			MaxConnections: 1000,
 			Store:          "/var/mail/postern",
 			Durability:     Full,
+			MboxFormat:     "mboxrd",
+			MboxLocks:      []string{"dotlock", "fcntl"},
+			FolderNames:    UTF7,
 			QuotaReply:     Permanent,
 			Received:       true,
 			Control:        "/run/postern/mda/control.sock",
@@ -212,6 +224,7 @@ func (r reader) top(t *table, c *Config) {
 	r.path(t, "state", &c.State)
 	t.count("ledger", &c.Ledger, 1000, 100_000_000)
 	t.duration("grace", &c.Grace, 0, time.Hour)
+	t.flag("confine", &c.Confine)
 	r.mda(t.sub("mda"), &c.MDA)
 	c.MX.DeliverTo = c.MDA.Listen
 	r.mx(t.sub("mx"), &c.MX)
@@ -313,16 +326,8 @@ func (r reader) mda(t *table, mda *MDA) {
 	list(t, "allow", `allow = ["127.0.0.1"]`, &mda.Allow, parseNetwork)
 	list(t, "mx_users", fmt.Sprintf("mx_users = [%q]", MXUser), &mda.MXUsers, parseUser)
 	t.count("max_connections", &mda.MaxConnections, 1, 1_000_000)
-	r.path(t, "store", &mda.Store)
-	t.oneOf("durability", &mda.Durability, Full, Ordered)
-	parsed(t, "group", `group = "mail"`, &mda.Group, parseGroup)
-	t.oneOf("quota_reply", &mda.QuotaReply, Permanent, Temporary)
-	parsed(t, "spool", `spool = "/var/tmp"`, &mda.Spool, func(s string) (string, error) {
-		if s == "" {
-			return s, nil
-		}
-		return parsePath(s, r.dir)
-	})
+	r.mailboxes(t, mda)
+	r.maybePath(t, "spool", "/var/tmp", &mda.Spool)
 	t.flag("received", &mda.Received)
 	r.path(t, "control", &mda.Control)
 	r.metrics(t, &mda.Metrics)
@@ -331,6 +336,16 @@ func (r reader) mda(t *table, mda *MDA) {
 func (r reader) path(t *table, key string, into *string) {
 	*into, _ = parsePath(*into, r.dir)
 	parsed(t, key, fmt.Sprintf("%s = %q", key, *into), into, func(s string) (string, error) { return parsePath(s, r.dir) })
+}
+
+// maybePath reads a path that may be empty.
+func (r reader) maybePath(t *table, key, example string, into *string) {
+	parsed(t, key, fmt.Sprintf("%s = %q", key, example), into, func(s string) (string, error) {
+		if s == "" {
+			return s, nil
+		}
+		return parsePath(s, r.dir)
+	})
 }
 
 func (r reader) endpoint(t *table, key string, into *Endpoint) {

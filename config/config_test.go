@@ -36,6 +36,7 @@ func TestSample(t *testing.T) {
 	want.Policy.Access = filepath.Join(dir, "access.d")
 	want.Policy.Forwarders = Forwarders{Networks: []netip.Prefix{}, Domains: []string{}}
 	want.Policy.ARCTrusted = []string{}
+	want.MDA.Homes, want.MDA.QuotaWarn = []string{}, []int{}
 	want.MDA.Allow, want.DNS.Servers = []netip.Prefix{}, []netip.AddrPort{}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
@@ -137,7 +138,7 @@ func TestLoadMistakes(t *testing.T) {
 			:4:1: unknown key "hostname" in [mx]; it belongs at the top, before the first [table]
 			:5:1: unknown key "Spool" in [mx]; it is written "spool"
 			:6:1: unknown key "spol" in [mx]; did you mean "spool"?
-			:7:2: unknown key "smtp"; known here: dns, dnsbl, filter, grace, greylist, hostname, ledger, limits, log, mda, mx, policy, recipients, records, reload, reports, state
+			:7:2: unknown key "smtp"; known here: confine, dns, dnsbl, filter, grace, greylist, hostname, ledger, limits, log, mda, mx, policy, recipients, records, reload, reports, state
 			:10:1: unknown key "exemptt" in [limits]; did you mean "exempt"?`},
 		{"judging", "hostname='mx'\n[policy]\ndmarc_reject='drop'\njunk='a/b'\n[policy.forwarders]\ndomains=['a b']\n[dnsbl]\nlists=['zen.example',{name='x',weight='2'}]\n[[filter]]\nname='a'\n[[filter]]\nname='a'\nconnect='/run/x'\ntimeout='1h'\n[greylist]\ndelay='2h'\nwindow='1h'\n[limits]\nerrors_per_client=-1", `
 			:3:14: policy.dmarc_reject: "drop" is not known; write "reject" or "quarantine" or "mark"

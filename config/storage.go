@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -31,6 +32,47 @@ const (
 	Permanent = "permanent" // 552 5.2.2
 	Temporary = "temporary" // 452 4.2.2
 )
+
+// How the names of folders are written on disk.
+const (
+	UTF7 = "utf-7" // modified (RFC 3501, section 5.1.3)
+	UTF8 = "utf-8"
+)
+
+// mailboxes reads how all mailboxes are kept.
+func (r reader) mailboxes(t *table, mda *MDA) {
+	r.path(t, "store", &mda.Store)
+	list(t, "homes", `homes = ["/home"]`, &mda.Homes, parseMailboxPath)
+	t.oneOf("durability", &mda.Durability, Full, Ordered)
+	parsed(t, "group", `group = "mail"`, &mda.Group, parseGroup)
+	t.flag("hard_links", &mda.HardLinks)
+	t.oneOf("folder_names", &mda.FolderNames, UTF7, UTF8)
+	t.oneOf("mbox_format", &mda.MboxFormat, "mboxrd", "mboxo", "mboxcl2")
+	list(t, "mbox_locks", `mbox_locks = ["dotlock", "fcntl"]`, &mda.MboxLocks, parseLock)
+	if len(mda.MboxLocks) == 0 {
+		t.complain("mbox_locks", hinted{"without a lock messages are lost", "name what your readers use, in their order"})
+	}
+	t.oneOf("quota_reply", &mda.QuotaReply, Permanent, Temporary)
+	list(t, "quota_warn", `quota_warn = ["80%", "95%"]`, &mda.QuotaWarn, parsePercentage)
+	slices.Sort(mda.QuotaWarn)
+	r.maybePath(t, "quota_message", "quota.txt", &mda.QuotaMessage)
+}
+
+func parseLock(s string) (string, error) {
+	if !slices.Contains([]string{"dotlock", "fcntl", "flock"}, s) {
+		return "", hinted{fmt.Sprintf("%q is no lock", s), `write "dotlock", "fcntl" or "flock"`}
+	}
+	return s, nil
+}
+
+func parsePercentage(s string) (int, error) {
+	digits, ok := strings.CutSuffix(s, "%")
+	n, err := strconv.Atoi(digits)
+	if !ok || err != nil || n < 1 || n > 99 {
+		return 0, hinted{fmt.Sprintf("%q is not between 1%% and 99%%", s), `write "80%"`}
+	}
+	return n, nil
+}
 
 func defaultStorage() Storage { return Storage{Format: Maildir, Folders: NoFolders} }
 

@@ -34,7 +34,8 @@ type Dir interface {
 
 	// Publish gives a name to a file that Tmpfile made in this folder. A name
 	// that is taken is fs.ErrExist. It may still find out that this is not
-	// supported after all, which then holds for the next Tmpfile.
+	// supported after all, which then holds for the next Tmpfile. A file that was
+	// made in another folder gets a further name, where the file system can.
 	Publish(f File, name string) error
 
 	// Move gives the file name of this folder the name newname in to, and
@@ -116,5 +117,8 @@ type File interface {
 	// Ordered its name as well.
 	WriteOut() error
 	SyncAll() error
+
+	// Share returns the same file, opened once more.
+	Share() (File, error)
 	Close() error
 }

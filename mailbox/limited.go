@@ -1,6 +1,9 @@
 package mailbox
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Begin implements Mailbox. The Sync of the Delivery returns ErrOverQuota if the
 // message does not fit.
@@ -22,6 +25,7 @@ type limitedDelivery struct {
 	*maildirDelivery
 	box      *Limited
 	recorded Usage
+	before   Usage // what was stored before
 }
 
 // Sync implements Delivery.
@@ -48,7 +52,8 @@ func (d *limitedDelivery) reserve(u Usage) error {
 		return err
 	}
 	defer dir.Close()
-	if err := d.box.room(fsys, dir, u.Octets); err != nil {
+	d.before, err = d.box.room(fsys, dir, u.Octets)
+	if err != nil && !(d.box.unrefused && errors.Is(err, ErrOverQuota)) {
 		return err
 	}
 	if err := d.box.record(dir, u); err != nil {
@@ -63,7 +68,11 @@ func (d *limitedDelivery) Commit() error {
 	if err := d.maildirDelivery.Commit(); err != nil {
 		return err
 	}
+	after := Usage{d.before.Octets + d.recorded.Octets, d.before.Messages + d.recorded.Messages}
 	d.recorded = Usage{}
+	if q := d.box.Quota; q.Warned != nil && q.reached(after) > q.reached(d.before) {
+		q.Warned(q.reached(after), after)
+	}
 	return nil
 }
 

@@ -21,6 +21,16 @@ const (
 	Flock               // flock(2)
 )
 
+// ParseLock returns the lock that String returns s of.
+func ParseLock(s string) (Lock, error) {
+	for l := Dotlock; l <= Flock; l++ {
+		if l.String() == s {
+			return l, nil
+		}
+	}
+	return 0, fmt.Errorf("mailbox: no lock is called %q", s)
+}
+
 // String returns the name that Dovecot and Postfix have for l.
 func (l Lock) String() string {
 	switch l {

@@ -37,6 +37,12 @@ type Mailbox interface {
 type Arrival struct {
 	Sender string    // the envelope's, without angle brackets; "" is the null reverse-path
 	Time   time.Time // of receipt, which IMAP shows as INTERNALDATE; the zero Time is now
+
+	// Same is a Delivery of the same octets whose Sync has returned nil; nil: there
+	// is none. A Maildir beside the one that Same goes to gives the file of Same
+	// another name, instead of one of its own: one write and one sync for both. It
+	// must be begun before Same is committed or aborted. Other mailboxes ignore it.
+	Same Delivery
 }
 
 // A Delivery is one message on its way into one mailbox. Its methods are called

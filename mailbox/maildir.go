@@ -62,7 +62,10 @@ func (m *Maildir) begin(a Arrival) (*maildirDelivery, error) {
 	if a.Time.IsZero() {
 		a.Time = time.Now()
 	}
-	d := &maildirDelivery{store: m.store, received: a.Time, folder: folder}
+	d := &maildirDelivery{store: m.store, box: m, received: a.Time, folder: folder}
+	if same := m.sharable(a.Same); same != nil && d.share(same) == nil {
+		return d, nil
+	}
 	if err := d.create(fsys, m.dir); err != nil {
 		d.Abort()
 		return nil, err
@@ -107,6 +110,7 @@ func (m *Maildir) openNew(fsys FS) (Dir, error) {
 // A maildirDelivery is a Delivery into a Maildir.
 type maildirDelivery struct {
 	store    *Store
+	box      *Maildir
 	received time.Time
 	folder   Dir // new/; nil after release
 
@@ -117,6 +121,7 @@ type maildirDelivery struct {
 	tmpName string
 
 	lines   lineWriter
+	shared  bool // file is another delivery's, which has written it
 	ordered bool // Durability is Ordered, and can be
 	synced  bool
 	err     error // the first; what follows returns it again
@@ -163,6 +168,9 @@ func (d *maildirDelivery) Write(p []byte) (int, error) {
 	if d.err != nil {
 		return 0, d.err
 	}
+	if d.shared {
+		return len(p), nil // it is there already
+	}
 	n, err := d.lines.Write(p)
 	d.err = err
 	return n, err
@@ -176,6 +184,10 @@ const timeShown = time.Second
 func (d *maildirDelivery) Sync() error {
 	if err := d.finishWriting(); err != nil {
 		return err
+	}
+	if d.shared {
+		d.synced = true
+		return nil
 	}
 	sync := d.file.Sync
 	if d.ordered {
@@ -196,7 +208,7 @@ func (d *maildirDelivery) finishWriting() error {
 	if d.err == nil && (d.synced || d.folder == nil) {
 		d.err = errOutOfOrder
 	}
-	if d.err == nil {
+	if d.err == nil && !d.shared {
 		d.err = d.lines.flush()
 	}
 	return d.err
@@ -215,6 +227,7 @@ func (d *maildirDelivery) Commit() error {
 		name = sized(d.store.names.next(time.Now()), d.lines.size, d.lines.bare)
 		return d.publish(name)
 	})
+
 	if err == nil && !d.ordered {
 		err = d.store.sync(d.folder.Sync)
 	}
@@ -230,7 +243,11 @@ func (d *maildirDelivery) Commit() error {
 // file system kept until then is still one in time.
 func (d *maildirDelivery) publish(name string) error {
 	if d.tmp == nil {
-		if err := d.folder.Publish(d.file, name); err != nil {
+		err := d.folder.Publish(d.file, name)
+		if err != nil && d.shared && !errors.Is(err, fs.ErrExist) && d.unshare() == nil {
+			err = d.folder.Publish(d.file, name)
+		}
+		if err != nil {
 			return err
 		}
 		if d.ordered {

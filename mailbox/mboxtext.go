@@ -28,6 +28,16 @@ const (
 	Mboxcl2
 )
 
+// ParseFormat returns the format that String returns s of.
+func ParseFormat(s string) (Format, error) {
+	for f := Mboxrd; f <= Mboxcl2; f++ {
+		if f.String() == s {
+			return f, nil
+		}
+	}
+	return 0, fmt.Errorf("mailbox: no format of mboxes is called %q", s)
+}
+
 // String returns the name of f.
 func (f Format) String() string {
 	switch f {

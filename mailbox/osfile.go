@@ -95,6 +95,18 @@ func (f *osFile) SyncAll() error {
 	return f.dir.failed("fsync", f.name, retry(func() error { return unix.Fsync(f.fd) }))
 }
 
+func (f *osFile) Share() (File, error) {
+	var fd int
+	err := retry(func() (err error) {
+		fd, err = unix.FcntlInt(uintptr(f.fd), unix.F_DUPFD_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return nil, f.dir.failed("dup", f.name, err)
+	}
+	return &osFile{dir: f.dir, fd: fd, name: f.name}, nil
+}
+
 func (f *osFile) Close() error { return f.dir.failed("close", f.name, closeFD(f.fd)) }
 
 func (f *osFile) ReadAt(p []byte, off int64) (int, error) {

@@ -184,7 +184,7 @@ func (d *osDir) mustNameFromNowOn() {
 
 func (d *osDir) Publish(file File, name string) error {
 	f, ok := file.(*osFile)
-	if !ok || f.dir.fd != d.fd {
+	if !ok {
 		return d.failed("link", name, fs.ErrInvalid)
 	}
 	source := "/proc/self/fd/" + strconv.Itoa(f.fd)
@@ -197,6 +197,7 @@ func (d *osDir) Publish(file File, name string) error {
 		d.noProc = true
 		d.mu.Unlock()
 		d.named.Store(true)
+	case f.dir != d: // only a further name cannot be had
 	case err == unix.EOPNOTSUPP || err == unix.EPERM || err == unix.ENOSYS || err == unix.EXDEV:
 		d.mustNameFromNowOn()
 	}

@@ -23,6 +23,12 @@ type Quota struct {
 	// Except has the folders that are not counted, their components joined by
 	// dots, as "Trash".
 	Except []string
+
+	// Warn has percentages of a limit, ascending. Whenever a message brings what is
+	// stored to one of them, Warned is called with the highest, once the message is
+	// there. It may deliver into the mailbox, by Unrefused.
+	Warn   []int
+	Warned func(percent int, u Usage)
 }
 
 // A Usage is what a user stores.
@@ -31,6 +37,17 @@ type Usage struct{ Octets, Messages int64 }
 // allows reports whether q lets a user store u.
 func (q Quota) allows(u Usage) bool {
 	return (q.Octets == 0 || u.Octets <= q.Octets) && (q.Messages == 0 || u.Messages <= q.Messages)
+}
+
+// reached returns the highest of q.Warn that u has come to; 0 is none.
+func (q Quota) reached(u Usage) (percent int) {
+	of := func(limit, percent int64) int64 { return limit/100*percent + limit%100*percent/100 }
+	for _, p := range q.Warn {
+		if q.Octets > 0 && u.Octets >= of(q.Octets, int64(p)) || q.Messages > 0 && u.Messages >= of(q.Messages, int64(p)) {
+			percent = p
+		}
+	}
+	return percent
 }
 
 // A Limited is a Maildir, or one of its folders, with a Quota that is kept in
@@ -42,8 +59,9 @@ func (q Quota) allows(u Usage) bool {
 // same time may exceed the limit by what they store.
 type Limited struct {
 	*Maildir
-	Quota  Quota
-	except []string // names on disk
+	Quota     Quota
+	except    []string // names on disk
+	unrefused bool
 }
 
 // Limit returns m with a quota. An error tells of a folder in q.Except that
@@ -58,6 +76,14 @@ func (m *Maildir) Limit(q Quota) (*Limited, error) {
 		l.except = append(l.except, "."+stored)
 	}
 	return l, nil
+}
+
+// Unrefused returns l for what must not be refused, as a warning about the quota:
+// it is counted, has room whatever there is, and warns of nothing.
+func (l *Limited) Unrefused() *Limited {
+	u := *l
+	u.unrefused, u.Quota.Warn = true, nil
+	return &u
 }
 
 // counted reports whether what is in the folder counts.
@@ -87,7 +113,8 @@ func (l *Limited) Room(size int64) error {
 		return fmt.Errorf("quota of %v: %w", l, err)
 	}
 	defer dir.Close()
-	return l.room(fsys, dir, max(size, 1))
+	_, err = l.room(fsys, dir, max(size, 1))
+	return err
 }
 
 // fits returns ErrOverQuota if a message of size octets does not fit beside u.
@@ -98,21 +125,22 @@ func (l *Limited) fits(u Usage, size int64) error {
 	return fmt.Errorf("%v with %d octets in %d messages has no room for %d octets: %w", l, u.Octets, u.Messages, size, ErrOverQuota)
 }
 
-// room is Room with the Maildir open as dir. maildirsize is believed when it
-// says that there is room; that there is none only if it is a new count.
-func (l *Limited) room(fsys FS, dir Dir, size int64) error {
+// room is Room with the Maildir open as dir; it returns what is stored. maildirsize
+// is believed when it says that there is room; that there is none only if it is a
+// new count.
+func (l *Limited) room(fsys FS, dir Dir, size int64) (Usage, error) {
 	c, err := l.read(dir)
 	if err != nil {
-		return fmt.Errorf("quota of %v: %w", l, err)
+		return Usage{}, fmt.Errorf("quota of %v: %w", l, err)
 	}
 	if c != nil && (c.fresh || l.fits(c.usage, size) == nil) {
-		return l.fits(c.usage, size)
+		return c.usage, l.fits(c.usage, size)
 	}
 	usage, err := l.recount(fsys, dir)
 	if err != nil {
-		return fmt.Errorf("count the messages in %v: %w", l, err)
+		return Usage{}, fmt.Errorf("count the messages in %v: %w", l, err)
 	}
-	return l.fits(usage, size)
+	return usage, l.fits(usage, size)
 }
 
 // record adds u to maildirsize, if it is there, in one write.

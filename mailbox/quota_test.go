@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -241,5 +242,31 @@ func chown(t *testing.T, dir string) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Whoever comes to a level is warned of it once, of the highest; the warning is
+// counted and never refused.
+func TestQuotaWarning(t *testing.T) {
+	disk := crashfs.New()
+	var warned []string
+	var box *mailbox.Limited
+	q := mailbox.Quota{Octets: 10 * int64(len(onDisk)), Warn: []int{50, 80, 90}}
+	q.Warned = func(percent int, u mailbox.Usage) {
+		warned = append(warned, fmt.Sprint(percent, " with ", u.Messages))
+		must(t, "deliver the warning", deliver(box.Unrefused(), wire), nil)
+	}
+	box = limited(t, maildir(t, store(disk), "bob"), q)
+	for range 8 {
+		if err := deliver(box, wire); err != nil && !errors.Is(err, mailbox.ErrOverQuota) {
+			t.Error(err)
+		}
+	}
+	must(t, "deliver beyond the quota", deliver(box, wire), mailbox.ErrOverQuota)
+	if want := []string{"50 with 5", "80 with 8"}; !slices.Equal(warned, want) {
+		t.Errorf("warned %q, want %q", warned, want)
+	}
+	if n := len(disk.Files("bob/new")); n != 10 {
+		t.Errorf("%d messages of 10", n)
 	}
 }

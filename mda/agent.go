@@ -37,6 +37,9 @@ type Agent struct {
 	// the user may store. That is understood, and may be final as the file
 	// system's own quota is not. The zero Reply is mail.MailboxFull.
 	OverQuota mail.Reply
+	// Share has the mailboxes of a message share one file where they can, so that it
+	// is written and synced once: the first is prepared before the others.
+	Share bool
 	// Record is told of each delivery into a mailbox, and of each recipient that
 	// was not found with the message; nil: nobody wants to know.
 	Record func(mail.Outcome)
@@ -105,7 +108,7 @@ func (a *Agent) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Messa
 	}
 	j := newJob(a, env, final)
 	defer j.abort()
-	j.each((*delivery).prepare)
+	j.prepare()
 	if err := ctx.Err(); err != nil {
 		// Whoever asked has given up and will ask again, and must not find that
 		// the message was delivered meanwhile.

@@ -16,9 +16,9 @@ import (
 var three = []string{"ann", "bob", "cid"}
 
 // onDisk returns an agent whose recipients have Maildirs on disk.
-func onDisk(disk *crashfs.Disk) *mda.Agent {
+func onDisk(disk *crashfs.Disk, share bool) *mda.Agent {
 	store := mailbox.New(disk, mailbox.Options{Host: "mda.example"})
-	return &mda.Agent{Lookup: func(rcpt mail.Address) ([]mda.Target, error) {
+	return &mda.Agent{Share: share, Lookup: func(rcpt mail.Address) ([]mda.Target, error) {
 		box, err := store.Maildir(rcpt.Local)
 		if err != nil {
 			return nil, err
@@ -49,10 +49,10 @@ func check(t *testing.T, disk *crashfs.Disk, replies []mail.Reply) {
 
 // deliverThree delivers a message to ann, bob and cid, and holds all replies to
 // what may be said: our trouble is nobody's bounce.
-func deliverThree(t *testing.T, disk *crashfs.Disk) []mail.Reply {
+func deliverThree(t *testing.T, disk *crashfs.Disk, share bool) []mail.Reply {
 	t.Helper()
 	msg := message("Subject: hi\r\n\r\nHow are you?\r\n")
-	replies := onDisk(disk).Deliver(t.Context(), envelope(three...), msg)
+	replies := onDisk(disk, share).Deliver(t.Context(), envelope(three...), msg)
 	for i, r := range replies {
 		if !r.OK() && !r.Temporary() {
 			t.Errorf("%s: %v", three[i], r)
@@ -66,10 +66,15 @@ func deliverThree(t *testing.T, disk *crashfs.Disk) []mail.Reply {
 
 // Power is lost before each operation of a delivery to three.
 func TestPowerLoss(t *testing.T) {
+	t.Run("a file for each", func(t *testing.T) { powerLoss(t, false) })
+	t.Run("one file", func(t *testing.T) { powerLoss(t, true) })
+}
+
+func powerLoss(t *testing.T, share bool) {
 	for op := 0; ; op++ {
 		disk := crashfs.New()
 		disk.PowerLoss = op
-		replies := deliverThree(t, disk)
+		replies := deliverThree(t, disk, share)
 		for after := range disk.Fates() {
 			check(t, after, replies)
 		}
@@ -86,7 +91,7 @@ func TestPowerLoss(t *testing.T) {
 func makeMailboxes(t *testing.T, disk *crashfs.Disk) {
 	t.Helper()
 	for _, rcpt := range three {
-		targets, err := onDisk(disk).Lookup(address(rcpt))
+		targets, err := onDisk(disk, false).Lookup(address(rcpt))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,12 +111,17 @@ func makeMailboxes(t *testing.T, disk *crashfs.Disk) {
 // recipient hears of it, and that one has nothing. The mailboxes are there: what
 // they have in common fails for all.
 func TestEachOperationFails(t *testing.T) {
+	t.Run("a file for each", func(t *testing.T) { eachOperationFails(t, false) })
+	t.Run("one file", func(t *testing.T) { eachOperationFails(t, true) })
+}
+
+func eachOperationFails(t *testing.T, share bool) {
 	for _, fault := range []error{syscall.EIO, syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.EACCES} {
 		for op := 0; ; op++ {
 			disk := crashfs.New()
 			makeMailboxes(t, disk)
 			disk.Fault, disk.Err = disk.Ops()+op, fault
-			replies := deliverThree(t, disk)
+			replies := deliverThree(t, disk, share)
 			check(t, disk.Worst(), replies)
 			refused := slices.DeleteFunc(slices.Clone(replies), mail.Reply.OK)
 			if len(refused) > 1 {

@@ -17,8 +17,9 @@ type job struct {
 	msg     *mail.Message
 	arrived time.Time
 
-	rcpts      []recipient // as in env.To
-	deliveries []*delivery // one for each mailbox, whoever named it
+	rcpts      []recipient      // as in env.To
+	deliveries []*delivery      // one for each mailbox, whoever named it
+	same       mailbox.Delivery // whose file the others may share; nil: none
 }
 
 // A recipient has either deliveries or an error.
@@ -79,6 +80,24 @@ func intoFolder(targets []Target, name string) error {
 	return nil
 }
 
+// prepare makes the message durable in all mailboxes, unseen.
+func (j *job) prepare() {
+	if !j.agent.Share || len(j.deliveries) < 2 {
+		j.each((*delivery).prepare)
+		return
+	}
+	first := j.deliveries[0]
+	if first.do((*delivery).prepare); first.err == nil {
+		j.same = first.delivery
+	}
+	j.each(func(d *delivery) error {
+		if d == first {
+			return nil
+		}
+		return d.prepare()
+	})
+}
+
 // each calls f for every delivery that is under way, for all at once: what they
 // wait for is the disk, and that serves many as fast as one.
 func (j *job) each(f func(*delivery) error) {
@@ -115,7 +134,7 @@ func (d *delivery) prepare() error {
 	if err != nil {
 		return err
 	}
-	d.delivery, err = box.Begin(mailbox.Arrival{Sender: d.job.env.From.String(), Time: d.job.arrived})
+	d.delivery, err = box.Begin(mailbox.Arrival{Sender: d.job.env.From.String(), Time: d.job.arrived, Same: d.job.same})
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func TestLedgerAfterPowerLoss(t *testing.T) {
 		disk := crashfs.New()
 		disk.PowerLoss = op
 		dir := t.TempDir()
-		first := openLedger(t, dir, onDisk(disk)).Deliver(t.Context(), envelope(three...), message(text))
+		first := openLedger(t, dir, onDisk(disk, false)).Deliver(t.Context(), envelope(three...), message(text))
 		survived, err := os.ReadFile(filepath.Join(dir, "delivered"))
 		if err != nil {
 			t.Fatal(err)
@@ -57,7 +57,7 @@ func retry(t *testing.T, disk *crashfs.Disk, ledger []byte, text string) []mail.
 	if err := os.WriteFile(path, ledger, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l := mda.OpenLedger(path, 1000, onDisk(disk), silent)
+	l := mda.OpenLedger(path, 1000, onDisk(disk, false), silent)
 	defer l.Close()
 	env := envelope(three...)
 	env.ID = "again"

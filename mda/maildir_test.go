@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"postern/internal/delivertest"
@@ -68,4 +69,49 @@ func TestMaildirConformance(t *testing.T) {
 			Ann:       address("ann"), Bob: address("bob"), Nobody: address("nobody"), Flaky: address("flaky"),
 		}
 	})
+}
+
+// Maildirs of one folder share the file of a message where that is wanted, and
+// one write; those of others have their own.
+func TestSharedFiles(t *testing.T) {
+	root := t.TempDir()
+	store, err := mailbox.Open(root, mailbox.Options{Host: "mda.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	agent := &mda.Agent{Share: true, Lookup: func(rcpt mail.Address) ([]mda.Target, error) {
+		box, err := store.Maildir(rcpt.Domain, rcpt.Local)
+		if err != nil {
+			return nil, err
+		}
+		limited, err := box.Limit(mailbox.Quota{Octets: 1 << 20})
+		open := func() (mailbox.Mailbox, error) { return limited, err }
+		return []mda.Target{{Address: rcpt, Mailbox: box.String(), Open: open}}, nil
+	}}
+	env := envelope("ann", "bob", "cid")
+	env.To[2].Domain = "elsewhere.example"
+	msg := message("Subject: hi\r\n\r\nhello\r\n")
+	for i, r := range agent.Deliver(t.Context(), env, msg) {
+		if !r.OK() {
+			t.Errorf("%v: %v", env.To[i].Address, r)
+		}
+	}
+	want := "Return-Path: <sender@client.example>\r\nSubject: hi\r\n\r\nhello\r\n"
+	for i, links := range []uint64{2, 2, 1} {
+		to := env.To[i].Address
+		dir := filepath.Join(root, to.Domain, to.Local)
+		names, _ := filepath.Glob(filepath.Join(dir, "new/*,S=56,W=60"))
+		if len(names) != 1 {
+			all, _ := filepath.Glob(filepath.Join(dir, "new/*"))
+			t.Fatalf("%v has %q", to, all)
+		}
+		info, err := os.Stat(names[0])
+		if err != nil || info.Sys().(*syscall.Stat_t).Nlink != links {
+			t.Errorf("%v: %+v, %v, want %d links", to, info, err, links)
+		}
+		if got := inMaildir(t, dir); got[0] != want {
+			t.Errorf("%v has %q", to, got)
+		}
+	}
 }

@@ -86,6 +86,14 @@ func (f *file) SyncAll() error {
 	})
 }
 
+func (f *file) Share() (mailbox.File, error) {
+	if err := f.op("dup", func() error { return nil }); err != nil {
+		return nil, err
+	}
+	f.disk.opened(1)
+	return &file{disk: f.disk, node: f.node, name: f.name}, nil
+}
+
 func (f *file) Close() error {
 	err := f.op("close", nil)
 	if f.closed {
