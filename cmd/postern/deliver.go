@@ -78,7 +78,7 @@ func deliverOne(ctx context.Context, config string, in io.Reader, env *mail.Enve
 	if err != nil {
 		return mail.Reply{}, err
 	}
-	store, err := b.store()
+	store, err := b.openStore()
 	if err != nil {
 		return mail.Reply{}, err
 	}

@@ -55,7 +55,7 @@ func (d *demo) run(ctx context.Context) error {
 	ready := make(chan struct{})
 	served := make(chan error, 1)
 	go func() {
-		served <- serve(ctx, config, halves{mx: true, mda: true}, d.io.err, func() { close(ready) })
+		served <- serve(ctx, config, halves{mx: true, mda: true}, d.io.err, func(*server) { close(ready) })
 	}()
 	select {
 	case err := <-served:

@@ -64,7 +64,8 @@ transfer agent.`,
 func serverCommand(io stdio, run halves, cmd *cobra.Command) *cobra.Command {
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return serve(cmd.Context(), configPath(cmd), run, io.err, func() {
+		return serve(cmd.Context(), configPath(cmd), run, io.err, func(s *server) {
+			s.confine(run)
 			_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // nobody may be listening
 		})
 	}
@@ -72,8 +73,9 @@ func serverCommand(io stdio, run halves, cmd *cobra.Command) *cobra.Command {
 }
 
 // serve runs the servers until ctx ends. The MX ends first: what it has under way
-// needs the delivery agent. It calls ready when all sockets are open.
-func serve(ctx context.Context, path string, run halves, log io.Writer, ready func()) error {
+// needs the delivery agent. It calls ready when all sockets are open, before it says
+// so.
+func serve(ctx context.Context, path string, run halves, log io.Writer, ready func(*server)) error {
 	p, err := load(path, log, run.name())
 	if err != nil {
 		return err
@@ -107,8 +109,8 @@ func serve(ctx context.Context, path string, run halves, log io.Writer, ready fu
 	s.startMetrics(rear, back, run)
 	p.watch(ctx, front)
 	front.Go(func() error { s.reloadOnSignal(ctx); return nil })
+	ready(s)
 	p.log.Info("serving", "version", version(), "generation", p.recipients.Current().ID())
-	ready()
 	back.Go(func() error { s.keepWatch(rear); return nil })
 	<-ctx.Done()
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
@@ -128,6 +130,7 @@ type server struct {
 	started time.Time
 	status  []func(*Status) // each tells what it knows
 	probes  []probe         // the listeners that must answer
+	store   *store          // nil: no delivery agent runs here
 
 	access  *config.Access // nil: there are no access rules
 	mu      sync.Mutex     // one reload at a time
@@ -136,10 +139,11 @@ type server struct {
 
 // startMDA starts the delivery agent and the server in front of it.
 func (s *server) startMDA(ctx context.Context, group *errgroup.Group) error {
-	store, err := s.store()
+	store, err := s.openStore()
 	if err != nil {
 		return err
 	}
+	s.store = store
 	if s.config.MDA.Spool != "" {
 		if err := makeFolder("mda.spool", s.config.MDA.Spool); err != nil {
 			return err

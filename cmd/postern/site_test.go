@@ -68,7 +68,7 @@ func newSite(t testing.TB, extra ...string) *site {
 			fmt.Sprintf("listen = [%q]", s.smtp), `spool = "spool"`, `control = "mx.sock"`,
 			`deliver_to = "unix:lmtp.sock"`,
 		},
-		"mda":    {`listen = "unix:lmtp.sock"`, `store = "store"`, `control = "mda.sock"`},
+		"mda":    {`listen = "unix:lmtp.sock"`, `store = "store"`, `spool = "spool"`, `control = "mda.sock"`},
 		"dns":    {fmt.Sprintf("servers = [%q]", dnstest.Start(t, dns.Zone{}).Addr)},
 		"policy": {`enforce = true`},
 	}

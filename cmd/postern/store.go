@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -24,10 +25,32 @@ const maxFolders = 100
 type store struct {
 	path    string
 	options mailbox.Options
+	log     *slog.Logger
+	warnAt  []int // percentages of a quota
+	warning *quotaWarning
 
 	mu     sync.Mutex
 	opened *mailbox.Store // nil: not yet
 	root   fs.FileInfo    // of the folder that opened stands on
+	fence  *fence         // nil: none
+}
+
+// setFence tells the store what it can write from now on.
+func (s *store) setFence(f *fence) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fence = f
+}
+
+// reachable returns an error if path is outside of what the process can write. A
+// reload may bring such paths, and what was given up cannot be had again.
+func (s *store) reachable(path string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fence == nil || s.fence.within(path) {
+		return nil
+	}
+	return fmt.Errorf("%s is outside of what this server could write when it started: restart it, or name a folder above in mda.homes", path)
 }
 
 // get returns the Store on the folder that is at the path now.
@@ -45,6 +68,9 @@ func (s *store) get() (*mailbox.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.fence != nil && s.root != nil {
+		s.log.Warn("another disk or folder is where the store was: if deliveries fail for want of permission, restart the server", "store", s.path)
+	}
 	// The one before stays open: deliveries may be under way in it, and disks
 	// are not mounted so often.
 	s.opened, s.root = opened, root
@@ -58,6 +84,9 @@ func (s *store) maildir(m config.Member) (*mailbox.Maildir, error) {
 	case err != nil:
 		return nil, err
 	case m.Path != "":
+		if err := s.reachable(m.Path); err != nil {
+			return nil, err
+		}
 		return opened.MaildirAt(m.Path)
 	}
 	return opened.Maildir(m.Domain, m.User)
@@ -83,7 +112,7 @@ func (s *store) named(m config.Member, name string) (*mailbox.Limited, error) {
 	if err != nil {
 		return nil, err
 	}
-	return folder.Limit(mailbox.Quota{Octets: m.Quota})
+	return folder.Limit(s.quota(m))
 }
 
 // limited returns the folder that the mail for m goes to, with its quota.
@@ -92,7 +121,7 @@ func (s *store) limited(m config.Member) (*mailbox.Limited, error) {
 	if err != nil {
 		return nil, err
 	}
-	return folder.Limit(mailbox.Quota{Octets: m.Quota})
+	return folder.Limit(s.quota(m))
 }
 
 // mbox returns the mbox of m, as maildir returns its Maildir.
@@ -102,6 +131,9 @@ func (s *store) mbox(m config.Member) (*mailbox.Mbox, error) {
 	case err != nil:
 		return nil, err
 	case m.Path != "":
+		if err := s.reachable(m.Path); err != nil {
+			return nil, err
+		}
 		return opened.MboxAt(m.Path)
 	}
 	return opened.Mbox(m.Domain, m.User+".mbox")
@@ -169,6 +201,30 @@ func (s *store) probe(log *slog.Logger) error {
 		return nil
 	}
 	return err
+}
+
+// probeHomes does what probe does for the mailboxes that have a path of their own.
+// The log hears once of each file system.
+func (s *store) probeHomes(log *slog.Logger, all iter.Seq[config.Member]) {
+	told, seen := make(map[string]bool), make(map[string]bool)
+	if found, err := mailbox.Probe(s.path); err == nil {
+		told[found.Mount] = true
+	}
+	for m := range all {
+		dir := filepath.Dir(m.Path)
+		if m.Path == "" || seen[dir] {
+			continue
+		}
+		seen[dir] = true
+		found, err := mailbox.Probe(existing(dir))
+		if err != nil || told[found.Mount] {
+			continue // what hinders a delivery there will be in the log
+		}
+		told[found.Mount] = true
+		for _, danger := range found.Dangers {
+			log.Warn("the file system of a mailbox may lose messages", "mailbox", m.User+"@"+m.Domain, "path", m.Path, "mount", found.Mount, "type", found.Type, "danger", danger)
+		}
+	}
 }
 
 // Close closes the store. No delivery may begin any more.

@@ -71,7 +71,7 @@ func (v *storeVisit) run(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	store, err := p.store()
+	store, err := p.openStore()
 	if err != nil {
 		return err
 	}

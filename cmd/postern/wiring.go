@@ -125,19 +125,36 @@ func (p *parts) mx(next *nextHop, judge *policy.Judge) (*mx.Server, *certificate
 	return srv, certs, nil
 }
 
-// store returns the store of mailboxes. What it must not be is an error.
-func (p *parts) store() (*store, error) {
+// openStore returns the store of mailboxes. What it must not be is an error.
+func (p *parts) openStore() (*store, error) {
 	c := p.config
-	s := &store{path: c.MDA.Store, options: mailbox.Options{Host: c.Hostname, Subscribe: true}}
+	s := &store{path: c.MDA.Store, log: p.log, warnAt: c.MDA.QuotaWarn, options: mailbox.Options{
+		Host: c.Hostname, Subscribe: true, UTF8Folders: c.MDA.FolderNames == config.UTF8,
+	}}
+	var err error
+	if s.options.Mbox.Format, err = mailbox.ParseFormat(c.MDA.MboxFormat); err != nil {
+		return nil, err
+	}
+	for _, name := range c.MDA.MboxLocks {
+		lock, err := mailbox.ParseLock(name)
+		if err != nil {
+			return nil, err
+		}
+		s.options.Mbox.Locks = append(s.options.Mbox.Locks, lock)
+	}
 	if c.MDA.Durability == config.Ordered {
 		s.options.Durability = mailbox.Ordered
 	}
 	if c.MDA.Group != 0 { // each file and folder gets it: no setgid, which a sandbox may forbid
 		s.options.Modes = mailbox.Modes{File: 0o660, Dir: 0o770, Group: c.MDA.Group}
 	}
+	if s.warning, err = newQuotaWarning(c.MDA.QuotaMessage); err != nil {
+		return nil, err
+	}
 	if err := s.probe(p.log); err != nil {
 		return nil, err
 	}
+	s.probeHomes(p.log, p.recipients.Current().All())
 	return s, nil
 }
 
@@ -149,6 +166,7 @@ func (p *parts) agent(store *store) *mda.Agent {
 		Lookup:    boxes.lookup,
 		Space:     space(c.MDA.Store, spareSpace),
 		OverQuota: mail.MailboxFull,
+		Share:     c.MDA.HardLinks,
 		Record:    p.record(),
 	}
 	if c.MDA.QuotaReply == config.Temporary {

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/landlock-lsm/go-landlock/landlock"
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+
+	"postern/config"
+)
+
+// A fence is what a server may still reach of the file system, once it has all
+// its sockets: what it reads to do its work, and what is its own to write.
+// Whoever takes it over then finds no other mail, no keys and no homes.
+type fence struct {
+	read  []string // files, and folders with all below them
+	write []string // folders with all below them
+	names []string // folders in which sockets come and go
+}
+
+// system is what the libraries and the resolver of a host read.
+var system = []string{"/etc", "/usr", "/lib", "/lib64", "/proc", "/sys", "/dev", "/run"}
+
+// leastLandlock is the first version in which a file may be linked from one
+// folder into another, which a delivery does.
+const leastLandlock = 2
+
+// close gives up all that is outside, for the whole process and for good.
+func (f fence) close() error {
+	const (
+		read  = ll.AccessFSReadFile | ll.AccessFSReadDir
+		names = ll.AccessFSReadDir | ll.AccessFSMakeSock | ll.AccessFSRemoveFile
+	)
+	version, err := ll.LandlockGetABIVersion()
+	if err != nil || version < leastLandlock {
+		return fmt.Errorf("the kernel offers no Landlock of version %d (Linux 5.19) or newer", leastLandlock)
+	}
+	rules := []landlock.Rule{
+		landlock.RWFiles("/dev/null").IgnoreIfMissing(),
+		landlock.RWDirs(f.write...).WithRefer().IgnoreIfMissing(),
+		landlock.PathAccess(names, f.names...).IgnoreIfMissing(),
+	}
+	for _, path := range f.read {
+		rights := landlock.AccessFSSet(read)
+		if info, err := os.Stat(path); err == nil && !info.IsDir() {
+			rights = ll.AccessFSReadFile
+		}
+		rules = append(rules, landlock.PathAccess(rights, path).IgnoreIfMissing())
+	}
+	return landlock.V5.BestEffort().RestrictPaths(rules...)
+}
+
+// within reports whether path can be written inside the fence.
+func (f fence) within(path string) bool {
+	return slices.ContainsFunc(f.write, func(dir string) bool { return isBelow(path, dir) })
+}
+
+func isBelow(path, dir string) bool {
+	return path == dir || dir == "/" || strings.HasPrefix(path, dir+"/")
+}
+
+// confine has the process give up what it does not need, where that is wanted and
+// the kernel can.
+func (s *server) confine(run halves) {
+	if !s.config.Confine {
+		s.log.Info("confine = false: the server may write wherever its user may")
+		return
+	}
+	f := s.fence(run)
+	if err := f.close(); err != nil {
+		s.log.Warn("the server may write wherever its user may", "cause", err)
+		return
+	}
+	s.log.Info("confined", "writes", f.write)
+	if s.store != nil {
+		s.store.setFence(&f)
+	}
+}
+
+// fence returns what the halves that run may reach.
+func (s *server) fence(run halves) fence {
+	c := s.config
+	f := fence{read: slices.Clone(system)}
+	f.read = append(f.read, filepath.Dir(c.File))
+	f.read = append(f.read, withTargets(c.Recipients)...)
+	if run.mx {
+		f.addMX(c)
+	}
+	if run.mda {
+		f.addMDA(c, s.recipients.Current())
+	}
+	return f
+}
+
+func (f *fence) addMX(c *config.Config) {
+	f.write = append(f.write, filepath.Join(c.State, halves{mx: true}.name()), c.MX.Spool)
+	f.names = append(f.names, filepath.Dir(c.MX.Control))
+	for _, e := range slices.Concat(c.MX.Listen, c.MX.ListenProxy) {
+		f.addSocket(e)
+	}
+	if c.MX.Metrics != nil {
+		f.addSocket(*c.MX.Metrics)
+	}
+	if c.Policy.Access != "" {
+		f.read = append(f.read, withTargets(c.Policy.Access)...)
+	}
+	if c.MX.TLS != nil { // files are replaced: it is the folders that are read
+		for _, name := range []string{c.MX.TLS.Cert, c.MX.TLS.Key} {
+			f.read = append(f.read, filepath.Dir(name), filepath.Dir(target(name)))
+		}
+	}
+}
+
+func (f *fence) addMDA(c *config.Config, r *config.Recipients) {
+	spool := c.MDA.Spool
+	if spool == "" {
+		spool = os.TempDir()
+	}
+	f.write = append(f.write, filepath.Join(c.State, halves{mda: true}.name()), spool, existing(c.MDA.Store))
+	f.write = append(f.write, c.MDA.Homes...)
+	f.names = append(f.names, filepath.Dir(c.MDA.Control))
+	f.addSocket(c.MDA.Listen)
+	if c.MDA.Metrics != nil {
+		f.addSocket(*c.MDA.Metrics)
+	}
+	if c.MDA.QuotaMessage != "" {
+		f.read = append(f.read, filepath.Dir(c.MDA.QuotaMessage))
+	}
+	for m := range r.All() {
+		if m.Path != "" && !f.within(m.Path) {
+			f.addMailbox(m)
+		}
+	}
+}
+
+// addMailbox adds one with a path of its own. A Maildir that is there needs
+// nothing beside it to be written; an mbox has its lock there.
+func (f *fence) addMailbox(m config.Member) {
+	info, err := os.Stat(m.Path)
+	if m.Format == config.Maildir && err == nil && info.IsDir() {
+		f.write = append(f.write, m.Path)
+		f.names = append(f.names, filepath.Dir(m.Path))
+		return
+	}
+	f.write = append(f.write, existing(filepath.Dir(m.Path)))
+}
+
+func (f *fence) addSocket(e config.Endpoint) {
+	if e.Network == "unix" {
+		f.names = append(f.names, filepath.Dir(e.Address))
+	}
+}
+
+// existing returns the nearest folder on the way to path that is there: what is
+// not there yet will come to be in it, or be mounted.
+func existing(path string) string {
+	for ; path != "/"; path = filepath.Dir(path) {
+		if info, err := os.Stat(path); err == nil && info.IsDir() {
+			break
+		}
+	}
+	return path
+}
+
+// withTargets returns the folder dir, and those that the links in it lead to.
+func withTargets(dir string) []string {
+	all := []string{dir, target(dir)}
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if e.Type()&os.ModeSymlink != 0 {
+			all = append(all, filepath.Dir(target(filepath.Join(dir, e.Name()))))
+		}
+	}
+	return all
+}
+
+// target returns the path that name leads to.
+func target(name string) string {
+	if t, err := filepath.EvalSymlinks(name); err == nil {
+		return t
+	}
+	return name
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"postern/internal/peer"
+)
+
+// Once it serves, the server writes where it has something to write, and nowhere
+// else, whatever its user may: the kernel sees to it.
+func TestConfined(t *testing.T) {
+	outside := peer.Dir(t)
+	s := newSite(t, "mda: homes = ['homes']")
+	s.replaceInConfig("homes = ['homes']", fmt.Sprintf("homes = [%q]", s.dir+"/homes"))
+	for _, dir := range []string{"homes/ann", "elsewhere/Maildir/new", "later"} {
+		if err := os.MkdirAll(filepath.Join(s.dir, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(outside, filepath.Join(s.dir, "homes/link")); err != nil {
+		t.Fatal(err)
+	}
+	maps := func(names ...string) string {
+		text := "domain = 'example.com'\nmailboxes = ['u0']\n[mailbox.elsewhere]\npath = '" + s.dir + "/elsewhere/Maildir'\n"
+		for _, name := range names {
+			box, path, _ := strings.Cut(name, "=")
+			text += fmt.Sprintf("[mailbox.%s]\npath = '%s/%s'\n", box, s.dir, path)
+		}
+		return text
+	}
+	s.write("recipients.d/example.com.toml", maps())
+	p := s.start("serve")
+	if log := p.Output(); !strings.Contains(log, "msg=confined") {
+		t.Fatalf("the kernel of this machine must offer Landlock: %s", log)
+	}
+	s.write("recipients.d/example.com.toml", maps("ann=homes/ann/Maildir", "link=homes/link/Maildir", "later=later/Maildir", "box=homes/ann/mbox"))
+	if out, err := s.command("reload").CombinedOutput(); err != nil {
+		t.Fatalf("reload: %v: %s", err, out)
+	}
+	c := s.dial()
+	for to, want := range map[string]string{"u0": "250", "elsewhere": "250", "ann": "250", "box": "250", "link": "451 4.3.0", "later": "451 4.3.0"} {
+		if r := sendOne(t, c, to+"@example.com", letter(100)); !strings.HasPrefix(r, want) {
+			t.Errorf("to %s: %s, want %s", to, r, want)
+		}
+	}
+	for _, cause := range []string{"/homes/link: permission denied", "later/Maildir is outside of what this server could write when it started: restart it"} {
+		if !strings.Contains(p.Output(), cause) {
+			t.Errorf("not in the log: %s", cause)
+		}
+	}
+	if left, _ := os.ReadDir(outside); len(left) > 0 {
+		t.Errorf("written outside: %v", left)
+	}
+}
+
+// Without it the administrator is told, and all else is the same.
+func TestNotConfined(t *testing.T) {
+	s := newSite(t, ": confine = false")
+	p := s.start("serve")
+	if log := p.Output(); strings.Contains(log, "msg=confined") || !strings.Contains(log, "confine = false") {
+		t.Errorf("log: %s", log)
+	}
+}
+
+// replaceInConfig edits postern.toml.
+func (s *site) replaceInConfig(old, text string) {
+	s.t.Helper()
+	b, err := os.ReadFile(s.config)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.write("postern.toml", strings.Replace(string(b), old, text, 1))
+}
+
+// Mailboxes are kept as the configuration says.
+func TestHowMailboxesAreKept(t *testing.T) {
+	s := newSite(t, "mda: mbox_format = 'mboxo'", "mda: mbox_locks = ['fcntl']", "mda: folder_names = 'utf-8'", "mda: hard_links = true")
+	s.write("recipients.d/example.com.toml", "domain = 'example.com'\nmailboxes = ['u1', 'u2', 'u3']\nfolders = 'detail'\n[mailbox.m]\nformat = 'mbox'\nfolders = 'none'\n[aliases]\nteam = ['u1', 'u2']\n")
+	s.start("serve")
+	c := s.dial()
+	lock := filepath.Join(s.store, "example.com/m.mbox.lock") // which counts for nobody
+	if err := os.MkdirAll(filepath.Dir(lock), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(lock, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []string{"m", "team"} {
+		if r := sendOne(t, c, to+"@example.com", "Subject: x\r\n\r\nFrom a\r\n>From b\r\n"); !strings.HasPrefix(r, "250") {
+			t.Fatalf("%s: %s", to, r)
+		}
+	}
+	if b, err := os.ReadFile(filepath.Join(s.store, "example.com/m.mbox")); err != nil || !strings.HasSuffix(string(b), "\n\n>From a\n>From b\n\n") {
+		t.Errorf("mbox %q, %v", b, err)
+	}
+	one, err1 := os.Stat(s.mailbox("u1")[0].Path)
+	two, err2 := os.Stat(s.mailbox("u2")[0].Path)
+	if err1 != nil || err2 != nil || !os.SameFile(one, two) {
+		t.Errorf("u1 and u2 do not share a file: %v, %v", err1, err2)
+	}
+	ask(t, c, "MAIL FROM:<> SMTPUTF8", "250")
+	ask(t, c, "RCPT TO:<u3+\u00e4@example.com>", "250")
+	ask(t, c, "DATA", "354")
+	ask(t, c, letter(10)+".", "250")
+	if _, err := os.Stat(filepath.Join(s.store, "example.com/u3/.\u00e4/new")); err != nil {
+		t.Error(err)
+	}
+}
+
+// Whose mailbox is nearly full finds a message about it, in the words of the
+// administrator if he has some, and once a day.
+func TestQuotaWarning(t *testing.T) {
+	s := newSite(t, "mda: quota_warn = ['95%', '50%']", "mda: quota_message = 'quota.txt'")
+	s.write("quota.txt", "Subject: {mailbox} is {percent}% full\n\n{used} of {quota}\n")
+	s.write("recipients.d/example.com.toml", "domain = 'example.com'\nmailboxes = ['u1']\nquota = '20kB'\n")
+	s.start("serve")
+	c := s.dial()
+	for range 3 {
+		if r := sendOne(t, c, "u1@example.com", letter(11_000)); !strings.HasPrefix(r, "250") {
+			t.Fatal(r)
+		}
+		for _, f := range s.mailbox("u1") { // and removes it, to come to the level again
+			if text := string(f.Read(t)); strings.Contains(text, "Subject: letter") {
+				if err := os.Remove(f.Path); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := os.Remove(filepath.Join(s.store, "example.com/u1/maildirsize")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files := s.mailbox("u1")
+	if len(files) != 1 {
+		t.Fatalf("%d warnings", len(files))
+	}
+	text := string(files[0].Read(t))
+	for _, want := range []string{"Return-Path: <>\n", "Subject: u1@example.com is 57% full\n\n11.4 kB of 20.0 kB\n", "To: <u1@example.com>\n", "Auto-Submitted: auto-generated\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %q", want, text)
+		}
+	}
+	s.write("quota.txt", "no header\n")
+	if out, err := s.command("mda").CombinedOutput(); err == nil || !strings.Contains(string(out), "must begin with a Subject field") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
