@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -33,6 +34,7 @@ const (
 	WrongMode   Problem = "mode"          // its owner cannot use it, or anybody can
 	WrongQuota  Problem = "quota"         // maildirsize is not what is there
 	Misplaced   Problem = "maildirfolder" // in a Maildir that is no folder
+	Torn        Problem = "torn"          // an mbox ends in a part of a message that nobody was told is there
 	BrokenFrom  Problem = "from"          // a line of an mbox that is no separator, and looks like one
 	NotAMessage Problem = "kind"          // a folder, link or device among the messages
 	Unreadable  Problem = "unreadable"
@@ -59,7 +61,7 @@ func (f Finding) Repair() error {
 // seems wrong may be right.
 func (l *Limited) Check(now time.Time) iter.Seq2[Finding, error] {
 	return func(yield func(Finding, error) bool) {
-		c := &checker{box: l, now: now, yield: yield}
+		c := &checker{box: l, now: now, yield: yield, group: l.store.opts.Group}
 		if err := c.check(); err != nil && !c.stopped {
 			yield(Finding{}, fmt.Errorf("check %v: %w", l, err))
 		}
@@ -75,6 +77,7 @@ type checker struct {
 
 	fsys  FS
 	owner uint32 // whose all is
+	group int    // who may use it too; 0: nobody
 }
 
 // errStopped ends a check that nobody listens to.
@@ -224,6 +227,9 @@ func (c *checker) message(dir Dir, at, name string, info Info) error {
 func (c *checker) modes(dir Dir, at, name string, info Info) error {
 	if info.Owner != c.owner {
 		f := Finding{Path: at, Problem: WrongOwner, Text: fmt.Sprintf("belongs to user %d, the mailbox to %d", info.Owner, c.owner)}
+		if owner := c.owner; os.Geteuid() == 0 { // nobody else may give files away
+			f.repair = func() error { return dir.Chown(name, owner) }
+		}
 		if err := c.found(f, name); err != nil {
 			return err
 		}
@@ -232,8 +238,7 @@ func (c *checker) modes(dir Dir, at, name string, info Info) error {
 	if info.Folder {
 		need = 0o700
 	}
-	group := c.box.store.opts.Group
-	if group != 0 {
+	if c.group != 0 {
 		need |= need >> 3
 	}
 	text := ""
@@ -242,8 +247,8 @@ func (c *checker) modes(dir Dir, at, name string, info Info) error {
 		text = fmt.Sprintf("has mode %04o, and needs %04o", info.Mode.Perm(), need)
 	case info.Mode&0o007 != 0:
 		text = fmt.Sprintf("has mode %04o, which lets anybody in", info.Mode.Perm())
-	case group != 0 && info.Group != uint32(group):
-		text = fmt.Sprintf("belongs to group %d, and not to %d", info.Group, group)
+	case c.group != 0 && info.Group != uint32(c.group):
+		text = fmt.Sprintf("belongs to group %d, and not to %d", info.Group, c.group)
 	default:
 		return nil
 	}

@@ -173,7 +173,7 @@ func TestCheckMbox(t *testing.T) {
 	}
 	check := func() (lines []string) {
 		t.Helper()
-		for f, err := range box.Check() {
+		for f, err := range box.Check(time.Now()) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -223,5 +223,77 @@ func TestCheckMbox(t *testing.T) {
 		if got := check(); !slices.Equal(got, tt.want) {
 			t.Errorf("%.100q: got %q, want %q", tt.text, got, tt.want)
 		}
+	}
+}
+
+// What deliveries that died left beside an mbox, and a part of a message at its
+// end, are found, and go. What is young may be under way.
+func TestCheckBesideMbox(t *testing.T) {
+	root := t.TempDir()
+	store, err := mailbox.Open(root, mailbox.Options{Host: "mda.example"})
+	must(t, "Open", err, nil)
+	defer store.Close()
+	box, err := store.Mbox("example.org", "ann")
+	must(t, "Mbox", err, nil)
+	must(t, "deliver", deliver(box, wire), nil)
+	dir := filepath.Join(root, "example.org")
+	plant(t, dir+"/ann", messageInMbox+"Fro", 0o640+0o004)
+	plant(t, dir+"/.ann.journal", fmt.Sprintf("From y\nd: e\n\nlost\n\nat %019d\n", len(messageInMbox)), 0o600)
+	plant(t, dir+"/.ann.waiting.1", "half", 0o600)
+	plant(t, dir+"/ann.lock", "", 0o600)
+	plant(t, dir+"/.bob.waiting.1", "another's", 0o600)
+	check := func(now time.Time, repair bool) (all []string) {
+		t.Helper()
+		for f, err := range box.Check(now) {
+			must(t, "Check", err, nil)
+			all = append(all, fmt.Sprintf("%s %s", f.Problem, filepath.Base(f.Path)))
+			if repair {
+				must(t, "Repair", f.Repair(), nil)
+			}
+		}
+		slices.Sort(all)
+		return all
+	}
+	if got := check(time.Now(), false); !slices.Equal(got, []string{"mode ann"}) {
+		t.Errorf("at once: %q", got)
+	}
+	later := time.Now().Add(48 * time.Hour)
+	want := []string{"mode ann", "stale .ann.waiting.1", "stale ann.lock", "torn .ann.journal"}
+	if got := check(later, false); !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	must(t, "Remove", os.Remove(dir+"/ann.lock"), nil) // or the repair of the journal waits for it
+	check(later, true)
+	if got := check(later, false); len(got) > 0 {
+		t.Errorf("after the repair: %q", got)
+	}
+	if b, err := os.ReadFile(dir + "/ann"); err != nil || string(b) != messageInMbox {
+		t.Errorf("mbox %q, %v", b, err)
+	}
+}
+
+// Root gives files back to whom the mailbox belongs to, unless they have another
+// name, by which they may be somebody else's.
+func TestCheckOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Fatal("only root may give files away: run it as root, as contrib/check does")
+	}
+	store, root := openStore(t, mailbox.Options{})
+	box := maildir(t, store, "ann")
+	must(t, "deliver", deliver(box, wire), nil)
+	l := limited(t, box, mailbox.Quota{})
+	for _, name := range []string{"one", "two"} {
+		plant(t, root+"/ann/cur/"+name, "1\n", 0o600)
+		must(t, "Chown", os.Chown(root+"/ann/cur/"+name, 12345, -1), nil)
+	}
+	must(t, "Link", os.Link(root+"/ann/cur/two", root+"/elsewhere"), nil)
+	for f, err := range l.Check(time.Now()) {
+		must(t, "Check", err, nil)
+		if err := f.Repair(); (err == nil) != strings.HasSuffix(f.Path, "one") {
+			t.Errorf("%+v: %v", f, err)
+		}
+	}
+	if got := findings(t, l, root, false); !slices.Equal(got, []string{"owner ann/cur/two"}) {
+		t.Errorf("after the repair: %q", got)
 	}
 }

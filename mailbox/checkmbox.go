@@ -8,24 +8,25 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"path"
 	"strings"
 	"time"
 )
 
-// Check yields what is wrong with the lines of an mbox that begin with "From ".
-// It changes nothing, and none of its Findings can be repaired: whether such a
-// line begins a message is for somebody to say who has read it. An error comes
-// last, and once.
-func (m *Mbox) Check() iter.Seq2[Finding, error] {
+// Check yields what is wrong with an mbox: lines that begin with "From " and no
+// message, which somebody must read to know what they are; a message of which there
+// is but a part; what deliveries that died left beside it; owner and mode. It
+// changes nothing but by Finding.Repair. An error comes last, and once.
+func (m *Mbox) Check(now time.Time) iter.Seq2[Finding, error] {
 	return func(yield func(Finding, error) bool) {
-		err := m.check(func(f Finding) bool { return yield(f, nil) })
-		if err != nil && !errors.Is(err, errStopped) {
+		c := &checker{now: now, yield: yield, group: m.store.opts.Group}
+		if err := c.mbox(m); err != nil && !errors.Is(err, errStopped) {
 			yield(Finding{}, fmt.Errorf("check %v: %w", m, err))
 		}
 	}
 }
 
-func (m *Mbox) check(yield func(Finding) bool) (err error) {
+func (c *checker) mbox(m *Mbox) (err error) {
 	fsys := m.store.fs
 	if m.home != "" {
 		if fsys, err = m.store.home(m.home); err != nil {
@@ -41,9 +42,96 @@ func (m *Mbox) check(yield func(Finding) bool) (err error) {
 		return err
 	}
 	defer dir.Close()
+	at := path.Dir(m.String())
+	if err := c.beside(m, dir, at); err != nil {
+		return err
+	}
+	info, err := dir.Stat(m.name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !info.Regular {
+		return c.found(Finding{Path: at, Problem: NotAMessage, Text: "is no file"}, m.name)
+	}
+	if c.owner, err = ownerOf(fsys, m.dir, info); err != nil {
+		return err
+	}
+	if err := c.modes(dir, at, m.name, info); err != nil {
+		return err
+	}
+	return c.fromLines(m, dir, at)
+}
+
+// ownerOf returns whose an mbox is to be: of one in the store, whose the folder is.
+// In a folder of the system's, as /var/mail, it is right as it is.
+func ownerOf(fsys FS, dir string, mbox Info) (uint32, error) {
+	if dir == "." {
+		return mbox.Owner, nil
+	}
+	above, err := fsys.OpenDir(path.Dir(dir))
+	if err != nil {
+		return 0, err
+	}
+	defer above.Close()
+	info, err := above.Stat(path.Base(dir))
+	return info.Owner, err
+}
+
+// beside checks the files that deliveries have beside the mbox.
+func (c *checker) beside(m *Mbox, dir Dir, at string) error {
+	for name, err := range dir.Names() {
+		if err != nil {
+			return err
+		}
+		isLock := name == m.name+".lock"
+		if !isLock && !strings.HasPrefix(name, m.waiting()) && name != m.journal() {
+			continue
+		}
+		info, err := dir.Stat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil && name == m.journal() {
+			err = c.journal(m, dir, at, info)
+		} else if err == nil && isLock && c.now.Sub(info.Changed) > dotlockStale {
+			err = c.found(Finding{Path: at, Problem: Stale, Text: "a lock whose holder died",
+				repair: func() error { return dir.Remove(name) }}, name)
+		} else if err == nil && !isLock {
+			err = c.stale(dir, at, name, info)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// journal checks whether the mbox ends in a part of the message that a journal is
+// about. While a delivery is under way it does, so a young one is left alone.
+func (c *checker) journal(m *Mbox, dir Dir, at string, info Info) error {
+	if c.now.Sub(info.Changed) < dotlockStale {
+		return nil
+	}
+	return c.found(Finding{Path: at, Problem: Torn, Text: "tells of a delivery that died: the next one, or a repair, takes away what there is of its message",
+		repair: func() error {
+			box, err := m.lock(dir)
+			if err != nil {
+				return err
+			}
+			return errors.Join(box.repair(), box.unlock())
+		}}, m.journal())
+}
+
+func (c *checker) fromLines(m *Mbox, dir Dir, at string) error {
 	file, err := dir.Open(m.name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if errors.Is(err, fs.ErrInvalid) {
+		return c.found(Finding{Path: at, Problem: NotAMessage, Text: "has a second name, or is no file"}, m.name)
 	}
 	if err != nil {
 		return err
@@ -54,7 +142,7 @@ func (m *Mbox) check(yield func(Finding) bool) (err error) {
 		return err
 	}
 	return checkMbox(io.NewSectionReader(file, 0, info.Size), func(line int64, text string) bool {
-		return yield(Finding{Path: m.String(), Problem: BrokenFrom, Text: fmt.Sprintf("line %d %s", line, text)})
+		return c.found(Finding{Path: at, Problem: BrokenFrom, Text: fmt.Sprintf("line %d %s", line, text)}, m.name) == nil
 	})
 }
 

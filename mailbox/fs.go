@@ -63,6 +63,10 @@ type Dir interface {
 	// Own gives the file or folder name the modes and the group that new ones get.
 	Own(name string) error
 
+	// Chown gives the file or folder name to another user, if no other name leads to
+	// it. Only root may.
+	Chown(name string, owner uint32) error
+
 	// Ordered reports whether the file system is known to make changes of names
 	// durable in the order in which they were made, with what WriteOut wrote
 	// before, so that SyncAll of a file makes its newest name durable.

@@ -247,6 +247,25 @@ func (d *osDir) Remove(name string) error {
 }
 
 func (d *osDir) Own(name string) error {
+	return d.change(name, func(fd int, st *unix.Stat_t) error {
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			return d.own(fd, d.dirMode)
+		}
+		return d.own(fd, d.fileMode)
+	})
+}
+
+func (d *osDir) Chown(name string, owner uint32) error {
+	return d.change(name, func(fd int, st *unix.Stat_t) error {
+		if st.Mode&unix.S_IFMT == unix.S_IFREG && st.Nlink > 1 {
+			return fs.ErrInvalid // it may be somebody else's
+		}
+		return retry(func() error { return unix.Fchown(fd, int(owner), -1) })
+	})
+}
+
+// change opens the file or folder name, and does something to it.
+func (d *osDir) change(name string, do func(fd int, st *unix.Stat_t) error) error {
 	fd, err := openat(d.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return d.failed("open", name, err)
@@ -256,15 +275,10 @@ func (d *osDir) Own(name string) error {
 	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
 		return d.failed("stat", name, err)
 	}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFDIR:
-		err = d.own(fd, d.dirMode)
-	case unix.S_IFREG:
-		err = d.own(fd, d.fileMode)
-	default:
-		err = fs.ErrInvalid
+	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFDIR && kind != unix.S_IFREG {
+		return d.failed("change", name, fs.ErrInvalid)
 	}
-	return d.failed("chmod", name, err)
+	return d.failed("change", name, do(fd, &st))
 }
 
 // Ordered implements Dir: only of the device that was probed.

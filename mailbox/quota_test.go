@@ -231,6 +231,53 @@ plugin {
 	}
 }
 
+// A real Courier keeps the same maildirsize, and counts as we do.
+func TestCourierKeepsTheSameQuota(t *testing.T) {
+	root := peer.Dir(t)
+	s, err := mailbox.Open(root, mailbox.Options{Host: "mx"})
+	must(t, "Open", err, nil)
+	defer s.Close()
+	q := mailbox.Quota{Octets: 100 << 10, Messages: 4}
+	box := limited(t, maildir(t, s, "bob"), q)
+	const theirs = "102400S,4C"
+	courier := peer.NewCourier(t, root+"/bob", peer.Vmail)
+	count := func() string {
+		t.Helper()
+		chown(t, root)
+		b, err := os.ReadFile(root + "/bob/maildirsize")
+		must(t, "ReadFile", err, nil)
+		first, lines, _ := strings.Cut(string(b), "\n")
+		var octets, messages int
+		for line := range strings.Lines(lines) {
+			var o, m int
+			_, err := fmt.Sscan(line, &o, &m)
+			must(t, "Sscan", err, nil)
+			octets, messages = octets+o, messages+m
+		}
+		return fmt.Sprint(first, " ", octets, " ", messages)
+	}
+	size := len(onDisk)
+	must(t, "deliver", deliver(box, wire), nil)
+	if got, want := count(), fmt.Sprint("102400S,4C ", size, " 1"); got != want {
+		t.Errorf("we count %s, want %s", got, want)
+	}
+	if !courier.DeliverQuota(theirs, onDisk) {
+		t.Error("Courier has no room for the second message")
+	}
+	if got, want := count(), fmt.Sprint("102400S,4C ", 2*size, " 2"); got != want {
+		t.Errorf("Courier counts %s, want %s", got, want)
+	}
+	must(t, "deliver", deliver(box, wire), nil)
+	must(t, "deliver", deliver(box, wire), nil)
+	must(t, "deliver", deliver(box, wire), mailbox.ErrOverQuota)
+	if got, want := count(), fmt.Sprint("102400S,4C ", 4*size, " 4"); got != want {
+		t.Errorf("we count %s, want %s", got, want)
+	}
+	if courier.DeliverQuota(theirs, onDisk) {
+		t.Error("Courier has room for a fifth message")
+	}
+}
+
 // chown gives all in dir to the user that Dovecot serves it as.
 func chown(t *testing.T, dir string) {
 	t.Helper()

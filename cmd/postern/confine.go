@@ -9,6 +9,7 @@ import (
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"golang.org/x/sys/unix"
 
 	"postern/config"
 )
@@ -41,17 +42,29 @@ func (f fence) close() error {
 	}
 	rules := []landlock.Rule{
 		landlock.RWFiles("/dev/null").IgnoreIfMissing(),
-		landlock.RWDirs(f.write...).WithRefer().IgnoreIfMissing(),
-		landlock.PathAccess(names, f.names...).IgnoreIfMissing(),
+		landlock.RWDirs(there(f.write)...).WithRefer(),
+		landlock.PathAccess(names, there(f.names)...),
 	}
-	for _, path := range f.read {
+	for _, path := range there(f.read) {
 		rights := landlock.AccessFSSet(read)
 		if info, err := os.Stat(path); err == nil && !info.IsDir() {
 			rights = ll.AccessFSReadFile
 		}
-		rules = append(rules, landlock.PathAccess(rights, path).IgnoreIfMissing())
+		rules = append(rules, landlock.PathAccess(rights, path))
 	}
 	return landlock.V5.BestEffort().RestrictPaths(rules...)
+}
+
+// there returns the paths that the user can open: to others no rule can be made, and
+// none is needed.
+func there(paths []string) []string {
+	return slices.DeleteFunc(slices.Clone(paths), func(path string) bool {
+		fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err == nil {
+			_ = unix.Close(fd)
+		}
+		return err != nil
+	})
 }
 
 // within reports whether path can be written inside the fence.
@@ -120,7 +133,7 @@ func (f *fence) addMDA(c *config.Config, r *config.Recipients) {
 	if spool == "" {
 		spool = os.TempDir()
 	}
-	f.write = append(f.write, filepath.Join(c.State, halves{mda: true}.name()), spool, existing(c.MDA.Store))
+	f.write = append(f.write, filepath.Join(c.State, halves{mda: true}.name()), spool, storeOrAbove(c.MDA.Store))
 	f.write = append(f.write, c.MDA.Homes...)
 	f.names = append(f.names, filepath.Dir(c.MDA.Control))
 	f.addSocket(c.MDA.Listen)
@@ -153,6 +166,16 @@ func (f *fence) addSocket(e config.Endpoint) {
 	if e.Network == "unix" {
 		f.names = append(f.names, filepath.Dir(e.Address))
 	}
+}
+
+// storeOrAbove returns the folder of the store. Where it is not there yet, or cannot
+// be written, its disk is still to be mounted: then the folder that it is in, for
+// what is mounted over a folder later is not below it for the kernel.
+func storeOrAbove(path string) string {
+	if unix.Access(path, unix.W_OK|unix.X_OK) == nil {
+		return path
+	}
+	return existing(filepath.Dir(path))
 }
 
 // existing returns the nearest folder on the way to path that is there: what is

@@ -48,7 +48,7 @@ func TestMboxTogether(t *testing.T) {
 		Store: s.store, Owner: mailUser, Location: "mbox:" + s.own("mbox") + "/%n:INBOX=" + s.store + "/%d/%n.mbox",
 	})
 	imap := &reader{
-		t: t, name: "Dovecot", digit: 0, messages: g,
+		box: &shared{site: s, user: "m0", messages: g}, name: "Dovecot", digit: 0,
 		open: func() (peer.Session, error) { return peer.IMAPSession(dovecot.IMAP, "m0@example.com", peer.Password) },
 		view: func(g peer.Generator, octets []byte) (peer.Message, error) { return g.IdentifyIMAP(fromMbox(octets)) },
 		seen: make(map[string]int), uid: make(map[int]string), taken: make(map[int]bool),
@@ -58,23 +58,20 @@ func TestMboxTogether(t *testing.T) {
 	ctx, stop := context.WithTimeout(t.Context(), time.Duration(seconds)*time.Second)
 	defer stop()
 	var others sync.WaitGroup
-	for _, pass := range []func(){imap.pass, func() {
-		if err := mutt.pass(); err != nil {
-			t.Logf("mutt, among others: %v", err)
-		}
-	}} {
+	for _, pass := range []func() error{imap.pass, mutt.pass} {
 		others.Go(func() {
 			for ctx.Err() == nil {
-				pass()
+				if err := pass(); err != nil {
+					t.Logf("among others: %.300v", err)
+				}
 				time.Sleep(50 * time.Millisecond)
 			}
 		})
 	}
 	results := load.Run(ctx)
 	others.Wait()
-	imap.pass()
-	if imap.failed != nil {
-		t.Errorf("Dovecot: %v", imap.failed)
+	if err := imap.pass(); err != nil {
+		t.Errorf("Dovecot: %v", err)
 	}
 	checkMboxAfterwards(t, g, splitMbox(t, box), results, imap.taken, mutt.saved())
 	if complaints := dovecot.Complaints(); len(complaints) > 0 {

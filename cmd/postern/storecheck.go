@@ -9,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,14 +36,15 @@ func storeCommand(stdio stdio) *cobra.Command {
 	cmd.AddCommand(
 		verb("check", "Say what is wrong in the mailboxes", `Reads the mailboxes that the recipient maps name, and prints what is wrong: names
 of messages that state another size than the message has, what deliveries left
-behind that died, owners and modes with which a reader cannot use what is there,
-a maildirsize that says something else than there is, maildirfolder in a Maildir
-that is no folder, and lines in an mbox that look like separators and are none.
+behind that died (files, locks, a part of a message at the end of an mbox), owners
+and modes with which a reader cannot use what is there, a maildirsize that says
+something else than there is, maildirfolder in a Maildir that is no folder, and
+lines in an mbox that look like separators and are none.
 
 Nothing is changed. Mail may flow meanwhile. The exit code is 1 if something is
 wrong.`, false),
 		verb("repair", "Repair what store check finds", `Does what store check does, and repairs what can be repaired without losing
-anything: owners and lines of an mbox are left to you. Mail may flow meanwhile. A
+anything: lines of an mbox are left to you, and owners unless you are root. Mail may flow meanwhile. A
 message whose name changes may look new to a reader. The exit code is 1 if
 something remains wrong.`, true),
 	)
@@ -130,7 +132,7 @@ func findings(store *store, m config.Member) (iter.Seq2[mailbox.Finding, error],
 		if err != nil {
 			return nil, err
 		}
-		return box.Check(), nil
+		return box.Check(time.Now()), nil
 	}
 	box, err := store.limited(m)
 	if err != nil {
@@ -163,7 +165,7 @@ func (v *storeVisit) print(m config.Member, f mailbox.Finding, failed error) err
 	return err
 }
 
-// progress returns what tells a person how far we are, where one looks on.
+// progress returns what shows a person how far we are, where one looks on.
 func (v *storeVisit) progress(all int) func(done int) {
 	file, ok := v.err.(*os.File)
 	if !ok {
@@ -172,6 +174,7 @@ func (v *storeVisit) progress(all int) func(done int) {
 	if _, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS); err != nil {
 		return func(int) {}
 	}
+	start := time.Now()
 	var last time.Time
 	return func(done int) {
 		if done == all {
@@ -180,7 +183,19 @@ func (v *storeVisit) progress(all int) func(done int) {
 		}
 		if now := time.Now(); now.Sub(last) > 200*time.Millisecond {
 			last = now
-			fmt.Fprintf(file, "\r\x1b[K%d of %d mailboxes, %d findings ", done, all, v.found)
+			fmt.Fprintf(file, "\r\x1b[K%s, %d findings", bar(done, all, now.Sub(start)), v.found)
 		}
 	}
+}
+
+// bar draws how much of all is done, and tells how long the rest will take if it is
+// like what is behind.
+func bar(done, all int, took time.Duration) string {
+	const width = 30
+	full := width * done / all
+	text := fmt.Sprintf("[%s%s] %d%% of %d mailboxes", strings.Repeat("#", full), strings.Repeat(".", width-full), 100*done/all, all)
+	if done > 0 {
+		text += fmt.Sprintf(", %v left", (took / time.Duration(done) * time.Duration(all-done)).Round(time.Second))
+	}
+	return text
 }

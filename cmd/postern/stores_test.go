@@ -3,11 +3,13 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"postern/internal/peer"
 )
@@ -226,5 +228,23 @@ func TestStoreCheck(t *testing.T) {
 	}
 	if _, err := os.Stat(strings.Replace(wrong, "S=9", "S=2", 1)); err != nil {
 		t.Error(err)
+	}
+}
+
+// Where a person looks on, a check shows how far it is.
+func TestStoreCheckProgress(t *testing.T) {
+	s := newSite(t)
+	command := strings.Join(s.command("store", "check").Args, " ")
+	out, err := exec.Command(peer.Need(t, "script")[0], "-qec", command, "/dev/null").CombinedOutput()
+	if want := "[..............................] 0% of 10 mailboxes"; err != nil || !strings.Contains(string(out), want) {
+		t.Errorf("%v: %q, want %q", err, out, want)
+	}
+	for want, got := range map[string]string{
+		"[###############...............] 50% of 10 mailboxes, 3s left": bar(5, 10, 3*time.Second),
+		"[##############################] 100% of 1 mailboxes, 0s left": bar(1, 1, time.Hour),
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }

@@ -172,6 +172,8 @@ func (d *dir) Own(name string) error {
 	})
 }
 
+func (d *dir) Chown(name string, _ uint32) error { return d.Own(name) }
+
 func (d *dir) Ordered() bool { return d.disk.Ordered }
 
 func (d *dir) Remove(name string) error {

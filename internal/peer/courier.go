@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -82,7 +81,7 @@ func (c *Courier) DeliverQuota(quota, message string) bool {
 	cmd := c.command("usr/bin/deliverquota.courier", c.maildir, quota)
 	cmd.Stdin = strings.NewReader(message)
 	out, err := cmd.CombinedOutput()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == 77 {
+	if err != nil && strings.Contains(string(out), "quota exceeded") {
 		return false
 	}
 	if err != nil {
