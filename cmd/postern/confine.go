@@ -121,8 +121,8 @@ func (f *fence) addMX(c *config.Config) {
 	if c.Policy.Access != "" {
 		f.read = append(f.read, withTargets(c.Policy.Access)...)
 	}
-	if c.MX.TLS != nil { // files are replaced: it is the folders that are read
-		for _, name := range []string{c.MX.TLS.Cert, c.MX.TLS.Key} {
+	for _, tls := range c.MX.TLS { // files are replaced: it is the folders that are read
+		for _, name := range []string{tls.Cert, tls.Key} {
 			f.read = append(f.read, filepath.Dir(name), filepath.Dir(target(name)))
 		}
 	}

@@ -162,7 +162,7 @@ func TestTroubleIsTemporary(t *testing.T) {
 	wantReply(t, s.sendOne("", "u4@example.com"), 451, "4.3.0")
 	agent.WaitOutput("restart the server")
 	agent.Kill()
-	agent = start("mda")
+	agent = s.asVmail("mda")
 	wantReply(t, s.sendOne("", "u4@example.com"), 250, "OK")
 	if n := len(s.mailbox("u4")); n != 1 {
 		t.Errorf("on the disk that was mounted u4 has %d messages", n)
