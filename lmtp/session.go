@@ -108,7 +108,7 @@ func (s *session) handle(ctx context.Context, cmd smtp.Command) (mail.Reply, err
 	case "VRFY":
 		return verify(cmd.Arg), nil
 	case "HELP":
-		return mail.Help, nil
+		return mail.Help.Saying("LHLO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT: see RFC 2033"), nil
 	case "QUIT":
 		return quit(cmd.Arg), nil
 	case verbHeard:

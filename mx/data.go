@@ -221,14 +221,26 @@ func (srv *Server) process(ctx context.Context, tx *transaction) (replies []mail
 		return []mail.Reply{mail.MailLoop}, ""
 	}
 	verdict := tx.judged.Message(ctx, tx.addresses(), tx.body, h)
+	msg := srv.stamp(tx, h, verdict, mail.NewMessage(tx.body))
 	if err := verdict.Refusal(); err != nil {
+		srv.keep(tx, mail.ReplyTo(err), msg)
 		return []mail.Reply{mail.ReplyTo(err)}, verdict.Note
 	}
 	tx.env.Folder = verdict.Folder
-	msg := srv.stamp(tx, h, verdict, mail.NewMessage(tx.body))
 	delivered := mail.Deliver(ctx, srv.Next, &tx.env, msg)
 	tx.judged.Delivered(tx.env.To, delivered)
-	return tx.each(delivered), verdict.Note
+	each := tx.each(delivered)
+	srv.keep(tx, mail.Merge(each), msg)
+	return each, verdict.Note
+}
+
+// keep has a message kept that is refused for good, for all of its recipients.
+// The reply is not changed by it.
+func (srv *Server) keep(tx *transaction, reply mail.Reply, msg *mail.Message) {
+	final := !reply.OK() && !reply.Temporary()
+	if final && srv.Keep != nil && srv.Keep(&tx.env, msg) {
+		tx.judged.Kept()
+	}
 }
 
 // stamp returns msg with our trace fields, and without those that only we, or

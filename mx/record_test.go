@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -79,4 +80,48 @@ func TestRecordIsBounded(t *testing.T) {
 			t.Errorf("%d recipients, cut %v", len(r.Recipients), r.Cut)
 		}
 	})
+}
+
+// What came whole and is refused for good is given to whoever keeps it, as it
+// would have been handed on; and nothing else is.
+func TestRefusedMessagesAreKept(t *testing.T) {
+	zone := dns.Zone{"TXT _dmarc.reject.example": {"v=DMARC1; p=reject"}}
+	from := func(domain, reply string) string {
+		return data + "C: From: eve@" + domain + "\nC: Return-Path: <x@y>\nC:\nC: hi\nC: .\nS: " + reply + "\n" + quit
+	}
+	for _, tt := range []struct {
+		name, script string
+		answer       map[string]mail.Reply
+		want         string // in what is kept; empty: nothing is
+	}{
+		{"by the policy", toBoth + from("reject.example", "550 5.7.26 *"), nil, "dmarc=fail"},
+		{"by the next hop", toAnn + from("client.example", "552 *"), map[string]mail.Reply{"ann": mail.MailboxFull}, "dmarc=none"},
+		{"for now", toAnn + from("client.example", "452 *"), map[string]mail.Reply{"ann": mail.FullForNow}, ""},
+		{"for one", toBoth + from("client.example", "451 4.5.0 *"), map[string]mail.Reply{"ann": mail.MailboxFull}, ""},
+		{"taken", toAnn + from("client.example", "250 *"), nil, ""},
+		{"not whole", toAnn + data + "C: From: eve@reject.example\nC.\n", nil, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inHouse(t, func(t *testing.T, h *house) {
+				records := h.judged(t, zone)
+				h.next.answer = tt.answer
+				var kept strings.Builder
+				h.Keep = func(env *mail.Envelope, msg *mail.Message) bool {
+					if len(env.To) == 0 || env.ID == "" {
+						t.Errorf("envelope %+v", env)
+					}
+					_, err := msg.WriteTo(&kept)
+					return err == nil
+				}
+				h.play(t, tt.script)
+				synctest.Wait()
+				if tt.want == "" && kept.Len() > 0 || !strings.Contains(kept.String(), tt.want) || strings.Contains(kept.String(), "<x@y>") {
+					t.Errorf("kept:\n%s", kept.String())
+				}
+				if (*records)[0].Kept != (tt.want != "") {
+					t.Errorf("recorded: kept %v", (*records)[0].Kept)
+				}
+			})
+		})
+	}
 }

@@ -42,6 +42,10 @@ type Server struct {
 	// Heard is called when the client of a transaction is known to have heard its
 	// 250; nil: nobody wants to know.
 	Heard func(id string)
+	// Keep is given a message that came and is refused for good, as it would have
+	// been handed on, and reports whether it is kept; nil: none is. The client waits
+	// for it.
+	Keep func(env *mail.Envelope, msg *mail.Message) bool
 	// Record is told what ended, once each; nil: nobody wants to know.
 	Record func(mail.Outcome)
 	Log    *slog.Logger

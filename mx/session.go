@@ -146,7 +146,7 @@ func (s *session) answer(ctx context.Context, cmd smtp.Command) mail.Reply {
 	case "VRFY":
 		return s.verify(cmd.Arg)
 	case "HELP":
-		return mail.Help
+		return mail.Help.Saying("EHLO HELO STARTTLS MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT: see RFC 5321")
 	case "QUIT":
 		return s.quit(cmd.Arg)
 	case "EXPN", "AUTH", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML":

@@ -31,6 +31,7 @@ type Record struct {
 	Took       time.Duration
 	Note       string // what the client said, where that was not understood
 	Kept       bool   // the message was refused, and is kept
+	Released   bool   // it was kept, and this is what came of delivering it
 	Cut        bool   // there was more of recipients, mailboxes or answers than a record holds
 }
 

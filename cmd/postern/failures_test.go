@@ -183,6 +183,7 @@ func TestSickResolver(t *testing.T) {
 	signed = bytes.ReplaceAll(signed, []byte("\n"), []byte("\r\n"))
 	for name, mood := range map[string]dnstest.Mood{
 		"refuses": dnstest.Refused, "is silent": dnstest.Silent, "says SERVFAIL": dnstest.ServFail,
+		"lies in size": dnstest.TCPOnly,
 	} {
 		for _, onTemperror := range []string{"accept", "defer"} {
 			t.Run(name+", "+onTemperror, func(t *testing.T) {

@@ -83,8 +83,12 @@ Then write ` + defaultConfig + `, and:
 	root.SetErr(io.err)
 	root.PersistentFlags().StringP("config", "c", defaultConfig, "the configuration `file`")
 	root.AddCommand(
-		demoCommand(io), serveCommand(io), mxCommand(io), mdaCommand(io), deliverCommand(io),
-		checkCommand(io), diffCommand(io), statusCommand(io), tryCommand(io), whyCommand(io), replayCommand(io), dmarcCommand(io), reloadCommand(io), selftestCommand(io), versionCommand(io), storeCommand(io), metricsCommand(io),
+		demoCommand(io),
+		serveCommand(io), mxCommand(io), mdaCommand(io), deliverCommand(io),
+		checkCommand(io), diffCommand(io), reloadCommand(io), statusCommand(io), metricsCommand(io),
+		tryCommand(io), whyCommand(io), replayCommand(io), releaseCommand(io),
+		storeCommand(io), dmarcCommand(io),
+		selftestCommand(io), importCommand(io), versionCommand(io),
 	)
 	return root
 }

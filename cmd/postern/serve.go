@@ -129,6 +129,7 @@ type server struct {
 	sockets sockets
 	started time.Time
 	status  []func(*Status) // each tells what it knows
+	release control.Verb    // nil: no MX runs
 	probes  []probe         // the listeners that must answer
 	store   *store          // nil: no delivery agent runs here
 
@@ -193,6 +194,12 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 		s.log.Warn("mx.trusted_proxies is empty: nobody may connect to mx.listen_proxy")
 	}
 	srv.Record = both(srv.Record, judge.records.outcome)
+	kept := s.refusedMail()
+	if kept != nil {
+		srv.Keep = kept.keep
+		group.Go(func() error { kept.run(ctx); return nil })
+	}
+	s.release = (&releaser{parts: s.parts, refused: kept, next: next, records: judge.records}).verb
 	if certs != nil {
 		s.reloads = append(s.reloads, certs.reload)
 		if s.config.Reload.Watch {

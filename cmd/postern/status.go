@@ -100,13 +100,17 @@ func (st *Status) addJudging(j *judging) {
 
 // verbs returns what the control socket can be asked for.
 func (s *server) verbs() map[string]control.Verb {
-	return map[string]control.Verb{
+	verbs := map[string]control.Verb{
 		"metrics":   s.scrape,
 		verbRecords: s.readRecords,
 		"status":    func(context.Context, json.RawMessage) (any, error) { return s.statusNow(), nil },
 		"reload":    s.reloadVerb,
 		"diff":      func(context.Context, json.RawMessage) (any, error) { return s.diff(s.access), nil },
 	}
+	if s.release != nil {
+		verbs[verbRelease] = s.release
+	}
+	return verbs
 }
 
 func (s *server) statusNow() Status {

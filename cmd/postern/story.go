@@ -14,7 +14,7 @@ import (
 type story struct {
 	ID        string
 	Time      time.Time
-	End       string // "taken", "set apart", "refused", "put off", "refused in part", "not finished"
+	End       string // "released", "taken", "set apart", "refused", "put off", "refused in part", "not finished"
 	Client    string
 	Sender    string
 	Author    string // what the From field says, if that is another
@@ -98,6 +98,9 @@ func (s *story) answers(r *policy.Record) {
 
 // endOf says in a word how it ended.
 func endOf(r *policy.Record) string {
+	if r.Released && r.Reply.OK() {
+		return "released"
+	}
 	refused := slices.ContainsFunc(r.Recipients, func(to policy.RecipientRecord) bool { return !to.Reply.OK() })
 	switch taken := r.Reply.OK(); {
 	case taken && r.Verdict != nil && r.Verdict.Action == policy.Quarantine:

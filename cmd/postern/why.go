@@ -100,6 +100,7 @@ func (w *why) run(ctx context.Context, path string) error {
 	if len(w.found) == 0 {
 		return w.nothing(c)
 	}
+	w.dropReleased(c)
 	slices.SortStableFunc(w.found, func(a, b *policy.Record) int { return a.Facts.Time.Compare(b.Facts.Time) })
 	if w.json {
 		return w.printJSON()
@@ -119,6 +120,17 @@ func (w *why) keep(text []byte) error {
 	}
 	w.found = append(w.found, r)
 	return nil
+}
+
+// dropReleased takes from the records that a message is kept which is no longer.
+func (w *why) dropReleased(c *config.Config) {
+	gone := make(map[string]bool)
+	for _, r := range w.found {
+		gone[r.ID] = gone[r.ID] || r.Released && r.Reply.OK() || time.Since(r.Facts.Time) > c.Policy.KeepRefused && !r.Released
+	}
+	for _, r := range w.found {
+		r.Kept = r.Kept && !gone[r.ID]
+	}
 }
 
 // nothing says that nothing was found, and what that may mean.

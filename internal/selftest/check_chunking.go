@@ -2,6 +2,7 @@ package selftest
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -120,6 +121,42 @@ var chunkChecks = []Check{
 			s.send("BDAT 18446744073709551622 LAST\r\n") // 2^64 + 6
 			s.judge("5xx|closed", "BDAT of 2^64 octets", s.hear())
 			s.over = true // the octets that were announced do not come
+		}},
+	{ID: "bdat.in-pieces", Section: "RFC 3030, 2", Level: Must, needs: "CHUNKING to",
+		Title: "A chunk may come in pieces",
+		run: func(s *session) {
+			s.hello()
+			s.mail()
+			s.rcpt()
+			text := s.message()
+			s.send("BDAT " + strconv.Itoa(len(text)) + " LA")
+			s.send("ST\r\n" + text[:10])
+			s.send(text[10:])
+			s.judgeDelivery("2xx")
+		}},
+	{ID: "bdat.then-data", Section: "RFC 3030, 2", Level: Must, needs: "CHUNKING to",
+		Title: "After a message in chunks one may come by DATA",
+		run: func(s *session) {
+			s.hello()
+			s.mail()
+			s.rcpt()
+			text := s.message()
+			s.send("BDAT " + strconv.Itoa(len(text)) + " LAST\r\n" + text)
+			s.judgeDelivery("2xx")
+			s.mail()
+			s.rcpt()
+			s.need("354", "DATA")
+			s.deliver("2xx", "")
+		}},
+	{ID: "bdat.quit", Section: "RFC 3030, 2", Level: Must, needs: "CHUNKING to",
+		Title: "QUIT may come between chunks",
+		run: func(s *session) {
+			s.hello()
+			s.mail()
+			s.rcpt()
+			s.send("BDAT 6\r\na: b\r\n")
+			s.judge("2xx", "the chunk", s.hear())
+			s.expect("221", "QUIT")
 		}},
 	{ID: "bdat.too-large", Section: "RFC 3030, 2", Level: Must, needs: "CHUNKING SIZE to",
 		Title: "A chunk above the limit is refused in whole",

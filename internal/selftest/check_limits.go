@@ -18,6 +18,27 @@ var limitChecks = []Check{
 			label := strings.Repeat("d", 61) + "."
 			s.longPath(strings.Repeat("x", 60) + "@" + label + label + label + "example")
 		}},
+	{ID: "limit.local-part-beyond", Section: "RFC 5321, 4.5.3.1.9", Level: Must, needs: "to",
+		Title: "A local part of 300 octets gets one refusal",
+		run: func(s *session) {
+			s.hello()
+			s.mail()
+			s.expect("4xx|5xx", "RCPT TO:<"+strings.Repeat("x", 300)+s.expand("@$domain>"))
+		}},
+	{ID: "limit.label", Section: "RFC 1035, 2.3.4", Level: Should,
+		Title: "A label of 64 octets is refused",
+		run: func(s *session) {
+			s.hello()
+			s.mail()
+			s.expect("4xx|5xx", "RCPT TO:<selftest@"+strings.Repeat("d", 64)+".example>")
+		}},
+	{ID: "limit.domain-beyond", Section: "RFC 5321, 4.5.3.1.2", Level: Must,
+		Title: "A domain of 600 octets gets one refusal",
+		run: func(s *session) {
+			s.hello()
+			s.mail()
+			s.expect("4xx|5xx", "RCPT TO:<selftest@"+strings.Repeat(strings.Repeat("d", 59)+".", 10)+"example>")
+		}},
 	{ID: "limit.command", Section: "RFC 5321, 4.5.3.1.4", Level: Must,
 		Title: "A command of 512 octets is understood",
 		run:   func(s *session) { s.hello(); s.expect("250", "NOOP "+strings.Repeat("x", 512-len("NOOP \r\n"))) }},

@@ -1,5 +1,7 @@
 package selftest
 
+import "strings"
+
 // orderChecks are of the order of commands (RFC 5321, section 4.1.4).
 var orderChecks = []Check{
 	{ID: "order.mail-first", Section: "RFC 5321, 4.1.1.1", Level: Should,
@@ -113,6 +115,15 @@ var commandChecks = []Check{
 	{ID: "unknown.empty", Section: "RFC 5321, 4.2", Level: Must,
 		Title: "An empty line is answered with 5xx, once",
 		run:   func(s *session) { s.hello(); s.expect("5xx", "") }},
+	{ID: "unknown.long", Section: "RFC 5321, 4.2.4", Level: Must,
+		Title: "A verb of 300 letters is an unknown command",
+		run:   func(s *session) { s.hello(); s.expect("500|502", strings.Repeat("x", 300)) }},
+	{ID: "unknown.http", Section: "RFC 5321, 4.2.4", Level: Must,
+		Title: "A request of HTTP is an unknown command",
+		play:  "hello\nGET / HTTP/1.1 => 5xx|221|421|closed"},
+	{ID: "unknown.space", Section: "RFC 5321, 4.1.1", Level: Must,
+		Title: "A space before a verb: one reply",
+		play:  "hello\n NOOP => 2xx|5xx"},
 	{ID: "unknown.prefix", Section: "RFC 5321, 4.2.4", Level: Must,
 		Title: "A command with more letters is another one",
 		play:  "hello\nRSETX => 500|502"},

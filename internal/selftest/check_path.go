@@ -1,5 +1,7 @@
 package selftest
 
+import "strings"
+
 // mailChecks are of the argument of MAIL.
 var mailChecks = []Check{
 	{ID: "mail.null", Section: "RFC 5321, 4.5.5", Level: Must,
@@ -53,6 +55,21 @@ var mailChecks = []Check{
 	{ID: "mail.refused-is-none", Section: "RFC 5321, 4.1.4", Level: Must, needs: "to",
 		Title: "A refused MAIL begins no transaction",
 		play:  "hello\nMAIL FROM:<$from> XYZZY=1 => 5xx\nRCPT TO:<$to> => 503"},
+	{ID: "mail.quoted", Section: "RFC 5321, 4.1.2", Level: Must,
+		Title: "A sender may have a quoted local part",
+		play:  `hello` + "\n" + `MAIL FROM:<"no such \"user\""@example.org> => 2xx|4xx|550|551|553|554`},
+	{ID: "mail.literal", Section: "RFC 5321, 4.1.3", Level: Should,
+		Title: "A sender may have an address literal",
+		play:  "hello\nMAIL FROM:<selftest@[192.0.2.1]> => 2xx|4xx|550|551|553|554"},
+	{ID: "mail.long-local-part", Section: "RFC 5321, 4.5.3.1.1", Level: Must,
+		Title: "A sender may have a local part of 64 octets",
+		run: func(s *session) {
+			s.hello()
+			s.expect("2xx|4xx|550|551|553|554", "MAIL FROM:<"+strings.Repeat("x", 64)+"@example.org>")
+		}},
+	{ID: "mail.empty-value", Section: "RFC 5321, 4.1.2", Level: Must,
+		Title: "A parameter with = and no value is refused",
+		play:  "hello\nMAIL FROM:<$from> XYZZY= => 5xx"},
 }
 
 // rcptChecks are of the argument of RCPT.

@@ -1,5 +1,7 @@
 package selftest
 
+import "strconv"
+
 // replyChecks are of the form of replies. Each has a look at some of every kind;
 // what was heard in the checks before counts, too, so these come last.
 var replyChecks = []Check{
@@ -42,6 +44,30 @@ var replyChecks = []Check{
 			} else {
 				s.judgeStatus("5.7.1|4.7.1", r)
 			}
+		}},
+	{ID: "status.greeting", Section: "RFC 2034, 4", Level: Should, needs: "ENHANCEDSTATUSCODES",
+		Title: "The answer to EHLO/LHLO has no status",
+		run: func(s *session) {
+			if r := s.ask(s.expand("$hello $me")); status(r.text()) != "" {
+				s.fail("it has one: %v", r)
+			}
+		}},
+	{ID: "status.order", Section: "RFC 5248, 2.4", Level: Should, needs: "ENHANCEDSTATUSCODES",
+		Title: "A command out of order is status 5.5.1",
+		run:   func(s *session) { s.hello(); s.judgeStatus("5.5.1|5.5.0", s.ask("RCPT TO:<postmaster>")) }},
+	{ID: "status.accepted", Section: "RFC 3463, 3", Level: Should, needs: "ENHANCEDSTATUSCODES",
+		Title: "A sender that is accepted is status 2.1.0",
+		run:   func(s *session) { s.hello(); s.judgeStatus("2.1.0|2.0.0", s.ask(s.expand("MAIL FROM:<$from>"))) }},
+	{ID: "status.too-large", Section: "RFC 1870, 6.1", Level: Should, needs: "ENHANCEDSTATUSCODES SIZE",
+		Title: "A size above the limit is status 5.3.4",
+		run: func(s *session) {
+			limit, err := strconv.ParseInt(s.run.keywords["SIZE"], 10, 64)
+			if err != nil || limit == 0 {
+				s.skip("SIZE names no limit")
+				return
+			}
+			s.hello()
+			s.judgeStatus("5.3.4|5.2.3", s.ask(s.expand("MAIL FROM:<$from> SIZE="+strconv.FormatInt(limit+1, 10))))
 		}},
 	{ID: "status.unknown-command", Section: "RFC 3463, 3.6", Level: Should, needs: "ENHANCEDSTATUSCODES",
 		Title: "An unknown command is status 5.5.1 or 5.5.2",

@@ -55,7 +55,7 @@ func Checks(p Protocol) []Check {
 	for _, c := range slices.Concat(
 		helloChecks, orderChecks, commandChecks, mailChecks, rcptChecks, relayChecks, limitChecks,
 		sizeChecks, pipeliningChecks, dataChecks, endChecks, chunkChecks, tlsChecks, bodyChecks,
-		utf8Checks, dsnChecks, lmtpChecks, slowChecks, replyChecks,
+		utf8Checks, dsnChecks, otherChecks, lmtpChecks, slowChecks, replyChecks,
 	) {
 		if c.on == "" || c.on == p {
 			of = append(of, c)

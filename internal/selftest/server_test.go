@@ -295,6 +295,9 @@ func (d *dialog) keywords() []string {
 		return []string{"SIZE many", "LIMITS RCPTMAX=none", "BINARYMIME", "SMTPUTF8", "X=Y Z"}
 	}
 	keywords := []string{"ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", "DSN", "CHUNKING", "BINARYMIME", "LIMITS RCPTMAX=1000", fmt.Sprintf("SIZE %d", sizeLimit)}
+	if d.protocol == SMTP {
+		keywords = append(keywords, "PRDR")
+	}
 	if d.fault != "no PIPELINING" {
 		keywords = append(keywords, "PIPELINING")
 	}
@@ -367,6 +370,7 @@ var (
 		"BODY":       regexp.MustCompile(`^(?i)=(7BIT|8BITMIME|BINARYMIME)$`),
 		"SMTPUTF8":   regexp.MustCompile(`^$`),
 		"REQUIRETLS": regexp.MustCompile(`^$`),
+		"PRDR":       regexp.MustCompile(`^$`),
 		"RET":        regexp.MustCompile(`^(?i)=(FULL|HDRS)$`),
 		"ENVID":      regexp.MustCompile(`^=` + xtext + `{1,100}$`),
 	}
@@ -392,7 +396,7 @@ func (d *dialog) params(rest string, known map[string]*regexp.Regexp) string {
 		case key == "":
 			return "501 5.5.4 a parameter needs a name"
 		case d.fault == "parameters pass":
-		case syntax == nil:
+		case syntax == nil, d.hello == "HELO", key == "PRDR" && d.protocol == LMTP:
 			return "555 5.5.4 no such parameter"
 		case seen[key] || !syntax.MatchString(value):
 			return "501 5.5.4 bad parameter"
@@ -506,6 +510,8 @@ func (d *dialog) verify(addr string) string {
 	case !strings.EqualFold(addr[at+1:], "example.com") && d.fault != "open relay":
 		return "550 5.7.1 no relaying"
 	case count >= 50 && d.fault == "50 recipients":
+		return "452 4.5.3 too many"
+	case count >= 1000 && d.fault != "any number of recipients":
 		return "452 4.5.3 too many"
 	case !slices.Contains([]string{"ann", "postmaster", "abuse"}, strings.ToLower(local)) && d.fault != "open relay":
 		return "550 5.1.1 no such user"

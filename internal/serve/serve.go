@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"postern/mail"
@@ -46,10 +47,10 @@ type Sessions struct {
 	Max   int           // at once; 0: any number
 	Grace time.Duration // for transactions under way at the end
 
+	stopping atomic.Bool
+	panics   atomic.Int64
 	mu       sync.Mutex
 	conns    map[*smtp.Conn]struct{}
-	panics   int
-	stopping bool
 }
 
 // Serve accepts connections until ctx ends, and then waits for those under way:
@@ -58,9 +59,7 @@ type Sessions struct {
 // listener with that index. Serve returns nil after ctx ended, and otherwise why
 // a listener failed.
 func (s *Sessions) Serve(ctx context.Context, listeners []net.Listener, begin func(nc net.Conn, listener int) Session) error {
-	s.mu.Lock()
-	s.stopping = false
-	s.mu.Unlock()
+	s.stopping.Store(false)
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	accepting, cancel := context.WithCancel(ctx)
@@ -135,9 +134,7 @@ func (s *Sessions) recover(session Session) {
 	if p == nil {
 		return
 	}
-	s.mu.Lock()
-	s.panics++
-	s.mu.Unlock()
+	s.panics.Add(1)
 	s.Log.Error("panic", "client", session.Client(), "cause", p, "stack", string(debug.Stack()))
 	session.Refuse(mail.Broken.Because(fmt.Errorf("panic: %v", p)))
 }
@@ -153,7 +150,7 @@ func (s *Sessions) admit(c *smtp.Conn) error {
 		s.conns = make(map[*smtp.Conn]struct{})
 	}
 	s.conns[c] = struct{}{}
-	if s.stopping {
+	if s.stopping.Load() {
 		c.Interrupt()
 	}
 	return nil
@@ -167,9 +164,7 @@ func (s *Sessions) forget(c *smtp.Conn) {
 
 // drain ends the sessions: politely, then after the time of grace less so.
 func (s *Sessions) drain(running *sync.WaitGroup, stop context.CancelFunc) {
-	s.mu.Lock()
-	s.stopping = true
-	s.mu.Unlock()
+	s.stopping.Store(true)
 	done := make(chan struct{})
 	go func() { running.Wait(); close(done) }()
 	for _, next := range []struct {
@@ -200,11 +195,7 @@ func (s *Sessions) each(f func(*smtp.Conn)) {
 }
 
 // Stopping reports whether the server ends: who is at rest is to go.
-func (s *Sessions) Stopping() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.stopping
-}
+func (s *Sessions) Stopping() bool { return s.stopping.Load() }
 
 // Connections returns how many clients are connected.
 func (s *Sessions) Connections() int {
@@ -214,11 +205,7 @@ func (s *Sessions) Connections() int {
 }
 
 // Panics returns how many sessions ended in a panic.
-func (s *Sessions) Panics() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.panics
-}
+func (s *Sessions) Panics() int { return int(s.panics.Load()) }
 
 // RemoteIP returns the address of the peer. A listener on [::] shows IPv4
 // addresses mapped into IPv6; from here on they are themselves.
