@@ -183,8 +183,8 @@ func (l *linker) loop(first step) error {
 func dangling(d *domain, local, target string) error {
 	h := hinted{message: fmt.Sprintf("%q is neither a mailbox nor an alias", target), hint: "add the mailbox, or remove the target"}
 	known := func(yield func(string) bool) {
-		for name := range d.entries {
-			if !yield(name) {
+		for name, e := range d.entries {
+			if e.refusal == "" && !yield(name) {
 				return
 			}
 		}

@@ -82,6 +82,8 @@ type Reloaded struct {
 
 	Until  time.Time `json:"confirm_until,omitzero"` // or else
 	OrElse string    `json:"or_else,omitempty"`      // this generation serves again
+
+	Confirmed bool `json:"confirmed,omitempty"` // what was on probation serves for good
 }
 
 func (s stdio) reload(ctx context.Context, path string, ask reloadRequest, asJSON bool) error {
@@ -133,6 +135,8 @@ func (r Reloaded) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "serving generation %s, %d mailboxes in %d domains\n", r.Generation, r.Mailboxes, r.Domains)
 	switch {
+	case r.Confirmed:
+		b.WriteString("  confirmed: it serves for good\n")
 	case r.Before == r.Generation:
 		b.WriteString("  nothing has changed in what serves\n")
 	default:
@@ -181,7 +185,9 @@ func (s *server) reloadVerb(_ context.Context, arg json.RawMessage) (any, error)
 		if err := s.recipients.Confirm(); err != nil {
 			return nil, err
 		}
-		return s.reloaded(s.recipients.Current(), nil), nil
+		r := s.reloaded(s.recipients.Current(), nil)
+		r.Confirmed = true
+		return r, nil
 	}
 	before := s.recipients.Current()
 	return s.reloaded(before, s.reload(config.Request{Force: ask.Force, Confirm: ask.Confirm})), nil
