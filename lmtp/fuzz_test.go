@@ -147,7 +147,7 @@ func FuzzSession(f *testing.F) {
 // says are what the fuzzer's octets stand for, so that it speaks as a next hop.
 // The first ends its turn.
 var says = []string{
-	"", "220 hi\r\n", "250 OK\r\n", "250-a\r\n", "250-PIPELINING\r\n", "250-SIZE 9\r\n", "250-CHUNKING\r\n", "250-XPOSTERN FACTS HEARD\r\n",
+	"", "220 hi\r\n", "250 OK\r\n", "250-a\r\n", "250-PIPELINING\r\n", "250-SIZE 9\r\n", "250-CHUNKING\r\n", "250-" + announcement + "\r\n",
 	"250 2.1.5 OK\r\n", "354 go\r\n", "353 go\r\n", "421 4.3.2 bye\r\n", "451 4.3.0 no\r\n", "552 5.2.2 full\r\n", "550 no\r\n", "25", "0 OK\r\n",
 	"\r\n", "\n", "what?\r\n", "200\r\n", "250-", "999 x\r\n", "\x00", "\xff", "550-a\r\n551 b\r\n", "503 5.5.1 no\r\n", "220-a\r\n220 b\r\n",
 }
@@ -173,6 +173,7 @@ func FuzzNextHop(f *testing.F) {
 	f.Add([]byte{1, 0, 2, 0, 2, 0, 2, 0, 9, 0, 11}, []byte{1}, uint8(0))
 	f.Add([]byte{1, 0, 3, 4, 2, 0, 2, 13, 13, 9, 0, 2}, []byte{}, uint8(1))
 	f.Add([]byte{1, 0, 3, 4, 2, 0, 2, 2, 2, 2, 9, 0, 2, 11, 2}, []byte{}, uint8(2))
+	f.Add([]byte{1, 0, 3, 4, 6, 7, 2, 0, 2, 2, 2, 2, 12}, []byte{0}, uint8(1)) // one of ours
 	const text = "Subject: x\r\n\r\n.x\r\n"
 	f.Fuzz(func(t *testing.T, said, sizes []byte, recipients uint8) {
 		nc := &hop{script: script{sizes: sizes}, turns: []string{""}}

@@ -229,6 +229,9 @@ func checkTrace(t *testing.T, p parcel, trace []byte, tls bool) string {
 // way as what did not.
 func (c client) row(t *testing.T, used []string, clear, secure arrived) string {
 	t.Helper()
+	if len(used) == 0 {
+		used = []string{"none"}
+	}
 	cells := []string{c.name, c.version(t), strings.Join(used, ", "), strings.ReplaceAll(secure.tls, "_", `\_`)}
 	for _, kind := range kinds {
 		if clear.cells[kind] != secure.cells[kind] {

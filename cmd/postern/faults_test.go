@@ -22,6 +22,10 @@ type hopFault struct {
 	wrong bool
 }
 
+// foreign says that it cannot happen between our halves: they do not say DATA, and
+// an agent that refuses MAIL would have to mean it.
+func (h hopFault) foreign() bool { return strings.HasSuffix(h.name, "DATA") || h.name == "451 to MAIL" }
+
 // hopFaults are the rows of the table. What is said in the middle is said in the
 // place of the second of three replies.
 var hopFaults = []hopFault{
@@ -188,9 +192,12 @@ func TestFaultsOfTheNextHop(t *testing.T) {
 			t.Run(h.name, func(t *testing.T) {
 				t.Parallel()
 				users := [3]string{fmt.Sprintf("a%d", i), fmt.Sprintf("b%d", i), fmt.Sprintf("c%d", i)}
-				ours := h.play(t, newChain(t), users)
-				checkFaulted(t, "our agent", ours, func(int) int { return 1 })
-				rows[i] = fmt.Sprintf("|%s|%s|", h.name, ours.cells())
+				rows[i] = fmt.Sprintf("|%s| | | | |", h.name)
+				if !h.foreign() {
+					ours := h.play(t, newChain(t), users)
+					checkFaulted(t, "our agent", ours, func(int) int { return 1 })
+					rows[i] = fmt.Sprintf("|%s|%s|", h.name, ours.cells())
+				}
 				if h.wrong { // Dovecot would have to mean it
 					rows[i] += "| | | |\n"
 					return
@@ -249,6 +256,9 @@ reply that the MX has for each. *Dot*: what the client hears at the end of its d
 Our delivery agent remembers who has a message, so that a reply which was lost doubles nothing. Dovecot remembers
 nothing; the MX remembers what it heard from it, but a reply that was lost between the two is known to nobody, and that
 recipient gets a second copy (RFC 1047). No server of another make can do better, whoever stands before it.
+
+Between our halves the message follows its envelope at once (CHUNKING): DATA is not said, and what goes wrong in the
+replies to MAIL or RCPT is noticed when all of it has been sent.
 
 552 for one recipient, when the others have it, is told to the client at the retry, as a reply to that RCPT; see
 DESIGN.md, section 5. 500 is no verdict on the recipient: it is our mistake, or the next hop's.
