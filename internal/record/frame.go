@@ -31,6 +31,9 @@ const (
 	maxFrame  = maxEntry + maxEntry/16 + 8*maxKeys // what does not compress grows a little
 )
 
+// level is the fastest that makes use of the sample.
+const level = 2
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // hash returns what stands for a word in a frame.
@@ -48,7 +51,7 @@ type packer struct {
 
 func newPacker(sample []byte) *packer {
 	p := new(packer)
-	p.w, _ = flate.NewWriterDict(&p.buf, flate.BestSpeed, sample) // fails for an unknown level alone
+	p.w, _ = flate.NewWriterDict(&p.buf, level, sample[:min(len(sample), maxSample)]) // fails for an unknown level alone
 	return p
 }
 

@@ -94,6 +94,9 @@ func (s *Store) Counts() (written, dropped int64) {
 	return s.written.Load(), s.dropped.Load()
 }
 
+// Waiting returns how many entries wait to be written.
+func (s *Store) Waiting() int { return len(s.queue) }
+
 // Run writes what was added, until ctx ends and all of it is written.
 func (s *Store) Run(ctx context.Context) {
 	tick := time.NewTicker(tidyEvery)

@@ -117,6 +117,22 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// What an entry has in common with the sample takes next to no room.
+func TestSample(t *testing.T) {
+	e := numbered(1)
+	for i := range 300 {
+		e.Text += fmt.Sprint(i*i, " ")
+	}
+	sample, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.At = e.At.Add(time.Hour)
+	if frame, err := newPacker(sample).frame(e); err != nil || len(frame) > 150 {
+		t.Errorf("%d octets for %d, %v", len(frame), len(sample), err)
+	}
+}
+
 // An answer of many pages is that of one.
 func TestPages(t *testing.T) {
 	dir := t.TempDir()

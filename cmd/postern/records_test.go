@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"postern/internal/record"
+	"postern/mail"
+	"postern/policy"
+	"postern/policy/milter"
+	"postern/policy/rate"
+)
+
+// sampleRecord returns the record of a common message.
+func sampleRecord(t testing.TB) *policy.Record {
+	t.Helper()
+	r := new(policy.Record)
+	if err := json.Unmarshal(recordSample[bytes.LastIndex(recordSample, []byte(`{"ID"`)):], r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// What is kept has nothing of any size that a message or a filter chose.
+func TestDecisionIsSmall(t *testing.T) {
+	r := sampleRecord(t)
+	r.Verdict.Body = mail.Octets("the body")
+	r.Verdict.Fields = "Authentication-Results: x\r\n"
+	r.Facts.Filters = []policy.FilterAnswer{{Name: "x", Action: policy.Mark, Changes: make([]milter.Change, 1000)}}
+	b, err := json.Marshal(decision{r})
+	if err != nil || len(b) > 8000 || bytes.Contains(b, []byte("the body")) {
+		t.Errorf("%v, %d octets", err, len(b))
+	}
+	if len(r.Facts.Filters[0].Changes) != 1000 || r.Verdict.Fields == "" {
+		t.Error("the record itself was changed")
+	}
+	var back policy.Record
+	if err := json.Unmarshal(b, &back); err != nil || back.ID != r.ID || back.Facts.Filters[0].Name != "x" {
+		t.Errorf("%v: %+v", err, back)
+	}
+}
+
+// Who hammers at the door is recorded now and then, and what has a transaction
+// once.
+func TestStrayRecordsAreBounded(t *testing.T) {
+	r := &records{
+		Store: record.Open(t.TempDir(), record.Options{Log: slog.New(slog.DiscardHandler)}),
+		stray: rate.New[netip.Prefix](maxStray, time.Hour, 100),
+	}
+	for i := range 3000 {
+		ip := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+		r.outcome(mail.Outcome{Event: mail.Connection, Client: mail.Client{IP: ip}, Reply: mail.TooManyConnections})
+		r.outcome(mail.Outcome{Event: mail.Refused, ID: "x", Client: mail.Client{IP: ip}, Reply: mail.NoSuchUser})
+		r.outcome(mail.Outcome{Event: mail.Accept, Client: mail.Client{IP: ip}, Reply: mail.Accepted})
+	}
+	r.outcome(mail.Outcome{Event: mail.Refused, Client: mail.Client{IP: netip.MustParseAddr("198.51.100.7")}, Reply: mail.TooBig})
+	if n := r.Waiting(); n != maxStray+1 {
+		t.Errorf("%d are recorded", n)
+	}
+	(*records)(nil).outcome(mail.Outcome{})
+	(*records)(nil).transaction(nil)
+	(*records)(nil).close()
+}
+
+// Records that are not wanted are not kept, and nobody is asked for them.
+func TestNoRecords(t *testing.T) {
+	t.Parallel()
+	s := judgedSite(t, world)
+	s.append("postern.toml", "[records]\nkeep = '0s'\n")
+	s.start("serve")
+	s.play("198.51.100.7", message("ann@good.example", "u1", "250 *"))
+	if out, err := s.command("why", "ann@good.example").CombinedOutput(); err == nil || !bytes.Contains(out, []byte("no records are kept")) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if found, _ := filepath.Glob(filepath.Join(s.dir, "state/mx/records*")); len(found) != 0 {
+		t.Errorf("%v", found)
+	}
+}
+
+// What recording costs a message: where the client waits (add), and beside that
+// (write).
+func BenchmarkRecord(b *testing.B) {
+	r := decision{sampleRecord(b)}
+	b.Run("add", func(b *testing.B) {
+		store := record.Open(b.TempDir(), record.Options{})
+		b.ReportAllocs()
+		for b.Loop() {
+			store.Add(r) // most are dropped, which costs as much
+		}
+	})
+	b.Run("write", func(b *testing.B) {
+		dir := b.TempDir()
+		store := record.Open(dir, record.Options{Keep: time.Hour, Size: 1 << 40, Sample: recordSample, Log: slog.New(slog.DiscardHandler)})
+		ctx, stop := context.WithCancel(context.Background())
+		var writing sync.WaitGroup
+		writing.Go(func() { store.Run(ctx) })
+		b.ReportAllocs()
+		for b.Loop() {
+			for store.Waiting() > 500 {
+				time.Sleep(100 * time.Microsecond)
+			}
+			store.Add(r)
+		}
+		stop()
+		writing.Wait()
+		files, _ := filepath.Glob(filepath.Join(dir, "*.rec"))
+		octets := int64(0)
+		for _, name := range files {
+			if info, err := os.Stat(name); err == nil {
+				octets += info.Size()
+			}
+		}
+		b.ReportMetric(float64(octets)/float64(b.N), "octets/record")
+	})
+}
