@@ -104,12 +104,17 @@ func (c *Case) Received(size int64, h header.Header) {
 		return
 	}
 	c.record.Size = size
+	c.record.Describe(h)
+}
+
+// Describe notes what the header of the message says it is.
+func (r *Record) Describe(h header.Header) {
 	for f := range h.All("Message-ID") {
-		c.record.MessageID = MessageID(string(f.Value()))
+		r.MessageID = MessageID(string(f.Value()))
 		break
 	}
 	for f := range h.All("From") {
-		c.record.Author = mail.Printable(strings.Join(strings.Fields(string(f.Value())), " "), maxField)
+		r.Author = mail.Printable(strings.Join(strings.Fields(string(f.Value())), " "), maxField)
 		break
 	}
 }

@@ -35,7 +35,6 @@ type judging struct {
 	dns     *dns.Client
 	current atomic.Pointer[policy.Policy] // replaced when the access rules are
 	access  *config.Access                // nil: there are none
-	records *records
 }
 
 // judging returns the judge that the configuration asks for.
@@ -69,8 +68,7 @@ func (p *parts) judging() (*judging, error) {
 			return nil, err
 		}
 	}
-	j.records = p.startRecords()
-	j.Judge.Closed = j.records.transaction
+	j.Judge.Closed = p.records.transaction
 	if c.Policy.Access != "" {
 		j.access, err = config.OpenAccess(c.Policy.Access, p.kept("access"), p.log, j.useAccess)
 	}
@@ -154,7 +152,6 @@ func (j *judging) run(ctx context.Context, group *errgroup.Group, watch bool) {
 func (j *judging) close() {
 	j.Reports.Flush()
 	_ = j.Judge.Greylist.Close() // each of its records was written at once
-	j.records.close()
 }
 
 func accessList(rules []config.AccessRule) (*access.List, error) {

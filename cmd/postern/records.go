@@ -16,6 +16,7 @@ import (
 
 	"postern/config"
 	"postern/internal/control"
+	"postern/internal/header"
 	"postern/internal/record"
 	"postern/mail"
 	"postern/policy"
@@ -125,6 +126,54 @@ func (r *records) outcome(o mail.Outcome) {
 		ID: mail.NewID(now), Refused: what, Facts: policy.Facts{Time: now, Client: o.Client, From: o.From, To: o.To},
 		Size: o.Size, Reply: o.Reply, Took: o.Took, Note: o.Note,
 	}})
+}
+
+// A recording Deliverer records what a foreign mail transfer agent hands over. What
+// comes from our MX is in the record that the MX makes.
+type recording struct {
+	mail.Deliverer
+	*parts
+}
+
+// foreign reports whether env is not from our MX, which names its maps.
+func foreign(env *mail.Envelope) bool { return env.Generation == "" }
+
+// Verify implements mail.Deliverer.
+func (d recording) Verify(ctx context.Context, env *mail.Envelope, rcpt mail.Recipient) error {
+	err := d.Deliverer.Verify(ctx, env, rcpt)
+	if err != nil && foreign(env) {
+		d.note(env, &policy.Record{Size: env.Size, Recipients: []policy.RecipientRecord{
+			{To: rcpt.Address, By: policy.ByMaps, Reply: mail.ReplyTo(err)},
+		}})
+	}
+	return err
+}
+
+// Deliver implements mail.Deliverer.
+func (d recording) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Message) []mail.Reply {
+	replies := mail.Deliver(ctx, d.Deliverer, env, msg)
+	if !foreign(env) {
+		return replies
+	}
+	r := &policy.Record{Size: msg.Size(), Reply: mail.Merge(replies)}
+	if h, err := header.Read(msg.Source(), header.Limits{}); err == nil {
+		r.Describe(h)
+	}
+	for i, rcpt := range env.To[:min(len(env.To), maxDelivered)] {
+		r.Deliveries = append(r.Deliveries, policy.Delivery{To: rcpt.Address, Reply: replies[i]})
+	}
+	r.Cut = len(env.To) > maxDelivered
+	d.note(env, r)
+	return replies
+}
+
+// maxDelivered bounds the mailboxes of a record.
+const maxDelivered = 1000
+
+func (d recording) note(env *mail.Envelope, r *policy.Record) {
+	r.ID, r.Generation = env.ID, d.recipients.Current().ID()
+	r.Facts = policy.Facts{Time: time.Now(), Client: env.Client, From: env.From, UTF8: env.UTF8}
+	d.records.transaction(r)
 }
 
 // verbRecords is what the control socket is asked for to read the records. The

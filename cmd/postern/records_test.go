@@ -5,13 +5,16 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"postern/internal/dialogue"
 	"postern/internal/record"
 	"postern/mail"
 	"postern/policy"
@@ -82,6 +85,47 @@ func TestNoRecords(t *testing.T) {
 	}
 	if found, _ := filepath.Glob(filepath.Join(s.dir, "state/mx/records*")); len(found) != 0 {
 		t.Errorf("%v", found)
+	}
+}
+
+// Behind a foreign mail transfer agent the delivery agent records itself.
+func TestAgentRecords(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.start("mda")
+	nc, err := net.Dial("unix", s.lmtp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	dialogue.Play(t, nc, `S: 220 *
+		C: LHLO mta.example
+		S: 250-*
+		S: ...
+		S: 250 *
+		C: MAIL FROM:<ann@client.example>
+		S: 250 *
+		C: RCPT TO:<nobody@example.com>
+		S: 550 5.1.1 *
+		C: RCPT TO:<u1@example.com>
+		S: 250 *
+		C: DATA
+		S: 354 *
+		C: Message-ID: <1@client.example>
+		C:
+		C: hi
+		C: .
+		S: 250 *
+		C: QUIT
+		S: 221 *
+		`)
+	told := s.why(t, "nobody@example.com")
+	if !strings.Contains(told, "REFUSED") || !strings.Contains(told, "Why (unknown user)") {
+		t.Errorf("%s", told)
+	}
+	told = s.why(t, "1@client.example")
+	if !strings.Contains(told, "TAKEN") || !strings.Contains(told, "mailbox u1@example.com  250 2.0.0") {
+		t.Errorf("%s", told)
 	}
 }
 

@@ -77,7 +77,6 @@ type releaser struct {
 	*parts
 	refused *refused
 	next    *nextHop
-	records *records
 }
 
 func (r *releaser) verb(ctx context.Context, arg json.RawMessage) (any, error) {

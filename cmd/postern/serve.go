@@ -84,6 +84,8 @@ func serve(ctx context.Context, path string, run halves, log io.Writer, ready fu
 	if err != nil {
 		return err
 	}
+	p.records = p.startRecords()
+	defer p.records.close()
 	rear, stopRear := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRear()
 	ctx, stop := context.WithCancel(ctx)
@@ -193,13 +195,13 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 	if c := s.config.MX; len(c.ListenProxy) > 0 && len(c.TrustedProxies) == 0 {
 		s.log.Warn("mx.trusted_proxies is empty: nobody may connect to mx.listen_proxy")
 	}
-	srv.Record = both(srv.Record, judge.records.outcome)
+	srv.Record = both(srv.Record, s.records.outcome)
 	kept := s.refusedMail()
 	if kept != nil {
 		srv.Keep = kept.keep
 		group.Go(func() error { kept.run(ctx); return nil })
 	}
-	s.release = (&releaser{parts: s.parts, refused: kept, next: next, records: judge.records}).verb
+	s.release = (&releaser{parts: s.parts, refused: kept, next: next}).verb
 	if certs != nil {
 		s.reloads = append(s.reloads, certs.reload)
 		if s.config.Reload.Watch {

@@ -82,7 +82,6 @@ func (st *Status) addJudging(j *judging) {
 			st.AccessRefused = f.Err.Error()
 		}
 	}
-	st.Recorded, st.Unrecorded = j.records.counts()
 	for _, c := range j.Health.Conditions() {
 		if st.DNSLists == nil {
 			st.DNSLists = make(map[string]string)
@@ -136,6 +135,7 @@ func (s *server) statusNow() Status {
 	if err != nil {
 		st.Broken = err.Error()
 	}
+	st.Recorded, st.Unrecorded = s.records.counts()
 	for _, add := range s.status {
 		add(&st)
 	}

@@ -141,6 +141,12 @@ func TestWhy(t *testing.T) {
 	compareGolden(t, s, "why/taken.txt", s.why(t, "first@good.example"))
 	compareGolden(t, s, "why/message-id.txt", s.why(t, "<1@client.example>", "--since", "1h"))
 
+	if own, _ := filepath.Glob(filepath.Join(s.dir, "state/mda/records/*")); len(own) != 0 {
+		t.Errorf("the agent records what the MX does: %v", own)
+	}
+	if out, code := s.try("From: Ann <dmarc@reject.example>\n\nhi\n", "--ip", "192.0.2.7", "--from", "bounces@lists.example", "--to", "u3@example.com", "-"); code != exitDataErr || !strings.Contains(out, "dmarc wants:") {
+		t.Errorf("try: exit code %d\n%s", code, out)
+	}
 	if err := p.Stop(); err != nil { // what was written is read without a server
 		t.Fatal(err)
 	}
@@ -154,6 +160,25 @@ func TestWhy(t *testing.T) {
 	}
 	if out, err := s.command("why", "nobody@nowhere.example").CombinedOutput(); err == nil || !strings.Contains(string(out), "nothing is recorded") {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// What the page for administrators shows is what is seen.
+func TestWhyPage(t *testing.T) {
+	page, err := os.ReadFile("../../contrib/why.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"why/dmarc.txt", "why/own-trouble.txt", "replay/edit.txt"} {
+		golden, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(golden)) {
+			if want := strings.TrimRight("    "+line, " \n"); !strings.Contains(string(page), "\n"+want+"\n") {
+				t.Errorf("contrib/why.md does not show %q, as testdata/%s does", want, name)
+			}
+		}
 	}
 }
 

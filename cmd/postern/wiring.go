@@ -34,7 +34,8 @@ type parts struct {
 	recipients *config.Generations
 	tally      *tally
 	metrics    *metrics.Metrics
-	state      string // the folder of what must survive a restart; "" where nothing must
+	records    *records // nil: none are kept
+	state      string   // the folder of what must survive a restart; "" where nothing must
 }
 
 // load reads the configuration and the recipients that it names. The log goes to
@@ -179,6 +180,9 @@ func (p *parts) agent(store *store) *mda.Agent {
 func (p *parts) lmtp(agent *mda.Agent) (*lmtp.Server, *mda.Ledger) {
 	c := p.config
 	next, ledger := p.stack(agent)
+	if p.records != nil {
+		next = recording{next, p}
+	}
 	return &lmtp.Server{
 		Hostname:          c.Hostname,
 		Next:              next,
