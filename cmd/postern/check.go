@@ -73,7 +73,11 @@ func check(ctx context.Context, w io.Writer, path string, asJSON, filesAlone boo
 			resolver.Close()
 		}
 	}
-	return l.report(w, r, c.File, asJSON)
+	err = l.report(w, r, c.File, asJSON)
+	if err == nil && !asJSON {
+		offerReplay(w, c)
+	}
+	return err
 }
 
 // checkJudging checks what judging would find wrong only when it starts.

@@ -72,6 +72,14 @@ what was answered: --since leaves out what is older.`,
 	return cmd
 }
 
+// offerReplay says, to who is about to have a configuration serve, how to see what
+// that would change.
+func offerReplay(w io.Writer, c *config.Config) {
+	if c.Records.Keep > 0 {
+		fmt.Fprintf(w, "what it would change for the mail of the last week: postern replay --config %s\n", c.File)
+	}
+}
+
 // A Replay is what came of it.
 type Replay struct {
 	Since   time.Time
