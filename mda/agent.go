@@ -26,10 +26,11 @@ const maxHops = 100
 // Trouble with the store is never a 5xx: it is for us to repair, and the sender
 // keeps the mail meanwhile.
 type Agent struct {
-	// Lookup returns the mailboxes that take the mail of rcpt: at least one,
+	// Lookup returns the mailboxes that take the mail of rcpt by a generation of
+	// the recipients, mail.Envelope.Generation: at least one,
 	// and more where rcpt is an alias. Its error is the refusal: mail.NoSuchUser,
 	// mail.NoRelay; one that is no mail.Reply is trouble of ours.
-	Lookup func(rcpt mail.Address) ([]Target, error)
+	Lookup func(generation string, rcpt mail.Address) ([]Target, error)
 	// Space reports whether there is room for a message of size octets; 0 is
 	// unknown. Its error is the refusal. Nil: there is always room.
 	Space func(size int64) error
@@ -66,7 +67,7 @@ var _ mail.Deliverer = (*Agent)(nil)
 // Verify implements mail.Deliverer. A recipient with several mailboxes is
 // refused only if none of them has room.
 func (a *Agent) Verify(_ context.Context, env *mail.Envelope, rcpt mail.Recipient) error {
-	targets, err := a.lookup(rcpt.Address)
+	targets, err := a.lookup(env, rcpt.Address)
 	if err == nil && a.Space != nil {
 		err = a.Space(env.Size)
 	}
@@ -135,8 +136,8 @@ func (a *Agent) record(o mail.Outcome) {
 }
 
 // lookup calls Lookup and holds it to its contract.
-func (a *Agent) lookup(rcpt mail.Address) ([]Target, error) {
-	targets, err := a.Lookup(rcpt)
+func (a *Agent) lookup(env *mail.Envelope, rcpt mail.Address) ([]Target, error) {
+	targets, err := a.Lookup(env.Generation, rcpt)
 	if err == nil && len(targets) == 0 {
 		err = errors.New("mda: recipient without a mailbox")
 	}

@@ -113,7 +113,7 @@ func newAgent(s *store) *mda.Agent {
 		"ann": {"ann"}, "bob": {"bob"}, "cid": {"cid"}, "flaky": {"flaky"},
 		"team": {"ann", "bob"}, "ann+x": {"ann"}, "empty": {},
 	}
-	return &mda.Agent{Lookup: func(rcpt mail.Address) ([]mda.Target, error) {
+	return &mda.Agent{Lookup: func(_ string, rcpt mail.Address) ([]mda.Target, error) {
 		names, known := boxes[rcpt.Local]
 		if !known {
 			return nil, mail.NoSuchUser
@@ -336,7 +336,7 @@ func TestRoom(t *testing.T) {
 		{[]error{syscall.EIO, full}, mail.Reply{}, mail.LocalError},
 		{[]error{syscall.EDQUOT}, mail.Reply{}, mail.FullForNow},
 	} {
-		a := &mda.Agent{OverQuota: tt.says, Lookup: func(mail.Address) (targets []mda.Target, _ error) {
+		a := &mda.Agent{OverQuota: tt.says, Lookup: func(string, mail.Address) (targets []mda.Target, _ error) {
 			for _, err := range tt.rooms {
 				targets = append(targets, mda.Target{Room: func(size int64) error {
 					if size != 1234 {

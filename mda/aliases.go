@@ -11,9 +11,10 @@ import (
 // alone. A recipient hears the worst reply of its mailboxes.
 type Aliases struct {
 	mail.Deliverer
-	// Expand returns the mailboxes that addr stands for. A recipient for which it
+	// Expand returns the mailboxes that addr stands for by a generation of the
+	// recipients, mail.Envelope.Generation. A recipient for which it
 	// fails is left as it is, and the refusal to those who deliver.
-	Expand func(addr mail.Address) ([]mail.Address, error)
+	Expand func(generation string, addr mail.Address) ([]mail.Address, error)
 }
 
 var _ mail.Deliverer = Aliases{}
@@ -25,7 +26,7 @@ func (a Aliases) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Mess
 	places := make(map[mail.Address]int)  // in expanded.To
 	members := make([][]int, len(env.To)) // of each recipient, as such places
 	for i, rcpt := range env.To {
-		for _, addr := range a.expand(rcpt.Address) {
+		for _, addr := range a.expand(env.Generation, rcpt.Address) {
 			at, known := places[addr]
 			if !known {
 				at = len(expanded.To)
@@ -48,8 +49,8 @@ func (a Aliases) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Mess
 	return merged
 }
 
-func (a Aliases) expand(addr mail.Address) []mail.Address {
-	members, err := a.Expand(addr)
+func (a Aliases) expand(generation string, addr mail.Address) []mail.Address {
+	members, err := a.Expand(generation, addr)
 	if err != nil || len(members) == 0 {
 		return []mail.Address{addr}
 	}

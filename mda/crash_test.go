@@ -18,7 +18,7 @@ var three = []string{"ann", "bob", "cid"}
 // onDisk returns an agent whose recipients have Maildirs on disk.
 func onDisk(disk *crashfs.Disk, share bool) *mda.Agent {
 	store := mailbox.New(disk, mailbox.Options{Host: "mda.example"})
-	return &mda.Agent{Share: share, Lookup: func(rcpt mail.Address) ([]mda.Target, error) {
+	return &mda.Agent{Share: share, Lookup: func(_ string, rcpt mail.Address) ([]mda.Target, error) {
 		box, err := store.Maildir(rcpt.Local)
 		if err != nil {
 			return nil, err
@@ -91,7 +91,7 @@ func powerLoss(t *testing.T, share bool) {
 func makeMailboxes(t *testing.T, disk *crashfs.Disk) {
 	t.Helper()
 	for _, rcpt := range three {
-		targets, err := onDisk(disk, false).Lookup(address(rcpt))
+		targets, err := onDisk(disk, false).Lookup("", address(rcpt))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,8 +14,8 @@ func TestFolder(t *testing.T) {
 	s := &store{}
 	a := newAgent(s)
 	known := a.Lookup
-	a.Lookup = func(rcpt mail.Address) ([]mda.Target, error) {
-		targets, err := known(rcpt)
+	a.Lookup = func(_ string, rcpt mail.Address) ([]mda.Target, error) {
+		targets, err := known("", rcpt)
 		for i, t := range targets {
 			if t.Mailbox == "bob" {
 				continue // has no folders

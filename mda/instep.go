@@ -17,7 +17,10 @@ import (
 type InStep struct {
 	mail.Deliverer
 	Current func() string // the generation that serves
-	Reload  func() error  // loads the newest; it logs what is wrong itself
+	// Knows reports whether a generation that served is still to be had; nil: only
+	// the one that serves is.
+	Knows  func(generation string) bool
+	Reload func() error // loads the newest; it logs what is wrong itself
 
 	mu    sync.Mutex
 	told  string    // the generation that Reload was last called for
@@ -32,7 +35,7 @@ const patience = time.Minute
 
 // Verify implements mail.Deliverer.
 func (s *InStep) Verify(ctx context.Context, env *mail.Envelope, rcpt mail.Recipient) error {
-	s.catchUp(env.Generation)
+	s.keepTo(env)
 	err := s.Deliverer.Verify(ctx, env, rcpt)
 	if err == nil {
 		return nil
@@ -42,7 +45,7 @@ func (s *InStep) Verify(ctx context.Context, env *mail.Envelope, rcpt mail.Recip
 
 // Deliver implements mail.Deliverer.
 func (s *InStep) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Message) []mail.Reply {
-	s.catchUp(env.Generation)
+	s.keepTo(env)
 	replies := mail.Deliver(ctx, s.Deliverer, env, msg)
 	for i, rcpt := range env.To {
 		replies[i] = inStep(rcpt, replies[i])
@@ -50,10 +53,20 @@ func (s *InStep) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Mess
 	return replies
 }
 
-// catchUp loads the maps if generation is another than the one that serves.
-// Whether it is newer its name does not tell.
+// keepTo has a transaction keep to one generation: that of the MX, or else the one
+// that serves when it is asked first.
+func (s *InStep) keepTo(env *mail.Envelope) {
+	if env.Generation == "" {
+		env.Generation = s.Current()
+		return
+	}
+	s.catchUp(env.Generation)
+}
+
+// catchUp loads the maps if generation is not to be had here. Whether it is newer
+// its name does not tell.
 func (s *InStep) catchUp(generation string) {
-	if generation == "" || generation == s.Current() {
+	if generation == s.Current() || s.Knows != nil && s.Knows(generation) {
 		return
 	}
 	s.mu.Lock()

@@ -43,7 +43,7 @@ func newJob(a *Agent, env *mail.Envelope, msg *mail.Message) *job {
 	j := &job{agent: a, env: env, msg: msg, arrived: time.Now(), rcpts: make([]recipient, len(env.To))}
 	byMailbox := make(map[string]*delivery, len(env.To))
 	for i, rcpt := range env.To {
-		targets, err := a.lookup(rcpt.Address)
+		targets, err := a.lookup(env, rcpt.Address)
 		if err == nil && env.Folder != "" {
 			err = intoFolder(targets, env.Folder)
 		}

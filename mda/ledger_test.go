@@ -73,7 +73,7 @@ func TestLedgerConformance(t *testing.T) {
 }
 
 // expand knows what newAgent does.
-func expand(addr mail.Address) ([]mail.Address, error) {
+func expand(_ string, addr mail.Address) ([]mail.Address, error) {
 	switch addr.Local {
 	case "team":
 		return []mail.Address{address("ann"), address("bob")}, nil
@@ -427,11 +427,11 @@ func TestInStep(t *testing.T) {
 		s := new(store)
 		agent := newAgent(s)
 		known := agent.Lookup
-		agent.Lookup = func(rcpt mail.Address) ([]mda.Target, error) {
+		agent.Lookup = func(_ string, rcpt mail.Address) ([]mda.Target, error) {
 			if rcpt.Local == "cid" && serving == "1" {
 				return nil, mail.NoSuchUser
 			}
-			return known(rcpt)
+			return known("", rcpt)
 		}
 		newest := "2"
 		d := &mda.InStep{
@@ -473,4 +473,39 @@ func TestInStep(t *testing.T) {
 			t.Errorf("at the end: %v", replies)
 		}
 	})
+}
+
+// A transaction keeps to one generation: that of the MX if it is still to be had,
+// or else the one that served when it began.
+func TestOneGeneration(t *testing.T) {
+	serving, asked, loads := "2", "", 0
+	agent := newAgent(new(store))
+	known := agent.Lookup
+	agent.Lookup = func(generation string, rcpt mail.Address) ([]mda.Target, error) {
+		asked = generation
+		return known(generation, rcpt)
+	}
+	d := &mda.InStep{
+		Deliverer: mda.Aliases{Deliverer: agent, Expand: func(generation string, addr mail.Address) ([]mail.Address, error) {
+			if generation != asked {
+				t.Errorf("expanded by %q, not %q", generation, asked)
+			}
+			return expand(generation, addr)
+		}},
+		Current: func() string { return serving },
+		Knows:   func(generation string) bool { return generation <= serving },
+		Reload:  func() error { loads++; return nil },
+	}
+	for generation, want := range map[string]string{"": "2", "1": "1", "2": "2"} {
+		serving = "2"
+		env := envelope("ann")
+		env.Generation = generation
+		if err := d.Verify(t.Context(), env, env.To[0]); err != nil || asked != want {
+			t.Errorf("of %q: asked by %q, %v", generation, asked, err)
+		}
+		serving = "3"
+		if r := d.Deliver(t.Context(), env, message("text")); !r[0].OK() || asked != want || loads != 0 {
+			t.Errorf("of %q: delivered by %q, %v, after %d loads", generation, asked, r, loads)
+		}
+	}
 }

@@ -25,7 +25,7 @@ func newMaildirs(t testing.TB, root string) *mda.Agent {
 	if err := os.WriteFile(filepath.Join(root, "file"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &mda.Agent{Lookup: func(rcpt mail.Address) ([]mda.Target, error) {
+	return &mda.Agent{Lookup: func(_ string, rcpt mail.Address) ([]mda.Target, error) {
 		names := []string{rcpt.Local}
 		switch rcpt.Local {
 		case "nobody":
@@ -80,7 +80,7 @@ func TestSharedFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	agent := &mda.Agent{Share: true, Lookup: func(rcpt mail.Address) ([]mda.Target, error) {
+	agent := &mda.Agent{Share: true, Lookup: func(_ string, rcpt mail.Address) ([]mda.Target, error) {
 		box, err := store.Maildir(rcpt.Domain, rcpt.Local)
 		if err != nil {
 			return nil, err

@@ -115,7 +115,7 @@ func (s storage) fails(t *testing.T, op int, errno error, want mail.Reply) bool 
 	disk := crashfs.New()
 	store := mailbox.New(disk, mailbox.Options{Host: "mda.example", Subscribe: true})
 	defer store.Close()
-	agent := &mda.Agent{Lookup: func(rcpt mail.Address) ([]mda.Target, error) {
+	agent := &mda.Agent{Lookup: func(_ string, rcpt mail.Address) ([]mda.Target, error) {
 		return []mda.Target{{Address: rcpt, Mailbox: "ann", Open: func() (mailbox.Mailbox, error) { return s.open(store) }}}, nil
 	}}
 	disk.Fault, disk.Err = op, errno

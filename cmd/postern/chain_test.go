@@ -33,7 +33,7 @@ func newChain(t *testing.T) *chain {
 	if err != nil {
 		t.Fatal(err)
 	}
-	agent := &mda.Agent{Lookup: func(rcpt mail.Address) ([]mda.Target, error) {
+	agent := &mda.Agent{Lookup: func(_ string, rcpt mail.Address) ([]mda.Target, error) {
 		box, err := store.Maildir("example.com", rcpt.Local)
 		return []mda.Target{{Address: rcpt, Mailbox: rcpt.Local, Open: func() (mailbox.Mailbox, error) { return box, err }}}, nil
 	}}

@@ -29,8 +29,8 @@ func (p *parts) ledger(half string, next mail.Deliverer) *mda.Ledger {
 // twice.
 func (p *parts) stack(agent *mda.Agent) (mail.Deliverer, *mda.Ledger) {
 	ledger := p.ledger("mda", timed{agent, p.metrics, "", stageDeliver})
-	aliases := mda.Aliases{Deliverer: ledger, Expand: func(addr mail.Address) ([]mail.Address, error) {
-		members, err := lookup(p.recipients.Current(), addr)
+	aliases := mda.Aliases{Deliverer: ledger, Expand: func(generation string, addr mail.Address) ([]mail.Address, error) {
+		members, err := lookup(p.recipients.At(generation), addr)
 		addrs := make([]mail.Address, len(members))
 		for i, m := range members {
 			addrs[i] = mail.Address{Local: m.Local, Domain: m.Domain}
@@ -40,6 +40,7 @@ func (p *parts) stack(agent *mda.Agent) (mail.Deliverer, *mda.Ledger) {
 	return &mda.InStep{
 		Deliverer: aliases,
 		Current:   func() string { return p.recipients.Current().ID() },
+		Knows:     func(generation string) bool { return p.recipients.At(generation).ID() == generation },
 		Reload:    p.recipients.Check,
 	}, ledger
 }

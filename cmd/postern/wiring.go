@@ -162,7 +162,7 @@ func (p *parts) openStore() (*store, error) {
 // agent returns the delivery agent of the mailboxes in store.
 func (p *parts) agent(store *store) *mda.Agent {
 	c := p.config
-	boxes := mailboxes{store: store, recipients: p.recipients.Current}
+	boxes := mailboxes{store: store, recipients: p.recipients.At}
 	agent := &mda.Agent{
 		Lookup:    boxes.lookup,
 		Space:     space(c.MDA.Store, spareSpace),
@@ -237,11 +237,11 @@ func lookup(r *config.Recipients, addr mail.Address) ([]config.Member, error) {
 // mailboxes opens those that the recipient maps speak of.
 type mailboxes struct {
 	store      *store
-	recipients func() *config.Recipients
+	recipients func(generation string) *config.Recipients
 }
 
-func (b mailboxes) lookup(addr mail.Address) ([]mda.Target, error) {
-	members, err := lookup(b.recipients(), addr)
+func (b mailboxes) lookup(generation string, addr mail.Address) ([]mda.Target, error) {
+	members, err := lookup(b.recipients(generation), addr)
 	if err != nil {
 		return nil, err
 	}
