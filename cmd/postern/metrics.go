@@ -51,45 +51,66 @@ func (t timed) since(stage string, start time.Time) {
 
 // gauges returns what the status says in numbers.
 func (st Status) gauges() []metrics.Gauge {
-	flag := func(set bool) float64 {
-		if set {
-			return 1
-		}
-		return 0
-	}
 	all := []metrics.Gauge{
 		{Name: "postern_start_time_seconds", Help: "When the server started.", Now: float64(st.Started.Unix())},
 		{Name: "postern_recipients_loaded_time_seconds", Help: "When the recipient maps that serve were read.", Now: float64(st.Loaded.Unix())},
-		{Name: "postern_recipients_refused", Help: "1 if the newest edit of the recipient maps does not serve.", Now: flag(st.Refused != "")},
+		{Name: "postern_recipients_refused", Help: "1 if the newest edit of the recipient maps does not serve.", Now: oneIf(st.Refused != "")},
 		{Name: "postern_domains", Help: "Domains that are served.", Now: float64(st.Domains)},
 		{Name: "postern_mailboxes", Help: "Mailboxes in the recipient maps.", Now: float64(st.Mailboxes)},
 		{Name: "postern_connections", Help: "Clients of the MX.", Now: float64(st.Connections)},
 		{Name: "postern_panics", Help: "Sessions that ended in a defect of ours.", Now: float64(st.Panics)},
-		{Name: "postern_clients_hidden", Help: "1 if nearly all clients seem to have one private address, by which nothing is judged.", Now: flag(st.HiddenBy != "")},
+		{Name: "postern_clients_hidden", Help: "1 if nearly all clients seem to have one private address, by which nothing is judged.", Now: oneIf(st.HiddenBy != "")},
 		{Name: "postern_held_octets", Help: "Octets of messages in flight.", Label: "where", Value: "memory", Now: float64(st.InMemory)},
 		{Name: "postern_held_octets", Help: "Octets of messages in flight.", Label: "where", Value: "files", Now: float64(st.InFiles)},
 		{Name: "postern_deliveries_remembered", Help: "Deliveries whose clients may not have heard of them.", Now: float64(st.Remembered)},
 		{Name: "postern_decisions_not_recorded", Help: "Decisions that could not be recorded, since the server started.", Now: float64(st.Unrecorded)},
 		{Name: "postern_access_rules", Help: "Access rules that serve.", Now: float64(st.AccessRules)},
-		{Name: "postern_access_refused", Help: "1 if the newest edit of the access rules does not serve.", Now: flag(st.AccessRefused != "")},
+		{Name: "postern_access_refused", Help: "1 if the newest edit of the access rules does not serve.", Now: oneIf(st.AccessRefused != "")},
 	}
-	all = append(all, metrics.Gauge{Name: "postern_dns_silent", Help: "1 if no DNS server answers, so that none is asked.", Now: flag(st.DNSSilent)})
+	all = append(all, metrics.Gauge{Name: "postern_dns_silent", Help: "1 if no DNS server answers, so that none is asked.", Now: oneIf(st.DNSSilent)})
 	for filter, answers := range st.Filters {
 		all = append(all, metrics.Gauge{
 			Name: "postern_filter_hangs", Help: "1 if a filter does not answer, so that it is asked now and then.",
-			Label: "filter", Value: filter, Now: flag(!answers),
+			Label: "filter", Value: filter, Now: oneIf(!answers),
 		})
 	}
+	all = append(all, st.configuration()...)
 	if st.CertExpires != nil {
 		all = append(all, metrics.Gauge{Name: "postern_certificate_expiry_time_seconds", Help: "When the certificate ends.", Now: float64(st.CertExpires.Unix())})
 	}
 	for list, why := range st.DNSLists {
 		all = append(all, metrics.Gauge{
 			Name: "postern_dns_list_in_use", Help: "0 if a DNS list is left alone, because it does not answer as one does.",
-			Label: "list", Value: list, Now: flag(why == ""),
+			Label: "list", Value: list, Now: oneIf(why == ""),
 		})
 	}
 	return all
+}
+
+// oneIf returns 1 for what is so.
+func oneIf(set bool) float64 {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+// configuration returns what serves of the configuration, and what does not.
+func (st Status) configuration() []metrics.Gauge {
+	refused := 0
+	for _, c := range st.Certificates {
+		if c.Refused != "" {
+			refused++
+		}
+	}
+	return []metrics.Gauge{
+		{Name: "postern_generation", Help: "1 for the generation of the recipient maps that serves.", Label: "id", Value: st.Generation, Now: 1},
+		{Name: "postern_domains_old", Help: "Domains of which an old version serves, since the newest is broken.", Now: float64(len(st.Old))},
+		{Name: "postern_on_probation", Help: "1 while what serves waits for being confirmed.", Now: oneIf(!st.Until.IsZero())},
+		{Name: "postern_keys_waiting", Help: "Keys of postern.toml that have changed, and wait for a restart.", Now: float64(len(st.Restart))},
+		{Name: "postern_config_broken", Help: "1 if a restart would fail, since postern.toml is broken.", Now: oneIf(st.Broken != "")},
+		{Name: "postern_certificates_refused", Help: "Certificates of which an old one is shown, since the newest is not good.", Now: float64(refused)},
+	}
 }
 
 // startMetrics answers Prometheus where the configuration says. It is not worth
