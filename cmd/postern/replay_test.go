@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"postern/config"
 	"postern/internal/record"
 	"postern/mail"
 	"postern/policy"
@@ -162,6 +163,22 @@ func BenchmarkReplay(b *testing.B) {
 		if err := r.run(b.Context(), dir); err != nil || r.Changed != 3 || r.Judged != n {
 			b.Fatalf("%d of %d, %v", r.Changed, r.Judged, err)
 		}
+	}
+}
+
+// Who has checked a configuration hears how to try it; where nothing is recorded,
+// there is nothing to try it on.
+func TestReplayIsOffered(t *testing.T) {
+	var b bytes.Buffer
+	c := &config.Config{File: "/etc/new.toml"}
+	offerReplay(&b, c)
+	if b.Len() != 0 {
+		t.Errorf("without records: %s", b.String())
+	}
+	c.Records.Keep = time.Hour
+	offerReplay(&b, c)
+	if !strings.Contains(b.String(), "postern replay --config /etc/new.toml\n") {
+		t.Errorf("%q", b.String())
 	}
 }
 
