@@ -29,6 +29,7 @@ options {
   filters = "%[2]s"; enable_test_patterns = true; url_tld = "%[1]s/tld";
   dns { nameserver = ["127.0.0.1:9"]; timeout = 0.1s; retransmits = 1; }
 }
+lang_detection { languages = "%[1]s"; }
 logging { type = "console"; level = "info"; }
 actions { reject = 15; add_header = 6; greylist = 4; }
 worker "rspamd_proxy" {
@@ -39,7 +40,8 @@ worker "rspamd_proxy" {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatalf("peer: %v", err)
 	}
-	// Rspamd would compile its list of public suffixes for many seconds.
+	// Rspamd would compile its list of public suffixes for many seconds, and read
+	// the trigrams of 46 languages for some.
 	if err := os.WriteFile(filepath.Join(dir, "tld"), []byte("example\n"), 0o644); err != nil {
 		t.Fatalf("peer: %v", err)
 	}
