@@ -26,27 +26,36 @@ func (s *session) Conn() *smtp.Conn { return s.conn }
 // Client implements serve.Session.
 func (s *session) Client() mail.Client { return s.client }
 
-// Serve implements serve.Session: it finds out who the client is, whether his
-// network has room for one more, and then speaks with him.
+// Serve implements serve.Session. What is on the stack while a session waits,
+// thousands of them take: so Serve and converse leave to others what needs room.
 func (s *session) Serve(ctx context.Context) error {
+	defer s.leave()
+	if ok, err := s.welcome(); !ok {
+		return err
+	}
+	return s.converse(ctx)
+}
+
+// welcome finds out who the client is, and whether his network has room for one
+// more. If he is not to be spoken with, he has heard so.
+func (s *session) welcome() (ok bool, err error) {
 	if s.listener.Proxy {
 		if err := s.readProxy(); err != nil {
 			s.record(mail.Outcome{Event: mail.Connection, Reply: mail.TransactionLost.Because(err)})
-			return nil
+			return false, nil
 		}
 	}
 	s.proxy = contains(s.srv.XClient, s.client.IP)
-	defer s.leave()
 	if err := s.enter(); err != nil {
 		s.Refuse(mail.ReplyTo(err))
-		return nil
+		return false, nil
 	}
 	s.conn.ReadTimeout = s.srv.Timeouts.orDefault().Command
 	if reply, err := s.listen(); err != nil || reply.Refuses() {
 		s.Refuse(reply)
-		return err
+		return false, err
 	}
-	return s.converse(ctx)
+	return true, nil
 }
 
 // listen waits before the greeting, and refuses a client that cannot (RFC 5321,

@@ -43,32 +43,47 @@ func (s *session) converse(ctx context.Context) error {
 	reply := s.greet()
 	s.since = time.Now()
 	for {
-		if err := s.conn.WriteReply(reply); err != nil {
+		if end, err := s.say(ctx, reply); end || err != nil {
 			return err
-		}
-		switch {
-		case reply.Closes():
-			return s.conn.Flush()
-		case reply.Is(mail.ReadyForTLS):
-			if err := s.shakeHands(ctx); err != nil {
-				return err
-			}
 		}
 		answers := s.unheard != "" && s.conn.Dry() // what comes now is said after our reply
 		cmd, err := s.readCommand(ctx)
 		if err == nil && answers {
 			s.heard()
 		}
-		if err == nil {
-			reply, err = s.handle(ctx, cmd)
-		} else {
-			reply, err = serve.ReplyToLine(err)
-		}
-		if err != nil {
+		if reply, err = s.replyTo(ctx, cmd, err); err != nil {
 			return err
 		}
-		reply = s.countErrors(reply)
 	}
+}
+
+// say writes a reply, and does what goes with it. It reports whether that was the
+// last.
+func (s *session) say(ctx context.Context, reply mail.Reply) (end bool, err error) {
+	if err := s.conn.WriteReply(reply); err != nil {
+		return true, err
+	}
+	switch {
+	case reply.Closes():
+		return true, s.conn.Flush()
+	case reply.Is(mail.ReadyForTLS):
+		return false, s.shakeHands(ctx)
+	}
+	return false, nil
+}
+
+// replyTo returns the reply to a command, or to what was read in its place. An
+// error ends the session without another word.
+func (s *session) replyTo(ctx context.Context, cmd smtp.Command, failed error) (reply mail.Reply, err error) {
+	if failed == nil {
+		reply, err = s.handle(ctx, cmd)
+	} else {
+		reply, err = serve.ReplyToLine(failed)
+	}
+	if err != nil {
+		return reply, err
+	}
+	return s.countErrors(reply), nil
 }
 
 // readCommand waits for a command. At shutdown a session with a transaction

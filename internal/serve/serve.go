@@ -124,8 +124,12 @@ func (s *Sessions) run(ctx context.Context, session Session) {
 	}
 	defer s.forget(c)
 	if err := session.Serve(ctx); err != nil {
-		s.Log.Debug("connection ended", "client", session.Client(), "cause", err)
+		s.ended(session, err)
 	}
+}
+
+func (s *Sessions) ended(session Session, err error) {
+	s.Log.Debug("connection ended", "client", session.Client(), "cause", err)
 }
 
 // recover keeps a panic to the connection that it happened on.
