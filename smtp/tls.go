@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -26,7 +27,7 @@ func (c *Conn) StartTLS(ctx context.Context, config *tls.Config) error {
 		return err
 	}
 	conn := tls.Server(c.nc, config)
-	if err := conn.HandshakeContext(ctx); err != nil {
+	if err := shakeHands(ctx, conn); err != nil {
 		return fmt.Errorf("smtp: TLS handshake: %w", err)
 	}
 	c.releaseBuffer()
@@ -34,6 +35,26 @@ func (c *Conn) StartTLS(ctx context.Context, config *tls.Config) error {
 	c.nc = conn
 	c.mu.Unlock()
 	return nil
+}
+
+// shakeHands does so on a stack of its own: a handshake takes 16 KiB of it, which
+// the connection would keep for as long as it waits for commands. A panic is the
+// caller's.
+func shakeHands(ctx context.Context, conn *tls.Conn) error {
+	var (
+		err      error
+		panicked any
+		done     sync.WaitGroup
+	)
+	done.Go(func() {
+		defer func() { panicked = recover() }()
+		err = conn.HandshakeContext(ctx)
+	})
+	done.Wait()
+	if panicked != nil {
+		panic(panicked)
+	}
+	return err
 }
 
 // TLS describes the TLS layer, as "TLSv1.3 TLS_AES_128_GCM_SHA256"; it returns
