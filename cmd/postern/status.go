@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -39,7 +40,8 @@ type Status struct {
 
 	Remembered  int    `json:"deliveries_remembered"` // whose clients may not have heard of them
 	Connections int    `json:"connections"`
-	Panics      int    `json:"panics"`                      // sessions that ended in one
+	Panics      int    `json:"panics"` // sessions that ended in one
+	Goroutines  int    `json:"goroutines"`
 	HiddenBy    string `json:"clients_hidden_by,omitempty"` // the private address that nearly all clients seem to have
 	InMemory    int64  `json:"held_in_memory"`              // octets of messages in flight
 	InFiles     int64  `json:"held_in_files"`
@@ -115,7 +117,7 @@ func (s *server) verbs() map[string]control.Verb {
 func (s *server) statusNow() Status {
 	r := s.recipients.Current()
 	st := Status{
-		Version: version(), Hostname: s.config.Hostname, Started: s.started,
+		Version: version(), Hostname: s.config.Hostname, Started: s.started, Goroutines: runtime.NumGoroutine(),
 		Generation: r.ID(), Loaded: r.Loaded(), Domains: len(r.Domains()), Mailboxes: r.Mailboxes(),
 		Replies: map[string]Tally{
 			"messages":    s.tally.Messages.now(),

@@ -18,8 +18,15 @@ WORKLOADS = {
     "W3": dict(c=20, m=1000, l=102400, r=1, recon=False, what="100 KiB, 20 connections"),
     "W4": dict(c=50, m=3000, l=4096, r=1, recon=True, what="4 KiB, 50 at once, a connection per message"),
     "W5": dict(c=20, m=500, l=4096, r=10, recon=False, what="4 KiB, 20 connections, 10 recipients per message"),
-    "W6": dict(idle=True, what="2000 idle connections"),
+    "W6": dict(idle=True, tls=False, what="2000 idle connections"),
+    "W6T": dict(idle=True, tls=True, what="2000 idle connections under TLS"),
+    "W7": dict(c=200, m=5000, l=4096, r=1, recon=False, what="4 KiB, 200 connections"),
+    "W8": dict(c=2000, m=6000, l=4096, r=1, recon=False, what="4 KiB, 2000 connections"),
 }
+# the share of the bare writer's rate that Postern is to reach
+OF_LIMIT = {"W1": 0.65, "W2": 0.6, "W3": 0.5, "W4": 0.5, "W5": 0.6}
+# peers that store a message before they answer, as Postern does
+STORE_FIRST = ["maddy-dovecot", "maddy", "mox"]
 DEFAULT_PEERS = ["postfix-dovecot", "postfix-dovecot-always", "postfix-virtual", "opensmtpd",
                  "exim", "exim-dovecot", "maddy-dovecot", "maddy", "chasquid-dovecot", "mox",
                  "postern", "limit", "limit-file", "limit-none", "sink"]
@@ -203,6 +210,7 @@ class Peer:
         self.globs = self.sh("peer_store_dirs").split("\n")
         self.idle_max = int(self.sh("peer_idle_max"))
         self.skip = self.sh("peer_skip").split()
+        self.tls = self.sh("peer_tls")
         self.up = True
 
     def stop(self):
@@ -401,7 +409,7 @@ def measure(peer, wname, gen, rnd, a, others):
     return res
 
 
-def measure_idle(peer, rnd, a):
+def measure_idle(peer, wname, rnd, a):
     # a fresh server: one that has worked holds memory that hides what a connection takes
     peer.stop()
     peer.start()
@@ -409,7 +417,8 @@ def measure_idle(peer, rnd, a):
     g, n = peer.group, min(peer.idle_max, a.idle)
     time.sleep(0.5)
     r0, p0, an0, c0 = g.rss(), g.pss(), g.anon(), g.cpu()
-    p = subprocess.Popen([a.bin + "/gen", "-addr", f"127.0.0.1:{peer.port}", "-idle", str(n), "-timeout", "20s"],
+    tls = ["-starttls"] if WORKLOADS[wname]["tls"] else []
+    p = subprocess.Popen([a.bin + "/gen", "-addr", f"127.0.0.1:{peer.port}", "-idle", str(n), "-timeout", "20s"] + tls,
                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     j = json.loads(p.stdout.readline())
     c1 = g.cpu()
@@ -418,7 +427,7 @@ def measure_idle(peer, rnd, a):
     p.stdin.close()
     p.wait()
     k = max(j["open"], 1)
-    return dict(peer=peer.name, workload="W6", gen="gen", round=rnd, asked=n, open=j["open"], failed=j["failed"], error=j["error"],
+    return dict(peer=peer.name, workload=wname, gen="gen", round=rnd, asked=n, open=j["open"], failed=j["failed"], error=j["error"],
                 rss_conn=(r1 - r0) / k, pss_conn=(p1 - p0) / k, anon_conn=(an1 - an0) / k, cpu_conn_ms=(c1 - c0) / k * 1000,
                 rss=r1, pss=p1, anon=an1, base_rss=r0, base_pss=p0, base_anon=an0, lost=0)
 
@@ -432,9 +441,9 @@ def attempt(p, w, gen, rnd, a, up):
     best = None
     try:
         for t in range(1, a.retries + 2):
-            r = measure_idle(p, rnd, a) if w == "W6" else measure(p, w, gen, rnd, a, up)
+            r = measure_idle(p, w, rnd, a) if w.startswith("W6") else measure(p, w, gen, rnd, a, up)
             r["tries"] = t
-            r["noise"] = 0.0 if p.limit or w == "W6" else max(0.0, r["foreign_cpu"] / r["wall"])
+            r["noise"] = 0.0 if p.limit or w.startswith("W6") else max(0.0, r["foreign_cpu"] / r["wall"])
             if best is None or r["noise"] < best["noise"] or not clean(r):
                 best = r
             if not clean(r) or r["noise"] < a.noise:
@@ -448,33 +457,66 @@ SYSCALLS = ["fsync", "fdatasync", "sync_file_range", "rename", "renameat", "rena
             "unlink", "unlinkat", "openat", "clone", "clone3", "fork", "vfork", "execve", "mkdir", "mkdirat"]
 
 
-def strace_run(peer, a, m=100):
-    """Counts system calls over m messages on 5 connections; the server is attached to."""
-    pids = peer.group.pids()
-    out = os.path.join(a.work, peer.name + ".strace")
-    v = ["strace", "-f", "-c", "-S", "calls", "-o", out] + [x for p in pids for x in ("-p", str(p))]
-    st = subprocess.Popen(v, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+def attached(peer, a, watchers, c, m):
+    """Sends m messages on c connections while watchers, commands, look at the server."""
+    ps = [subprocess.Popen(v, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) for v in watchers]
     time.sleep(2.0)
     before = 0 if peer.sink else peer.recount()
-    p = subprocess.run([a.bin + "/gen", "-addr", f"127.0.0.1:{peer.port}", "-users", a.users1000, "-c", "5", "-m", str(m), "-l", "4096"],
+    p = subprocess.run([a.bin + "/gen", "-addr", f"127.0.0.1:{peer.port}", "-users", a.users1000, "-c", str(c), "-m", str(m), "-l", "4096"],
                        capture_output=True, text=True)
     j = json.loads(p.stdout)
     got = m if peer.sink else wait_count(peer, before + m) - before
     time.sleep(1.0)
-    st.send_signal(signal.SIGINT)
-    try:
-        st.wait(15)
-    except subprocess.TimeoutExpired:
-        st.kill()
-    calls = collections.Counter()
-    for line in open(out, errors="replace"):
-        f = line.split()
-        if len(f) >= 5 and re.match(r"^[\d.]+$", f[0]) and f[3].isdigit() and f[-1] != "total":
-            calls[f[-1]] += int(f[3])
-    r = dict(peer=peer.name, workload="strace", gen="gen", round=0, msgs=m, failed=j["failed"], error=j["error"], lost=m - got,
-             total=sum(calls.values()) / m)
-    r["calls"] = {k: calls[k] / m for k in SYSCALLS if calls[k]}
-    r["top"] = {k: round(c / m, 1) for k, c in calls.most_common(12)}
+    for w in ps:
+        w.send_signal(signal.SIGINT)
+    for w in ps:
+        try:
+            w.wait(15)
+        except subprocess.TimeoutExpired:
+            w.kill()
+    return dict(peer=peer.name, gen="gen", round=0, msgs=m, failed=j["failed"], error=j["error"], lost=m - got)
+
+
+def process_name(pid):
+    """The program, and its subcommand if it has one."""
+    with contextlib.suppress(OSError):
+        words = open(f"/proc/{pid}/cmdline").read().split("\0")
+        sub = [w for w in words[1:2] if w.isalpha()]
+        return " ".join([os.path.basename(words[0].split()[0])] + sub)
+    return "?"
+
+
+def strace_run(peer, a, m=400):
+    """Counts system calls by kind over m messages on 20 connections. Attached to, a
+    server is slow, and so waits, and makes the calls of waiting, more often than it does."""
+    pids = peer.group.pids()
+    out = {p: os.path.join(a.work, f"{peer.name}.{p}.strace") for p in pids}
+    names = {p: process_name(p) for p in pids}
+    r = attached(peer, a, [["strace", "-f", "-c", "-S", "calls", "-o", out[p], "-p", str(p)] for p in pids], 20, m)
+    calls, by = collections.Counter(), collections.defaultdict(collections.Counter)
+    for p in pids:
+        for line in open(out[p], errors="replace"):
+            f = line.split()
+            if len(f) >= 5 and re.match(r"^[\d.]+$", f[0]) and f[3].isdigit() and f[-1] != "total":
+                calls[f[-1]] += int(f[3])
+                by[names[p]][f[-1]] += int(f[3])
+    r.update(workload="strace", total=sum(calls.values()) / m, calls={k: calls[k] / m for k in SYSCALLS if calls[k]},
+             by={n: {k: round(v / m, 2) for k, v in c.most_common(16)} for n, c in by.items()})
+    return r
+
+
+def count_run(peer, a, m=5000):
+    """Counts all system calls in W2, at full speed: perf counts in the kernel."""
+    pids = peer.group.pids()
+    out = {p: os.path.join(a.work, f"{peer.name}.{p}.perf") for p in pids}
+    names = {p: process_name(p) for p in pids}
+    r = attached(peer, a, [["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "-o", out[p], "-p", str(p)] for p in pids], 20, m)
+    by = collections.Counter()
+    for p in pids:
+        for line in open(out[p], errors="replace"):
+            if "raw_syscalls" in line and line.split(",")[0].isdigit():
+                by[names[p]] += int(line.split(",")[0])
+    r.update(workload="calls", total=sum(by.values()) / m, by={n: round(c / m, 1) for n, c in by.items()})
     return r
 
 
@@ -507,7 +549,7 @@ def table(rows, out=sys.stdout):
                 q = [r for r in rs if r["peer"] == p and r["gen"] == gen]
                 if not q:
                     continue
-                if w == "W6":
+                if w.startswith("W6"):
                     lines.append([p, q[-1]["open"], f(med(q, "pss_conn"), 1, 1024), f(med(q, "rss_conn"), 1, 1024), f(med(q, "anon_conn"), 1, 1024),
                                   f(med(q, "base_pss"), 0, 2**20), f(med(q, "cpu_conn_ms"), 2), q[-1]["failed"] or ""])
                     continue
@@ -515,19 +557,71 @@ def table(rows, out=sys.stdout):
                               f(med(q, "eod_p50"), 1), f(med(q, "eod_p99"), 0), f(med(q, "pss"), 0, 2**20), f(med(q, "rss"), 0, 2**20),
                               f"{med(q, 'flush_msg')[0]:.2f}", f"{max(r['noise'] for r in q):.2f}",
                               sum(r["lost"] for r in q) or "", sum(r["failed"] for r in q) or ""])
-        show(["peer", "open", "PSS KiB/conn", "RSS KiB/conn", "anon KiB/conn", "base PSS MiB", "CPU ms/conn", "failed"] if w == "W6" else
+        show(["peer", "open", "PSS KiB/conn", "RSS KiB/conn", "anon KiB/conn", "base PSS MiB", "CPU ms/conn", "failed"] if w.startswith("W6") else
              ["peer", "gen", "n", "acked msg/s", "delivered msg/s", "CPU s/1000", "eod p50 ms", "p99 ms", "PSS MiB", "RSS MiB", "flush/msg", "noise", "lost", "failed"], lines)
     st = [r for r in rows if r["workload"] == "strace"]
     if st:
-        print("\nsystem calls per message (strace -c -f, 100 messages, 5 connections)", file=out)
+        print("\nsystem calls per message by kind (strace -c -f, 400 messages, 20 connections)", file=out)
         for r in st:
             print(f"{r['peer']:24} total {r['total']:.0f}  " + "  ".join(f"{k} {v:.2f}" for k, v in sorted(r["calls"].items(), key=lambda kv: -kv[1])) + (f"  LOST {r['lost']}" if r["lost"] else ""), file=out)
+            for n, kinds in r["by"].items():
+                print(f"  {n:22} total {sum(kinds.values()):.0f}  " + "  ".join(f"{k} {v:g}" for k, v in kinds.items()), file=out)
+    st = [r for r in rows if r["workload"] == "calls"]
+    if st:
+        print("\nsystem calls per message in W2, at full speed (perf stat)", file=out)
+        for r in st:
+            print(f"{r['peer']:24} {r['total']:.1f}  " + "  ".join(f"{n} {v:g}" for n, v in r["by"].items()) + (f"  LOST {r['lost']}" if r["lost"] else ""), file=out)
+    goals(rows, out)
     bad = [r for r in rows if not clean(r)]
     if bad:
         print("\nnot clean:", file=out)
         for r in bad:
             print(f"  {r['peer']} {r['workload']} {r.get('gen')} round {r['round']}: " + (r.get("error_fatal") or
                   f"lost {r.get('lost')} failed {r.get('failed')} short {r.get('short_files')} {r.get('error','')}"), file=out)
+
+
+def goals(rows, out=sys.stdout):
+    """What Postern is to reach, beside what it did; ratios are of one run."""
+    def get(peer, w, key):
+        rs = [r for r in rows if r["peer"] == peer and r["workload"] == w and r["gen"] in ("gen", "limit") and "error_fatal" not in r]
+        m = med(rs, key)
+        return m and m[0]
+
+    if not any(r["peer"] == "postern" for r in rows):
+        return
+    print("\ngoals", file=out)
+
+    def line(what, is_, goal, most=False, form="{:.2f}"):
+        if is_ is None:
+            return
+        good = goal is None or (is_ <= goal if most else is_ >= goal)
+        wants = "" if goal is None else ("at most " if most else "at least ") + form.format(goal)
+        print(f"  {what:64} {form.format(is_):>10}  {wants:18} {'' if good else 'NOT MET'}".rstrip(), file=out)
+
+    def ratio(x, y):
+        return x / y if x is not None and y else None
+
+    for w, share in OF_LIMIT.items():
+        is_, limit, sink = get("postern", w, "done_rate"), get("limit", w, "done_rate"), get("sink", w, "done_rate")
+        if limit and sink and 0.8 * sink < share * limit:
+            line(f"{w}: rate against the generator's ceiling (sink)", ratio(is_, sink), 0.8)
+        else:
+            line(f"{w}: rate against the bare writer (limit)", ratio(is_, limit), share)
+        line(f"{w}: rate against Postfix and Dovecot", ratio(is_, get("postfix-dovecot", w, "done_rate")), None)
+        line(f"{w}: flushes a message", get("postern", w, "flush_msg"), None)
+    cpu = get("postern", "W2", "cpu_1000")
+    line("W2: CPU seconds per 1,000 messages, both processes", cpu, 0.55, True)
+    line("W2: the same against Postfix and Dovecot", ratio(cpu, get("postfix-dovecot", "W2", "cpu_1000")), 0.1, True)
+    for key in ("eod_p50", "eod_p99"):
+        others = [x for x in (get(p, "W2", key) for p in STORE_FIRST) if x]
+        line(f"W2: {key} in ms, against the best that stores before it answers", get("postern", "W2", key), min(others) if others else None, True)
+    kib = lambda x: x and x / 1024
+    line("W6: KiB of memory per idle connection", kib(get("postern", "W6", "pss_conn")), 5, True)
+    line("W6T: the same under TLS", kib(get("postern", "W6T", "pss_conn")), 25, True)
+    line("system calls a message, W2, both processes (perf)", get("postern", "calls", "total"), 120, True)
+    line("system calls a message, both processes (strace)", get("postern", "strace", "total"), 120, True)
+    for w in ("W7", "W8"):
+        line(f"{w}: rate against W2", ratio(get("postern", w, "done_rate"), get("postern", "W2", "done_rate")), 0.8)
 
 
 def main():
@@ -607,14 +701,19 @@ def main():
                     if p.group and not p.sink:
                         emit(strace_run(p, a))
                         log(p.name, rows[-1]["calls"])
+                        if shutil.which("perf"):
+                            emit(count_run(p, a))
+                            log(p.name, rows[-1]["by"])
             else:
                 for w in wls:
                     order = up[rnd % len(up):] + up[:rnd % len(up)] if up else []
                     with lock(a.lock):  # one hold per workload: nobody else's run falls between two peers
                         for p in order:
                             gens = a.gens.split(",") if not p.limit else ["gen"]
-                            if w == "W6":
-                                gens = ["gen"] if not p.limit else []
+                            if w.startswith("W6"):
+                                gens = ["gen"] if not p.limit and (p.tls or w == "W6") else []
+                            if w in ("W7", "W8") and (p.limit or p.idle_max < WORKLOADS[w]["c"]):
+                                gens = []
                             if w in p.skip:
                                 gens = []
                             if w not in a.source_on.split(","):

@@ -42,6 +42,7 @@ var (
 	inorder   = flag.Bool("inorder", false, "message i goes to users i*r.. in file order, not shuffled")
 	idle      = flag.Int("idle", 0, "open this many idle connections and hold")
 	timeout   = flag.Duration("timeout", 60*time.Second, "per-reply timeout")
+	rate      = flag.Float64("rate", 0, "messages a second at most, of all connections; 0: as fast as it goes")
 	runID     = flag.String("id", "x", "run id put in each message's header")
 )
 
@@ -239,6 +240,9 @@ func main() {
 				n := int(next.Add(1)) - 1
 				if n >= *count {
 					break
+				}
+				if *rate > 0 { // each has its time, and what comes late makes nothing later
+					time.Sleep(time.Until(start.Add(time.Duration(float64(n) / *rate * float64(time.Second)))))
 				}
 				for j := range rc {
 					rc[j] = users[(n**rcpts+j)%len(users)]

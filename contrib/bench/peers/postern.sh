@@ -5,6 +5,7 @@
 PEER_DESC="postern mx -> LMTP over a unix socket -> postern mda, Maildir"
 : "${POSTERN_PROGRAM=${POSTERN_BIN:-}}"
 peer_available() { [ -x "$POSTERN_PROGRAM" ] || { echo "POSTERN_BIN is not set: contrib/bench/run builds it"; return 1; }; }
+peer_tls() { echo yes; }
 peer_store_dirs() { echo "$ROOT/$DOMAIN/*/new"; }
 peer_setup() {
   ensure_user $VUSER
@@ -14,6 +15,8 @@ peer_setup() {
   local etc=$WORK/etc half
   mkdir -p "$etc/recipients.d"
   { echo "domain = \"$DOMAIN\""; echo "mailboxes = ["; sed 's/.*/  "&",/' "$USERS"; echo "]"; } >"$etc/recipients.d/$DOMAIN.toml"
+  self_cert "$etc" || return 1
+  chmod 644 "$etc/privkey.pem"
   for half in mx mda; do
     mkdir -p "$WORK/$half/state" "$WORK/$half/spool"
     cat >"$etc/$half.toml" <<C
@@ -23,6 +26,7 @@ state = "$WORK/$half/state"
 [mx]
 listen = ["127.0.0.1:$PORT"]
 max_connections = 4000
+tls = { cert = "$etc/fullchain.pem", key = "$etc/privkey.pem" }
 spool = "$WORK/$half/spool"
 deliver_to = "unix:$WORK/lmtp.sock"
 control = "$WORK/$half/mx-control.sock"
@@ -43,7 +47,7 @@ C
 }
 as_vuser() { exec setpriv --reuid=$VUSER --regid=$VUSER --clear-groups "$@"; }
 peer_start() {
-  ulimit -n 65536
+  ulimit -n "$(ulimit -Hn)"
   as_vuser "$POSTERN_PROGRAM" mda --config "$WORK/etc/mda.toml" >"$WORK/mda.log" 2>&1 & echo $! >"$WORK/mda.pid"
   wait_sock "$WORK/lmtp.sock" || { cat "$WORK/mda.log"; return 1; }
   as_vuser "$POSTERN_PROGRAM" mx --config "$WORK/etc/mx.toml" >"$WORK/mx.log" 2>&1 & echo $! >"$WORK/mx.pid"
