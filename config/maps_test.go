@@ -43,35 +43,3 @@ func BenchmarkLoadRecipients(b *testing.B) {
 		})
 	}
 }
-
-// BenchmarkLookupAmong is a lookup of users taken in turn, among few and among very
-// many.
-func BenchmarkLookupAmong(b *testing.B) {
-	for _, n := range []int{1000, 1_000_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			var text strings.Builder
-			text.WriteString("domain='a.example'\nmailboxes=[\n")
-			names := make([]string, 0, 1000)
-			for i := range n {
-				name := fmt.Sprint("user", i)
-				fmt.Fprintf(&text, "%q,\n", name)
-				if i%(n/1000) == 0 {
-					names = append(names, name)
-				}
-			}
-			text.WriteString("]\n")
-			dir := b.TempDir()
-			write(b, filepath.Join(dir, "a.toml"), text.String())
-			r, err := LoadRecipients(dir, "mx.a.example")
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				if r.Lookup(names[i%len(names)], "a.example").Status != Known {
-					b.Fatal(names[i%len(names)])
-				}
-			}
-		})
-	}
-}

@@ -49,7 +49,7 @@ func Strace(t testing.TB, pid int, calls string) *Trace {
 	t.Helper()
 	path := Need(t, "strace")[0]
 	tr := &Trace{file: filepath.Join(t.TempDir(), "strace")}
-	tr.Process = Start(t, exec.Command(path, "-f", "-y", "-e", "signal=none", "-e", "trace="+calls,
+	tr.Process = Start(t, exec.Command(path, "-f", "-y", "-s", "200", "-e", "signal=none", "-e", "trace="+calls,
 		"-o", tr.file, "-p", strconv.Itoa(pid)))
 	tr.WaitOutput("attached")
 	return tr
