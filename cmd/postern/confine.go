@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -76,6 +77,9 @@ func isBelow(path, dir string) bool {
 	return path == dir || dir == "/" || strings.HasPrefix(path, dir+"/")
 }
 
+// errConfined goes with a file that cannot be read at a reload.
+var errConfined = errors.New("this server reads only in the folders that it knew when it started: if the permissions are right, restart it")
+
 // confine has the process give up what it does not need, where that is wanted and
 // the kernel can.
 func (s *server) confine(run halves) {
@@ -88,6 +92,9 @@ func (s *server) confine(run halves) {
 		s.log.Warn("the server may write wherever its user may", "cause", err)
 		return
 	}
+	s.mu.Lock()
+	s.confined = true
+	s.mu.Unlock()
 	s.log.Info("confined", "writes", f.write)
 	if s.store != nil {
 		s.store.setFence(&f)
@@ -192,6 +199,9 @@ func existing(path string) string {
 // withTargets returns the folder dir, and those that the links in it lead to.
 func withTargets(dir string) []string {
 	all := []string{dir, target(dir)}
+	if all[1] != dir { // a link that may lead to its neighbour tomorrow
+		all = append(all, filepath.Dir(all[1]))
+	}
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
 		if e.Type()&os.ModeSymlink != 0 {

@@ -55,6 +55,18 @@ func TestConfined(t *testing.T) {
 	if left, _ := os.ReadDir(outside); len(left) > 0 {
 		t.Errorf("written outside: %v", left)
 	}
+
+	// It does not read there either, and the way out is told.
+	if err := os.WriteFile(outside+"/map", []byte("domain = 'example.org'\nmailboxes = ['u0']\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside+"/map", s.dir+"/recipients.d/example.org.toml"); err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.command("reload").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "reads only in the folders that it knew when it started") {
+		t.Errorf("reload: %v: %s", err, out)
+	}
 }
 
 // Without it the administrator is told, and all else is the same.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -209,6 +210,9 @@ func (s *server) reload(q config.Request) error {
 		s.log.Warn("keys of postern.toml have changed, and wait for a restart", "keys", keys)
 	}
 	err := errors.Join(errs...)
+	if s.confined && errors.Is(err, fs.ErrPermission) {
+		err = errors.Join(err, errConfined)
+	}
 	if err != nil {
 		s.log.Error("reload: what is broken stays as it was", "cause", err)
 	}

@@ -128,12 +128,13 @@ func serve(ctx context.Context, path string, run halves, log io.Writer, ready fu
 // A server is one process: what runs in it and what it can be asked for.
 type server struct {
 	*parts
-	sockets sockets
-	started time.Time
-	status  []func(*Status) // each tells what it knows
-	release control.Verb    // nil: no MX runs
-	probes  []probe         // the listeners that must answer
-	store   *store          // nil: no delivery agent runs here
+	sockets  sockets
+	started  time.Time
+	status   []func(*Status) // each tells what it knows
+	release  control.Verb    // nil: no MX runs
+	probes   []probe         // the listeners that must answer
+	store    *store          // nil: no delivery agent runs here
+	confined bool            // under mu: it reads only where it did at start
 
 	access  *config.Access // nil: there are no access rules
 	mu      sync.Mutex     // one reload at a time
