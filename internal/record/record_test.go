@@ -334,6 +334,7 @@ func TestFullDisk(t *testing.T) {
 		s.segment.file = full
 		for range 3 { // the second and third are not even tried
 			s.writeWith(numbered(1))
+			time.Sleep(time.Second)
 		}
 		time.Sleep(retryAfter)
 		s.writeWith(numbered(2))
