@@ -140,13 +140,8 @@ func (m *domainMap) readMailboxes() {
 		}
 		return
 	}
-	count, octets := 0, 0
 	array, _ := t.values["mailboxes"].([]any)
-	for _, v := range array {
-		s, _ := v.(string)
-		count, octets = count+1, octets+len(s)
-	}
-	m.names = newNames(count, octets)
+	m.names = newNames(len(array))
 	there := t.each("mailboxes", `mailboxes = ["alice", "bob"]`, func(i int, s string) error {
 		name, err := checkMailbox(s)
 		if err == nil && !m.names.add(name) {

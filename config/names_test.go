@@ -9,16 +9,21 @@ import (
 	"testing"
 )
 
+// nameOf returns one of many names, every other one a long one.
+func nameOf(i int) string {
+	return fmt.Sprintf("user%d%s", i, strings.Repeat(".longer", i%2*2))
+}
+
 func TestNames(t *testing.T) {
 	for _, n := range []int{0, 1, 2, 3, 7, 8, 1000} {
-		s := newNames(n, 0)
+		s := newNames(n)
 		for i := range n {
-			if !s.add(fmt.Sprintf("user%d", i)) {
+			if !s.add(nameOf(i)) {
 				t.Errorf("of %d: %d is not new", n, i)
 			}
 		}
 		for i := range n {
-			name := fmt.Sprintf("user%d", i)
+			name := nameOf(i)
 			if got, ok := s.find([]byte(name)); !ok || got != name {
 				t.Errorf("of %d: find(%q) = %q, %v", n, name, got, ok)
 			}
@@ -26,10 +31,17 @@ func TestNames(t *testing.T) {
 				t.Errorf("of %d: %q is new twice", n, name)
 			}
 		}
-		for _, other := range []string{"", "user", fmt.Sprintf("user%d", n), "user0user1"} {
+		for _, other := range []string{"", "user", nameOf(n), nameOf(n + 1), "user0user1", "user0\x00", strings.Repeat("long", 16)} {
 			if got, ok := s.find([]byte(other)); ok {
 				t.Errorf("of %d: find(%q) = %q", n, other, got)
 			}
+		}
+		seen := make(map[string]bool)
+		for name := range s.all {
+			seen[name] = true
+		}
+		if len(seen) != n || n > 0 && !(seen[nameOf(0)] && seen[nameOf(n-1)]) {
+			t.Errorf("of %d: it yields %d", n, len(seen))
 		}
 		if s.len() != n {
 			t.Errorf("len = %d, not %d", s.len(), n)
@@ -49,7 +61,7 @@ func BenchmarkNames(b *testing.B) {
 	inOrder := strings.Fields(text.String())
 
 	set := func() func([]byte) bool {
-		s := newNames(len(inOrder), text.Len()-len(inOrder))
+		s := newNames(len(inOrder))
 		for _, name := range inOrder {
 			s.add(name)
 		}
