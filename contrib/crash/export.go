@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"os"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -31,7 +33,26 @@ func NewExport(dir string) (*Export, error) {
 		},
 	})
 	x.server = server
+	if err == nil {
+		err = keepToMyself("/dev/fuse")
+	}
 	return x, err
+}
+
+// keepToMyself has no program that is started inherit the open file path. The
+// kernel would not notice that the server has died while another has it open.
+func keepToMyself(path string) error {
+	fds, err := os.ReadDir("/proc/self/fd")
+	for _, fd := range fds {
+		if target, _ := os.Readlink("/proc/self/fd/" + fd.Name()); target == path {
+			n, err := strconv.Atoi(fd.Name())
+			if err != nil {
+				return err
+			}
+			unix.CloseOnExec(n)
+		}
+	}
+	return err
 }
 
 // Close unmounts it.

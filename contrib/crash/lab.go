@@ -22,7 +22,9 @@ type Lab struct {
 	keep  string // for the disks of bad states; "" is nowhere
 	seed  uint64
 	disks *rpc.Client
-	names atomic.Int64
+
+	commit bool // a FileSystem's commit is called amid deliveries
+	names  atomic.Int64
 }
 
 func newLab(disks *rpc.Client, dir, keep string, seed uint64) (*Lab, error) {

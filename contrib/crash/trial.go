@@ -89,7 +89,11 @@ func (t *Trial) record(r Request) (err error) {
 		return err
 	}
 	defer daemon.Kill()
-	stop, err := fidget(t.disk()+"/fidget", t.commit)
+	commit := t.commit
+	if !t.lab.commit {
+		commit = nil
+	}
+	stop, err := fidget(t.disk()+"/fidget", commit)
 	if err != nil {
 		return err
 	}
