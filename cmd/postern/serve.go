@@ -17,6 +17,7 @@ import (
 
 	"postern/config"
 	"postern/internal/control"
+	"postern/mx"
 )
 
 // halves says which of the two servers a process runs.
@@ -197,22 +198,8 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 		s.log.Warn("mx.trusted_proxies is empty: nobody may connect to mx.listen_proxy")
 	}
 	srv.Record = both(srv.Record, s.records.outcome)
-	kept := s.refusedMail()
-	if kept != nil {
-		srv.Keep = kept.keep
-		group.Go(func() error { kept.run(ctx); return nil })
-	}
-	s.release = (&releaser{parts: s.parts, refused: kept, next: next}).verb
-	if certs != nil {
-		s.reloads = append(s.reloads, certs.reload)
-		if s.config.Reload.Watch {
-			group.Go(func() error { return certs.watch(ctx) })
-		}
-	}
-	if judge.access != nil {
-		s.access = judge.access
-		s.reloads = append(s.reloads, judge.access.Reload)
-	}
+	s.keepRefused(ctx, group, srv, next)
+	s.reloadWith(ctx, group, certs, judge)
 	s.status = append(s.status, func(st *Status) {
 		st.addMX(srv, certs)
 		st.addJudging(judge)
@@ -230,6 +217,30 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 		return srv.Serve(ctx, listeners...)
 	})
 	return nil
+}
+
+// keepRefused has srv keep what it refused, if the configuration wants that.
+func (s *server) keepRefused(ctx context.Context, group *errgroup.Group, srv *mx.Server, next *nextHop) {
+	kept := s.refusedMail()
+	if kept != nil {
+		srv.Keep = kept.keep
+		group.Go(func() error { kept.run(ctx); return nil })
+	}
+	s.release = (&releaser{parts: s.parts, refused: kept, next: next}).verb
+}
+
+// reloadWith has certificates and access rules read again with the recipients.
+func (s *server) reloadWith(ctx context.Context, group *errgroup.Group, certs *certificates, judge *judging) {
+	if certs != nil {
+		s.reloads = append(s.reloads, certs.reload)
+		if s.config.Reload.Watch {
+			group.Go(func() error { return certs.watch(ctx) })
+		}
+	}
+	if judge.access != nil {
+		s.access = judge.access
+		s.reloads = append(s.reloads, judge.access.Reload)
+	}
 }
 
 // startControl opens the control socket of the half that runs, that of the MX

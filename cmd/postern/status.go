@@ -1,17 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"runtime"
-	"slices"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -198,76 +192,4 @@ func eachServer(ctx context.Context, path string, ask request, do func(name stri
 		return fmt.Errorf("no server runs with this configuration, or it is not yours to ask:\n%w", errors.Join(silent...))
 	}
 	return errors.Join(failures...)
-}
-
-func printStatus(w io.Writer, name string, answer json.RawMessage) error {
-	var st Status
-	if err := json.Unmarshal(answer, &st); err != nil {
-		return err
-	}
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row := func(what, format string, args ...any) { fmt.Fprintf(tw, what+"\t"+format+"\n", args...) }
-	row("postern "+name, "%s as %s, up %s", st.Version, st.Hostname, time.Since(st.Started).Round(time.Second))
-	row("recipients", "%d mailboxes in %d domains; generation %s, loaded %s ago", st.Mailboxes, st.Domains, st.Generation, time.Since(st.Loaded).Round(time.Second))
-	if st.Refused != "" {
-		row("NOT SERVED", "%s\n%s", cmp.Or(strings.Trim(oldVersions(st.Old), " ()"), "no map is the worse for it"), st.Refused)
-	}
-	if !st.Until.IsZero() {
-		row("ON PROBATION", "generation %s serves again at %s, unless you say: postern reload --confirmed", st.OrElse, st.Until.Local().Format(time.TimeOnly))
-	}
-	if len(st.Restart) > 0 {
-		row("NEEDS A RESTART", "%s", strings.Join(st.Restart, ", "))
-	}
-	if st.Broken != "" {
-		row("BROKEN", "a restart would fail:\n%s", st.Broken)
-	}
-	if st.Remembered > 0 {
-		row("remembered", "%d deliveries whose clients may not have heard of them", st.Remembered)
-	}
-	row("clients", "%d connected", st.Connections)
-	if st.HiddenBy != "" {
-		row("CLIENTS HIDDEN", "nearly all seem to come from %s, so nothing is judged by that address:\n"+
-			"let what is in front say who they are, by PROXY (mx.listen_proxy) or XCLIENT (mx.xclient), or go round it", st.HiddenBy)
-	}
-	if st.Panics > 0 {
-		row("PANICS", "%d sessions ended in a defect of ours: the log has it as \"panic\", with its stack", st.Panics)
-	}
-	row("in flight", "%d octets in memory, %d in files", st.InMemory, st.InFiles)
-	for _, what := range []string{"messages", "refused", "deliveries", "connections"} {
-		n := st.Replies[what]
-		row(what, "%d taken, %d told to try again, %d refused", n.OK, n.Later, n.Never)
-	}
-	if st.AccessRules > 0 {
-		row("access", "%d rules", st.AccessRules)
-	}
-	if st.AccessRefused != "" {
-		row("NOT SERVED", "the newest edit of the access rules is broken:\n%s", st.AccessRefused)
-	}
-	for _, list := range slices.Sorted(maps.Keys(st.DNSLists)) {
-		state := "in use"
-		if why := st.DNSLists[list]; why != "" {
-			state = "NOT IN USE: " + why
-		}
-		row("DNS list", "%s: %s", list, state)
-	}
-	if st.DNSSilent {
-		row("DNS", "SILENT: nobody is refused for what it would say")
-	}
-	for _, filter := range slices.Sorted(maps.Keys(st.Filters)) {
-		state := "in use"
-		if !st.Filters[filter] {
-			state = "HANGS: it is asked now and then"
-		}
-		row("filter", "%s: %s", filter, state)
-	}
-	if st.Unrecorded > 0 {
-		row("NOT RECORDED", "%d decisions, of %d; the log says why", st.Unrecorded, st.Recorded+st.Unrecorded)
-	}
-	for _, c := range st.Certificates {
-		row("certificate", "%s: %s for %s, until %s", c.File, c.Key, strings.Join(c.Names, " "), c.Expires.Format(time.DateOnly))
-		if c.Refused != "" {
-			row("NOT SHOWN", "what is in the file now: %s", c.Refused)
-		}
-	}
-	return tw.Flush()
 }
