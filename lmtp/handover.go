@@ -143,7 +143,7 @@ func (s *session) takeFacts(env *mail.Envelope, params []smtp.Param) (rest []smt
 func takeFact(env *mail.Envelope, p smtp.Param) (known, ok bool) {
 	switch p.Key {
 	case paramID:
-		env.ID, ok = p.Value, isID(p.Value)
+		env.ID, env.FromMX, ok = p.Value, true, isID(p.Value)
 	case paramAddr:
 		env.Client.IP, ok = parseAddr(p.Value)
 	case paramHello:

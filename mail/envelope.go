@@ -23,8 +23,9 @@ type Envelope struct {
 
 	// What an MX of ours tells a delivery agent of ours; see Digest, and zero
 	// where there is neither.
+	FromMX     bool // it is an MX of ours that hands the message over
 	Digest     Digest
-	Generation string // of the recipient maps that Known speaks of
+	Generation string // of the recipient maps that Known speaks of; the agent's own, where no MX of ours named one
 	Folder     string // that the message is to be filed in; empty: where it would be without
 }
 

@@ -135,13 +135,10 @@ type recording struct {
 	*parts
 }
 
-// foreign reports whether env is not from our MX, which names its maps.
-func foreign(env *mail.Envelope) bool { return env.Generation == "" }
-
 // Verify implements mail.Deliverer.
 func (d recording) Verify(ctx context.Context, env *mail.Envelope, rcpt mail.Recipient) error {
 	err := d.Deliverer.Verify(ctx, env, rcpt)
-	if err != nil && foreign(env) {
+	if err != nil && !env.FromMX {
 		d.note(env, &policy.Record{Size: env.Size, Recipients: []policy.RecipientRecord{
 			{To: rcpt.Address, By: policy.ByMaps, Reply: mail.ReplyTo(err)},
 		}})
@@ -152,7 +149,7 @@ func (d recording) Verify(ctx context.Context, env *mail.Envelope, rcpt mail.Rec
 // Deliver implements mail.Deliverer.
 func (d recording) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Message) []mail.Reply {
 	replies := mail.Deliver(ctx, d.Deliverer, env, msg)
-	if !foreign(env) {
+	if env.FromMX {
 		return replies
 	}
 	r := &policy.Record{Size: msg.Size(), Reply: mail.Merge(replies)}
