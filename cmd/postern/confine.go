@@ -140,7 +140,7 @@ func (f *fence) addMDA(c *config.Config, r *config.Recipients) {
 	if spool == "" {
 		spool = os.TempDir()
 	}
-	f.write = append(f.write, filepath.Join(c.State, halves{mda: true}.name()), spool, storeOrAbove(c.MDA.Store))
+	f.write = append(f.write, filepath.Join(c.State, halves{mda: true}.name()), spool, above(c.MDA.Store))
 	f.write = append(f.write, c.MDA.Homes...)
 	f.names = append(f.names, filepath.Dir(c.MDA.Control))
 	f.addSocket(c.MDA.Listen)
@@ -175,14 +175,15 @@ func (f *fence) addSocket(e config.Endpoint) {
 	}
 }
 
-// storeOrAbove returns the folder of the store. Where it is not there yet, or cannot
-// be written, its disk is still to be mounted: then the folder that it is in, for
-// what is mounted over a folder later is not below it for the kernel.
-func storeOrAbove(path string) string {
-	if unix.Access(path, unix.W_OK|unix.X_OK) == nil {
-		return path
+// above returns the folder that the store is in: for the kernel what is mounted
+// over a folder later is not below it, nor is one that was moved away and made
+// anew, and mail must go on when the disk comes back. Where that would be all
+// there is, it is the store.
+func above(store string) string {
+	if parent := existing(filepath.Dir(store)); parent != "/" {
+		return parent
 	}
-	return existing(filepath.Dir(path))
+	return existing(store)
 }
 
 // existing returns the nearest folder on the way to path that is there: what is

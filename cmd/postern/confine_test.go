@@ -16,7 +16,7 @@ func TestConfined(t *testing.T) {
 	outside := peer.Dir(t)
 	s := newSite(t, "mda: homes = ['homes']")
 	s.replaceInConfig("homes = ['homes']", fmt.Sprintf("homes = [%q]", s.dir+"/homes"))
-	for _, dir := range []string{"homes/ann", "elsewhere/Maildir/new", "later"} {
+	for _, dir := range []string{"homes/ann", "elsewhere/Maildir/new"} {
 		if err := os.MkdirAll(filepath.Join(s.dir, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -28,7 +28,10 @@ func TestConfined(t *testing.T) {
 		text := "domain = 'example.com'\nmailboxes = ['u0']\n[mailbox.elsewhere]\npath = '" + s.dir + "/elsewhere/Maildir'\n"
 		for _, name := range names {
 			box, path, _ := strings.Cut(name, "=")
-			text += fmt.Sprintf("[mailbox.%s]\npath = '%s/%s'\n", box, s.dir, path)
+			if !filepath.IsAbs(path) {
+				path = filepath.Join(s.dir, path)
+			}
+			text += fmt.Sprintf("[mailbox.%s]\npath = '%s'\n", box, path)
 		}
 		return text
 	}
@@ -37,7 +40,7 @@ func TestConfined(t *testing.T) {
 	if log := p.Output(); !strings.Contains(log, "msg=confined") {
 		t.Fatalf("the kernel of this machine must offer Landlock: %s", log)
 	}
-	s.write("recipients.d/example.com.toml", maps("ann=homes/ann/Maildir", "link=homes/link/Maildir", "later=later/Maildir", "box=homes/ann/mbox"))
+	s.write("recipients.d/example.com.toml", maps("ann=homes/ann/Maildir", "link=homes/link/Maildir", "later="+outside+"/Maildir", "box=homes/ann/mbox"))
 	if out, err := s.command("reload").CombinedOutput(); err != nil {
 		t.Fatalf("reload: %v: %s", err, out)
 	}
@@ -47,13 +50,27 @@ func TestConfined(t *testing.T) {
 			t.Errorf("to %s: %s, want %s", to, r, want)
 		}
 	}
-	for _, cause := range []string{"/homes/link: permission denied", "later/Maildir is outside of what this server could write when it started: restart it"} {
+	for _, cause := range []string{"/homes/link: permission denied", "/Maildir is outside of what this server could write when it started: restart it"} {
 		if !strings.Contains(p.Output(), cause) {
 			t.Errorf("not in the log: %s", cause)
 		}
 	}
 	if left, _ := os.ReadDir(outside); len(left) > 0 {
 		t.Errorf("written outside: %v", left)
+	}
+
+	// A disk that comes back is another folder to the kernel, and not to the mail.
+	if err := os.Rename(s.store, s.store+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if r := sendOne(t, c, "u0@example.com", letter(100)); !strings.HasPrefix(r, "451") {
+		t.Errorf("without a store: %s", r)
+	}
+	if err := os.Mkdir(s.store, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if r := sendOne(t, c, "u0@example.com", letter(100)); !strings.HasPrefix(r, "250") {
+		t.Errorf("with a store again: %s", r)
 	}
 
 	// It does not read there either, and the way out is told.

@@ -154,16 +154,11 @@ func TestTroubleIsTemporary(t *testing.T) {
 	}
 	wantReply(t, s.sendOne("", "u3@example.com"), 250, "OK")
 
-	// Another disk is mounted over the store. Whoever has given up all else may not
-	// write there, and says so.
+	// Another disk is mounted over the store.
 	mount(t, s.store, 100)
 	if err := os.Chown(s.store, peer.Vmail, peer.Vmail); err != nil {
 		t.Fatal(err)
 	}
-	wantReply(t, s.sendOne("", "u4@example.com"), 451, "4.3.0")
-	agent.WaitOutput("restart the server")
-	agent.Kill()
-	agent = s.asVmail("mda")
 	wantReply(t, s.sendOne("", "u4@example.com"), 250, "OK")
 	if n := len(s.mailbox("u4")); n != 1 {
 		t.Errorf("on the disk that was mounted u4 has %d messages", n)

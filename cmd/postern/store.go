@@ -68,8 +68,8 @@ func (s *store) get() (*mailbox.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.fence != nil && s.root != nil {
-		s.log.Warn("another disk or folder is where the store was: if deliveries fail for want of permission, restart the server", "store", s.path)
+	if s.root != nil {
+		s.log.Warn("another disk or folder is where the store was", "store", s.path)
 	}
 	// The one before stays open: deliveries may be under way in it, and disks
 	// are not mounted so often.
