@@ -231,9 +231,14 @@ func (s *Store) close() {
 	}
 }
 
-// marshal returns e as JSON.
-func marshal(e Entry) ([]byte, error) {
-	b, err := json.Marshal(e)
+// marshal returns e as JSON. What an entry makes of itself is JSON already, and
+// json.Marshal would go over it once more.
+func marshal(e Entry) (b []byte, err error) {
+	if m, ok := e.(json.Marshaler); ok {
+		b, err = m.MarshalJSON()
+	} else {
+		b, err = json.Marshal(e)
+	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("record: %w", err)
