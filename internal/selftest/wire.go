@@ -73,7 +73,8 @@ func (w *wire) send(octets string) {
 
 // hear reads one reply, and waits no longer for it than limit.
 func (w *wire) hear(limit time.Duration) Reply {
-	if err := w.nc.SetReadDeadline(time.Now().Add(limit)); err != nil {
+	// Of a connection that the server closed, what it said before still counts.
+	if err := w.nc.SetReadDeadline(time.Now().Add(limit)); err != nil && w.r.Buffered() == 0 {
 		return Reply{Err: errClosed}
 	}
 	var r Reply
