@@ -22,7 +22,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -89,14 +91,19 @@ func Dir(t testing.TB) string {
 	return dir
 }
 
-// Addr returns a loopback address, host:port, that nothing listens on. Its
-// port is below those that the kernel gives to outgoing connections, so that a
-// server which is killed and started again under load finds it still free.
+// Addr returns a loopback address, host:port, that nothing listens on and that
+// no other test is given before this one has ended, in this process or another
+// one. Its port is below those that the kernel gives to outgoing connections, so
+// that a server which is killed and started again under load finds it still free.
 func Addr(t testing.TB) string {
 	t.Helper()
 	const low, high = 10000, 32000
 	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", low+rand.IntN(high-low))
+		port := low + rand.IntN(high-low)
+		if !reserve(t, port) {
+			continue
+		}
+		addr := fmt.Sprintf("127.0.0.1:%d", port)
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
 			continue
@@ -106,6 +113,26 @@ func Addr(t testing.TB) string {
 	}
 	t.Fatalf("peer: no free port between %d and %d", low, high)
 	return ""
+}
+
+// reserve takes a port for the time of the test, if no other test has it. The
+// packages are tested side by side, and between Addr and the start of the server
+// nothing else would keep two of them from the same port.
+func reserve(t testing.TB, port int) bool {
+	dir := filepath.Join(os.TempDir(), "peer-ports")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatalf("peer: %v", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(port)), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatalf("peer: %v", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return false
+	}
+	t.Cleanup(func() { f.Close() }) // and with it the lock
+	return true
 }
 
 // splitAddr returns the host and the port of an address that Addr made.
