@@ -10,43 +10,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
+	"postern/internal/dialogue"
 	"postern/internal/spool"
 	"postern/mail"
 	"postern/smtp"
 )
-
-// A script is a connection on which the peer said everything beforehand, in
-// pieces of so many octets.
-type script struct {
-	net.Conn
-	rest  string
-	sizes []byte
-	reads int
-	heard strings.Builder
-}
-
-func (s *script) Read(p []byte) (int, error) {
-	if s.rest == "" {
-		return 0, io.EOF
-	}
-	n := len(s.rest)
-	if len(s.sizes) > 0 {
-		n = min(n, 1+int(s.sizes[s.reads%len(s.sizes)]))
-	}
-	n = copy(p, s.rest[:n])
-	s.rest = s.rest[n:]
-	s.reads++
-	return n, nil
-}
-
-func (s *script) Write(p []byte) (int, error)      { return s.heard.Write(p) }
-func (s *script) Close() error                     { return nil }
-func (s *script) RemoteAddr() net.Addr             { return &net.UnixAddr{Net: "unix"} }
-func (s *script) SetDeadline(time.Time) error      { return nil }
-func (s *script) SetReadDeadline(time.Time) error  { return nil }
-func (s *script) SetWriteDeadline(time.Time) error { return nil }
 
 // A store takes everything but for nobody, and for flaky only at RCPT.
 type store struct{ taken []string }
@@ -88,11 +57,11 @@ func playSession(stream string, sizes []byte, trusted bool) (heard string, store
 		Spool: &spool.Spool{InMemory: 1 << 20, MaxMemory: 1 << 30}, Log: slog.New(slog.DiscardHandler),
 		Trusts: func(net.Conn) bool { return trusted },
 	}
-	nc := &script{rest: stream, sizes: sizes}
+	nc := &dialogue.Recital{Says: stream, Pieces: sizes, Peer: &net.UnixAddr{Net: "unix"}}
 	s := srv.session(nc)
 	_ = s.Serve(context.Background())
 	s.conn.Release()
-	return nc.heard.String(), next.taken
+	return nc.Heard.String(), next.taken
 }
 
 // words are what the fuzzer's octets stand for, so that it speaks LMTP.
@@ -152,17 +121,17 @@ var says = []string{
 	"\r\n", "\n", "what?\r\n", "200\r\n", "250-", "999 x\r\n", "\x00", "\xff", "550-a\r\n551 b\r\n", "503 5.5.1 no\r\n", "220-a\r\n220 b\r\n",
 }
 
-// A hop is a script of a peer that ends its turn and waits to hear something.
+// A hop is the recital of a peer that ends its turn and waits to hear something.
 type hop struct {
-	script
+	dialogue.Recital
 	turns []string
 }
 
 func (h *hop) Write(p []byte) (int, error) {
-	if h.rest == "" && len(h.turns) > 0 {
-		h.rest, h.turns = h.turns[0], h.turns[1:]
+	if h.Says == "" && len(h.turns) > 0 {
+		h.Says, h.turns = h.turns[0], h.turns[1:]
 	}
-	return h.script.Write(p)
+	return h.Recital.Write(p)
 }
 
 // Whatever a next hop says, and in whatever pieces, each recipient has a reply
@@ -176,7 +145,7 @@ func FuzzNextHop(f *testing.F) {
 	f.Add([]byte{1, 0, 3, 4, 6, 7, 2, 0, 2, 2, 2, 2, 12}, []byte{0}, uint8(1)) // one of ours
 	const text = "Subject: x\r\n\r\n.x\r\n"
 	f.Fuzz(func(t *testing.T, said, sizes []byte, recipients uint8) {
-		nc := &hop{script: script{sizes: sizes}, turns: []string{""}}
+		nc := &hop{Recital: dialogue.Recital{Pieces: sizes, Peer: &net.UnixAddr{Net: "unix"}}, turns: []string{""}}
 		for _, octet := range said {
 			word := says[int(octet)%len(says)]
 			if word == "" {
@@ -185,7 +154,7 @@ func FuzzNextHop(f *testing.F) {
 			nc.turns[len(nc.turns)-1] += word
 		}
 		stream := strings.Join(nc.turns, "")
-		nc.rest, nc.turns = nc.turns[0], nc.turns[1:]
+		nc.Says, nc.turns = nc.turns[0], nc.turns[1:]
 		env := &mail.Envelope{ID: "id", From: mail.Address{Local: "ann", Domain: "client.example"}}
 		for range int(recipients)%5 + 1 {
 			env.To = append(env.To, mail.Recipient{Address: mail.Address{Local: "bob", Domain: "mda.example"}})
@@ -199,7 +168,7 @@ func FuzzNextHop(f *testing.F) {
 		}}
 		replies := client.Deliver(context.Background(), env, mail.NewMessage(mail.Octets(text)))
 		client.Close()
-		checkAnswers(t, stream, nc.heard.String(), replies, len(env.To))
+		checkAnswers(t, stream, nc.Heard.String(), replies, len(env.To))
 	})
 }
 
@@ -209,7 +178,7 @@ func checkAnswers(t *testing.T, said, heard string, replies []mail.Reply, recipi
 		t.Fatalf("%q: %d replies for %d recipients", said, len(replies), recipients)
 	}
 	whole := strings.Contains(heard, "\r\n..x\r\n.\r\n") || strings.Contains(heard, " LAST\r\nSubject: x\r\n\r\n.x\r\n")
-	c := smtp.NewConn(&script{rest: said})
+	c := smtp.NewConn(&dialogue.Recital{Says: said})
 	positive := 0
 	for {
 		r, err := c.ReadReply()

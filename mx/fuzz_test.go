@@ -3,47 +3,15 @@ package mx
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
+	"postern/internal/dialogue"
 	"postern/internal/spool"
 )
-
-// A script is a connection on which the client said everything beforehand, in
-// pieces of so many octets.
-type script struct {
-	net.Conn
-	rest  string
-	sizes []byte
-	reads int
-	heard strings.Builder
-}
-
-func (s *script) Read(p []byte) (int, error) {
-	if s.rest == "" {
-		return 0, io.EOF
-	}
-	n := len(s.rest)
-	if len(s.sizes) > 0 {
-		n = min(n, 1+int(s.sizes[s.reads%len(s.sizes)]))
-	}
-	n = copy(p, s.rest[:n])
-	s.rest = s.rest[n:]
-	s.reads++
-	return n, nil
-}
-
-func (s *script) Write(p []byte) (int, error)      { return s.heard.Write(p) }
-func (s *script) Close() error                     { return nil }
-func (s *script) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)} }
-func (s *script) SetDeadline(time.Time) error      { return nil }
-func (s *script) SetReadDeadline(time.Time) error  { return nil }
-func (s *script) SetWriteDeadline(time.Time) error { return nil }
 
 // variable is what differs between two sessions that are the same.
 var variable = regexp.MustCompile(`[0-9a-hjkmnp-tv-z]{16}|[A-Z][a-z]{2}, .*[+-][0-9]{4}\r\n`)
@@ -58,7 +26,7 @@ func playSession(stream string, sizes []byte) (heard string, delivered []deliver
 		Directory: func() Directory { return directory{} },
 		Log:       slog.New(slog.DiscardHandler),
 	}
-	nc := &script{rest: stream, sizes: sizes}
+	nc := &dialogue.Recital{Says: stream, Pieces: sizes, Peer: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}}
 	srv.shares = newShares(PerClient{})
 	s := srv.session(nc, Listener{})
 	_ = s.Serve(context.Background())
@@ -67,7 +35,7 @@ func playSession(stream string, sizes []byte) (heard string, delivered []deliver
 		next.got[i].env.ID = ""
 		next.got[i].text = variable.ReplaceAllString(d.text, "?")
 	}
-	return variable.ReplaceAllString(nc.heard.String(), "?"), next.got
+	return variable.ReplaceAllString(nc.Heard.String(), "?"), next.got
 }
 
 // words are what the fuzzer's octets stand for, so that it speaks SMTP.
