@@ -18,7 +18,7 @@ import (
 	"math/rand"
 	"net"
 	"os"
-	"sort"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -137,38 +137,12 @@ func dial1() (*conn, error) {
 // of the whole transaction.
 func (k *conn) send(n int, rc []string, body []byte) (eod, txn time.Duration, err error) {
 	t0 := time.Now()
+	envelope := k.envelope
 	if *pipeline {
-		fmt.Fprintf(k.w, "MAIL FROM:<%s>\r\n", *from)
-		for _, r := range rc {
-			fmt.Fprintf(k.w, "RCPT TO:<%s@%s>\r\n", r, *domain)
-		}
-		fmt.Fprintf(k.w, "DATA\r\n")
-		if err = k.w.Flush(); err != nil {
-			return
-		}
-		if err = k.reply(2); err != nil {
-			return
-		}
-		for range rc {
-			if err = k.reply(2); err != nil {
-				return
-			}
-		}
-		if err = k.reply(3); err != nil {
-			return
-		}
-	} else {
-		if err = k.cmd(2, "MAIL FROM:<%s>", *from); err != nil {
-			return
-		}
-		for _, r := range rc {
-			if err = k.cmd(2, "RCPT TO:<%s@%s>", r, *domain); err != nil {
-				return
-			}
-		}
-		if err = k.cmd(3, "DATA"); err != nil {
-			return
-		}
+		envelope = k.pipelined
+	}
+	if err = envelope(rc); err != nil {
+		return
 	}
 	fmt.Fprintf(k.w, "From: <%s>\r\nTo: <%s@%s>\r\nDate: %s\r\nMessage-Id: <%s.%d@client.example.net>\r\nSubject: bench %d\r\n\r\n",
 		*from, rc[0], *domain, t0.UTC().Format("Mon, 02 Jan 2006 15:04:05 -0700"), *runID, n, n)
@@ -182,13 +156,44 @@ func (k *conn) send(n int, rc []string, body []byte) (eod, txn time.Duration, er
 	if *lmtp {
 		m = len(rc)
 	}
-	for i := 0; i < m; i++ {
+	for range m {
 		if err = k.reply(2); err != nil {
 			return
 		}
 	}
 	t2 := time.Now()
 	return t2.Sub(t1), t2.Sub(t0), nil
+}
+
+// envelope says MAIL, RCPT and DATA, and waits for the reply to each.
+func (k *conn) envelope(rc []string) error {
+	if err := k.cmd(2, "MAIL FROM:<%s>", *from); err != nil {
+		return err
+	}
+	for _, r := range rc {
+		if err := k.cmd(2, "RCPT TO:<%s@%s>", r, *domain); err != nil {
+			return err
+		}
+	}
+	return k.cmd(3, "DATA")
+}
+
+// pipelined says the same in one write.
+func (k *conn) pipelined(rc []string) error {
+	fmt.Fprintf(k.w, "MAIL FROM:<%s>\r\n", *from)
+	for _, r := range rc {
+		fmt.Fprintf(k.w, "RCPT TO:<%s@%s>\r\n", r, *domain)
+	}
+	fmt.Fprintf(k.w, "DATA\r\n")
+	if err := k.w.Flush(); err != nil {
+		return err
+	}
+	for range 1 + len(rc) {
+		if err := k.reply(2); err != nil {
+			return err
+		}
+	}
+	return k.reply(3)
 }
 
 func pct(d []time.Duration, p float64) float64 {
@@ -205,103 +210,155 @@ func main() {
 		holdIdle()
 		return
 	}
-	var users []string
+	users, err := readUsers()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	l := &load{users: users, body: lines(*size), start: time.Now()}
+	var workers sync.WaitGroup
+	for range *conc {
+		workers.Go(func() {
+			w := worker{load: l}
+			w.run()
+			l.add(&w)
+		})
+	}
+	workers.Wait()
+	l.report(time.Now())
+}
+
+// readUsers returns the local parts to send to, shuffled unless they are wanted
+// in their order.
+func readUsers() ([]string, error) {
+	users := []string{"u0"}
 	if *usersFile != "" {
 		b, err := os.ReadFile(*usersFile)
 		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(2)
+			return nil, err
 		}
 		users = strings.Fields(string(b))
-	} else {
-		users = []string{"u0"}
 	}
 	if !*inorder {
 		rand.New(rand.NewSource(1)).Shuffle(len(users), func(i, j int) { users[i], users[j] = users[j], users[i] })
 	}
-	line := strings.Repeat("X", 76) + "\r\n"
-	body := []byte(strings.Repeat(line, *size/len(line)+1))[:*size]
-	copy(body[len(body)-2:], "\r\n")
+	return users, nil
+}
 
-	var next, acked, failed atomic.Int64
-	eods := make([][]time.Duration, *conc)
-	txns := make([][]time.Duration, *conc)
-	var wg sync.WaitGroup
-	var errMu sync.Mutex
-	var firstErr string
-	start := time.Now()
-	for g := 0; g < *conc; g++ {
-		wg.Add(1)
-		go func(g int) {
-			defer wg.Done()
-			var k *conn
-			rc := make([]string, *rcpts)
-			for {
-				n := int(next.Add(1)) - 1
-				if n >= *count {
-					break
-				}
-				if *rate > 0 { // each has its time, and what comes late makes nothing later
-					time.Sleep(time.Until(start.Add(time.Duration(float64(n) / *rate * float64(time.Second)))))
-				}
-				for j := range rc {
-					rc[j] = users[(n**rcpts+j)%len(users)]
-				}
-				t0 := time.Now()
-				var err error
-				if k == nil {
-					k, err = dial()
-				}
-				var e, t time.Duration
-				if err == nil {
-					e, t, err = k.send(n, rc, body)
-				}
-				if err != nil {
-					failed.Add(1)
-					errMu.Lock()
-					if firstErr == "" {
-						firstErr = err.Error()
-					}
-					errMu.Unlock()
-					if k != nil {
-						k.c.Close()
-						k = nil
-					}
-					continue
-				}
-				acked.Add(1)
-				eods[g] = append(eods[g], e)
-				if *reconnect {
-					k.cmd(2, "QUIT")
-					k.c.Close()
-					k = nil
-					t = time.Since(t0)
-				}
-				txns[g] = append(txns[g], t)
+// lines returns n octets of lines.
+func lines(n int) []byte {
+	line := strings.Repeat("X", 76) + "\r\n"
+	body := []byte(strings.Repeat(line, n/len(line)+1))[:n]
+	copy(body[len(body)-2:], "\r\n")
+	return body
+}
+
+// A load is all that is to be sent, and what came of it.
+type load struct {
+	users []string
+	body  []byte
+	start time.Time
+	next  atomic.Int64 // the message that a worker takes next
+
+	mu            sync.Mutex
+	eods, txns    []time.Duration
+	acked, failed int
+	firstErr      string
+}
+
+// A worker is one connection of the load, opened anew when it breaks, and what
+// it has seen.
+type worker struct {
+	*load
+	k          *conn
+	eods, txns []time.Duration
+	failed     int
+	firstErr   string
+}
+
+// run sends messages as long as there are any.
+func (w *worker) run() {
+	rc := make([]string, *rcpts)
+	for {
+		n := int(w.next.Add(1)) - 1
+		if n >= *count {
+			break
+		}
+		if *rate > 0 { // each has its time, and what comes late makes nothing later
+			time.Sleep(time.Until(w.start.Add(time.Duration(float64(n) / *rate * float64(time.Second)))))
+		}
+		for j := range rc {
+			rc[j] = w.users[(n**rcpts+j)%len(w.users)]
+		}
+		if err := w.try(n, rc); err != nil {
+			w.failed++
+			if w.firstErr == "" {
+				w.firstErr = err.Error()
 			}
-			if k != nil {
-				k.cmd(2, "QUIT")
-				k.c.Close()
-			}
-		}(g)
+			w.close()
+		}
 	}
-	wg.Wait()
-	end := time.Now()
-	var E, T []time.Duration
-	for g := range eods {
-		E = append(E, eods[g]...)
-		T = append(T, txns[g]...)
+	w.quit()
+}
+
+// try sends message n, on a new connection if there is none.
+func (w *worker) try(n int, rc []string) (err error) {
+	begun := time.Now()
+	if w.k == nil {
+		if w.k, err = dial(); err != nil {
+			return err
+		}
 	}
-	sort.Slice(E, func(i, j int) bool { return E[i] < E[j] })
-	sort.Slice(T, func(i, j int) bool { return T[i] < T[j] })
+	eod, txn, err := w.k.send(n, rc, w.body)
+	if err != nil {
+		return err
+	}
+	if *reconnect {
+		w.quit()
+		txn = time.Since(begun)
+	}
+	w.eods, w.txns = append(w.eods, eod), append(w.txns, txn)
+	return nil
+}
+
+func (w *worker) quit() {
+	if w.k != nil {
+		w.k.cmd(2, "QUIT") // whether the server says goodbye changes nothing
+	}
+	w.close()
+}
+
+func (w *worker) close() {
+	if w.k != nil {
+		w.k.c.Close()
+		w.k = nil
+	}
+}
+
+// add takes over what a worker has seen.
+func (l *load) add(w *worker) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.eods, l.txns = append(l.eods, w.eods...), append(l.txns, w.txns...)
+	l.acked += len(w.eods)
+	l.failed += w.failed
+	if l.firstErr == "" {
+		l.firstErr = w.firstErr
+	}
+}
+
+// report prints what came of the load, which ended at end.
+func (l *load) report(end time.Time) {
+	slices.Sort(l.eods)
+	slices.Sort(l.txns)
 	var ru syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &ru)
 	json.NewEncoder(os.Stdout).Encode(map[string]any{
-		"acked": acked.Load(), "failed": failed.Load(), "error": firstErr, "redials": redials.Load(),
-		"start": float64(start.UnixNano()) / 1e9, "end": float64(end.UnixNano()) / 1e9,
-		"secs":    end.Sub(start).Seconds(),
-		"eod_p50": pct(E, .5), "eod_p99": pct(E, .99), "eod_max": pct(E, 1),
-		"txn_p50": pct(T, .5), "txn_p99": pct(T, .99),
+		"acked": l.acked, "failed": l.failed, "error": l.firstErr, "redials": redials.Load(),
+		"start": float64(l.start.UnixNano()) / 1e9, "end": float64(end.UnixNano()) / 1e9,
+		"secs":    end.Sub(l.start).Seconds(),
+		"eod_p50": pct(l.eods, .5), "eod_p99": pct(l.eods, .99), "eod_max": pct(l.eods, 1),
+		"txn_p50": pct(l.txns, .5), "txn_p99": pct(l.txns, .99),
 		"cpu": float64(ru.Utime.Nano()+ru.Stime.Nano()) / 1e9,
 	})
 }
