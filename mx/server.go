@@ -102,6 +102,11 @@ type Directory interface {
 	Generation() string
 }
 
+// patience is how long a client may be silent once max_connections is reached. RFC
+// 5321, section 4.5.3.2, gives it minutes, which is for a server that has room; a
+// client that is told 421 then comes back.
+const patience = 10 * time.Second
+
 // A Listener is a source of connections. On one with Proxy, each begins with a
 // PROXY header, and only hosts in Trusted may connect.
 type Listener struct {
@@ -117,7 +122,7 @@ type Listener struct {
 func (srv *Server) Serve(ctx context.Context, listeners ...Listener) error {
 	srv.shares = newShares(srv.PerClient)
 	srv.sessions.Log, srv.sessions.Max = srv.Log, srv.MaxConnections
-	srv.sessions.Grace = srv.Timeouts.orDefault().Grace
+	srv.sessions.Grace, srv.sessions.Patience = srv.Timeouts.orDefault().Grace, patience
 	plain := make([]net.Listener, len(listeners))
 	for i, l := range listeners {
 		plain[i] = l.Listener

@@ -469,6 +469,23 @@ func TestTooManyConnections(t *testing.T) {
 	})
 }
 
+// Clients that do nothing do not keep others out.
+func TestNoRoomForIdlers(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.MaxConnections = 2
+		idler, other := h.dial(), h.dial()
+		defer other.Close()
+		dialogue.Play(t, idler, greeting)
+		dialogue.Play(t, other, "WAIT 6s\n"+sender)
+		h.play(t, "S: 421 4.7.0 *\nS.")
+		time.Sleep(patience - 5*time.Second)
+		third := h.dial()
+		dialogue.Play(t, idler, "S: 421 4.4.2 *\nS.")
+		dialogue.Play(t, third, greeting+quit)
+		dialogue.Play(t, other, "C: RCPT TO:<ann@mx.example>\nS: 250 2.1.5 *\n"+quit)
+	})
+}
+
 // TLS, in a bubble: the certificate is made outside it.
 func inHouseWithTLS(t *testing.T, test func(t *testing.T, h *house)) {
 	t.Helper()

@@ -42,7 +42,7 @@ var (
 )
 
 // A Conn is one end of an SMTP or LMTP connection. It is used by one goroutine,
-// but for Interrupt, CloseRead and Close. The zero timeouts wait for ever.
+// but for Interrupt, Dismiss, Silence, CloseRead and Close. The zero timeouts wait for ever.
 type Conn struct {
 	// ReadTimeout bounds the wait for the next octets, WriteTimeout the
 	// sending of what was gathered, and of each 64 KiB of a message (RFC 5321,
@@ -59,9 +59,12 @@ type Conn struct {
 
 	sendErr error // what ended the sending
 
-	mu          sync.Mutex // for Interrupt and Close: of nc, and of these
-	waiting     bool       // for a command
+	mu          sync.Mutex // for Interrupt, Dismiss and Close: of nc, and of these
+	waiting     bool       // for the peer
+	command     bool       // it is to say a command
+	since       time.Time  // when waiting for this line, or for these octets, began
 	interrupted bool
+	dismissed   bool
 }
 
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
@@ -119,10 +122,33 @@ func (c *Conn) Interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.interrupted = true
-	if c.waiting {
-		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+	if c.waiting && c.command {
+		_ = c.nc.SetReadDeadline(past)
 	}
 }
+
+// Silence returns how long the peer has been waited for, for the rest of a line or
+// for more of a message; 0 if it is not. It may be called by any goroutine.
+func (c *Conn) Silence() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.waiting {
+		return 0
+	}
+	return time.Since(c.since)
+}
+
+// Dismiss ends all waiting for the peer, now and from now on, as if its time were
+// up. It may be called by any goroutine.
+func (c *Conn) Dismiss() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dismissed = true
+	_ = c.nc.SetReadDeadline(past)
+}
+
+// past is a deadline that is over.
+var past = time.Unix(1, 0)
 
 // Buffered returns how many received octets have not been used yet.
 func (c *Conn) Buffered() int { return c.w - c.r }

@@ -91,10 +91,10 @@ func (c *Conn) fill() error {
 	if err := c.Flush(); err != nil {
 		return err
 	}
-	if err := c.setReadDeadline(); err != nil {
+	if err := c.beginWait(false, false); err != nil {
 		return err
 	}
-	return c.read()
+	return c.endWait(c.read())
 }
 
 // fillLine is fill for a line. Once waited, the deadline stays that of the first
@@ -151,8 +151,9 @@ func (c *Conn) readIdle() error {
 	return nil
 }
 
-// beginWait sets the deadline of a wait for a line. From here to endWait
-// Interrupt ends a wait for a command by a deadline in the past.
+// beginWait sets the deadline of a wait for the peer, unless it has waited for
+// the same before. From here to endWait Dismiss ends the wait, and Interrupt one
+// for a command, by a deadline in the past.
 func (c *Conn) beginWait(command, waited bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -160,11 +161,12 @@ func (c *Conn) beginWait(command, waited bool) error {
 		c.interrupted = false
 		return ErrInterrupted
 	}
-	c.waiting = command
-	if waited {
+	c.waiting, c.command = true, command
+	if waited && !c.dismissed {
 		return nil
 	}
-	return c.setReadDeadline()
+	c.since = time.Now()
+	return c.nc.SetReadDeadline(c.deadline(c.since))
 }
 
 // endWait returns err, what the wait ended with, or that it was interrupted. An
@@ -172,7 +174,7 @@ func (c *Conn) beginWait(command, waited bool) error {
 func (c *Conn) endWait(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	interrupted := c.waiting && c.interrupted && errors.Is(err, os.ErrDeadlineExceeded)
+	interrupted := c.command && c.interrupted && errors.Is(err, os.ErrDeadlineExceeded)
 	c.waiting = false
 	if !interrupted {
 		return err
@@ -185,15 +187,16 @@ func (c *Conn) endWait(err error) error {
 // now and then. The zero Time takes the limit away.
 func (c *Conn) Limit(end time.Time) { c.end = end }
 
-func (c *Conn) setReadDeadline() error {
-	var deadline time.Time
-	if c.ReadTimeout > 0 {
-		deadline = time.Now().Add(c.ReadTimeout)
+// deadline returns when a wait that begins now has to end; the zero Time is never.
+func (c *Conn) deadline(now time.Time) time.Time {
+	if c.dismissed {
+		return past
 	}
-	if !c.end.IsZero() && (deadline.IsZero() || c.end.Before(deadline)) {
-		deadline = c.end
+	deadline := c.end
+	if until := now.Add(c.ReadTimeout); c.ReadTimeout > 0 && (deadline.IsZero() || until.Before(deadline)) {
+		deadline = until
 	}
-	return c.nc.SetReadDeadline(deadline)
+	return deadline
 }
 
 // makeRoom sees to it that there is a buffer with room at its end.

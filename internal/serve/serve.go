@@ -25,6 +25,9 @@ const (
 	farewell = time.Second
 	// lastAnswer is how long it then has to answer what was under way.
 	lastAnswer = 10 * time.Second
+	// leavers is which part of the connections may be on their way out, beyond Max:
+	// to say goodbye to a client that does not listen takes its time.
+	leavers = 8
 )
 
 // A Session is one connection of a client.
@@ -46,11 +49,15 @@ type Sessions struct {
 	Log   *slog.Logger
 	Max   int           // at once; 0: any number
 	Grace time.Duration // for transactions under way at the end
+	// Patience is how long a client may keep the server waiting, for a command or
+	// for more of its message, while others find no room; 0: as long as it always may.
+	Patience time.Duration
 
 	stopping atomic.Bool
 	panics   atomic.Int64
 	mu       sync.Mutex
-	conns    map[*smtp.Conn]struct{}
+	conns    map[*smtp.Conn]bool // true: it was told to go
+	going    int                 // so many were
 }
 
 // Serve accepts connections until ctx ends, and then waits for those under way:
@@ -147,22 +154,48 @@ func (s *Sessions) recover(session Session) {
 func (s *Sessions) admit(c *smtp.Conn) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.Max > 0 && len(s.conns) >= s.Max {
+	if s.Max > 0 && len(s.conns)-s.going >= s.Max && !s.makeRoom() {
 		return mail.TooManyConnections.Because(fmt.Errorf("%d connections", len(s.conns)))
 	}
 	if s.conns == nil {
-		s.conns = make(map[*smtp.Conn]struct{})
+		s.conns = make(map[*smtp.Conn]bool)
 	}
-	s.conns[c] = struct{}{}
+	s.conns[c] = false
 	if s.stopping.Load() {
 		c.Interrupt()
 	}
 	return nil
 }
 
+// makeRoom tells the client to go that has been silent for longest, if that is
+// longer than the server's patience with others at the door: whoever would keep
+// everybody out by doing nothing has to do it every few seconds anew.
+func (s *Sessions) makeRoom() bool {
+	if s.Patience <= 0 || s.going > s.Max/leavers {
+		return false
+	}
+	var slowest *smtp.Conn
+	longest := s.Patience
+	for c, going := range s.conns {
+		if silence := c.Silence(); silence > longest && !going {
+			slowest, longest = c, silence
+		}
+	}
+	if slowest == nil {
+		return false
+	}
+	slowest.Dismiss()
+	s.conns[slowest] = true
+	s.going++
+	return true
+}
+
 func (s *Sessions) forget(c *smtp.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.conns[c] {
+		s.going--
+	}
 	delete(s.conns, c)
 }
 

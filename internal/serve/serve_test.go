@@ -153,6 +153,103 @@ func TestMax(t *testing.T) {
 	})
 }
 
+// Where there is no room, who keeps the server waiting for long makes some: at rest,
+// amid a line of which an octet comes now and then, or amid a message. Who waits for
+// the server does not.
+func TestMakeRoom(t *testing.T) {
+	const patience = 10 * time.Second
+	tests := []struct {
+		name  string
+		serve func(context.Context, *smtp.Conn) error
+		says  string // an octet every second
+		stays bool
+	}{
+		{"at rest", greetAndWait, "", false},
+		{"amid a line", greetAndWait, "NOOP that takes its time", false},
+		{"amid a message", func(_ context.Context, c *smtp.Conn) error {
+			_, err := c.ReadData(io.Discard, 1000)
+			r, _ := ReplyToLine(err)
+			Refuse(c, r)
+			return err
+		}, "", false},
+		{"amid a message that comes", func(_ context.Context, c *smtp.Conn) error {
+			_, err := c.ReadData(io.Discard, 1000)
+			return err
+		}, "Subject: octet by octet, and so on", true},
+		{"served", func(context.Context, *smtp.Conn) error { time.Sleep(2 * patience); return nil }, "", true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			first := true
+			inHall(t, func(ctx context.Context, c *smtp.Conn) error {
+				if !first {
+					return greetAndWait(ctx, c)
+				}
+				first = false
+				return tt.serve(ctx, c)
+			}, func(t *testing.T, h *hall) {
+				h.Max, h.Patience = 1, patience
+				nc := h.dial()
+				heard := make(chan string, 1)
+				go func() { heard <- hears(nc) }()
+				speaking := make(chan struct{})
+				go func() {
+					defer close(speaking)
+					for _, octet := range []byte(tt.says) {
+						time.Sleep(time.Second)
+						if _, err := nc.Write([]byte{octet}); err != nil {
+							return // it was told to go, or the test is over
+						}
+					}
+				}()
+				time.Sleep(patience - time.Second)
+				if said := hears(h.dial()); !strings.HasPrefix(said, "421 4.7.0 ") {
+					t.Errorf("before its time another one heard %q", said)
+				}
+				time.Sleep(2 * time.Second)
+				other := h.dial()
+				defer other.Close()
+				said := make([]byte, 3)
+				if _, err := io.ReadFull(other, said); err != nil || (string(said) == "421") != tt.stays {
+					t.Errorf("another one heard %q, %v", said, err)
+				}
+				if !tt.stays {
+					if said := <-heard; !strings.Contains(said, "421 4.4.2 ") {
+						t.Errorf("who went heard %q", said)
+					}
+				}
+				_ = nc.Close()
+				<-speaking
+			})
+		})
+	}
+}
+
+// Who does not listen to the goodbye holds up only so many.
+func TestMakeRoomIsBounded(t *testing.T) {
+	const room = 2 * leavers
+	inHall(t, func(_ context.Context, c *smtp.Conn) error {
+		_, err := c.ReadCommand()
+		time.Sleep(time.Hour) // a goodbye that is not heard
+		return err
+	}, func(t *testing.T, h *hall) {
+		h.Max, h.Patience = room, time.Second
+		for range room {
+			defer h.dial().Close()
+		}
+		time.Sleep(2 * time.Second)
+		for range room {
+			nc := h.dial()
+			defer nc.Close()
+			go func() { _ = hears(nc) }()
+		}
+		time.Sleep(10 * time.Second)
+		if n := h.Connections(); n != room+room/leavers+1 {
+			t.Errorf("%d connections", n)
+		}
+	})
+}
+
 // Out of file descriptors: that passes, and until then the clients wait.
 func TestAcceptGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
