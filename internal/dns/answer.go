@@ -16,11 +16,12 @@ import (
 // hundred.
 const maxRecords = 1000
 
-// How long an answer is kept at most, whatever its TTL. The second follows the
-// advice of RFC 2308, section 5, of one to three hours.
+// How long an answer is kept at most, whatever its TTL; of an absence, RFC 2308,
+// section 5, advises one to three hours. The last is for one that has no TTL.
 const (
 	maxTTL         = 24 * time.Hour
 	maxNegativeTTL = time.Hour
+	unstatedTTL    = 5 * time.Second
 )
 
 // An outcome is what a question ended with.
@@ -112,9 +113,10 @@ func lifetime(seconds uint32) time.Duration {
 }
 
 // negativeTTL returns how long the absence that m reports holds: the lesser of
-// the TTL and the MINIMUM of the SOA record in its authority section; without
-// one not at all, or nothing would ever say that it has ended (RFC 2308,
-// section 5).
+// the TTL and the MINIMUM of the SOA record in its authority section. Without one
+// nothing says when it has ended, and it is not to be kept (RFC 2308, section 5);
+// a moment is granted all the same, as Unbound does, for the servers that leave
+// the record out would be asked the same thing by every message.
 func negativeTTL(m *wire.Msg, name string) time.Duration {
 	for _, rr := range m.Ns {
 		soa, ok := rr.(*wire.SOA)
@@ -122,7 +124,7 @@ func negativeTTL(m *wire.Msg, name string) time.Duration {
 			return min(lifetime(soa.Hdr.Ttl), lifetime(soa.Minttl), maxNegativeTTL)
 		}
 	}
-	return 0
+	return unstatedTTL
 }
 
 // isReferral reports whether m, which has no records, only says who else might

@@ -150,6 +150,41 @@ func testOutcomes(t *testing.T, r dns.Resolver) {
 	}
 }
 
+// A datagram that is lost is sent again, as it was, long before the server is
+// given up.
+func TestLostDatagram(t *testing.T) {
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pc.Close()
+	var asked [2]string
+	served := make(chan error, 1)
+	go func() {
+		buf := make([]byte, 1500)
+		for i := range asked {
+			n, from, err := pc.ReadFrom(buf)
+			if err != nil {
+				served <- err
+				return
+			}
+			if asked[i] = string(buf[:n]); i == 0 {
+				continue // lost
+			}
+			buf[2], buf[3] = 0x81, 0x83 // no such name (RFC 1035, section 4.1.1)
+			_, err = pc.WriteTo(buf[:n], from)
+			served <- err
+		}
+	}()
+	c := newClient(t, dns.Config{Servers: []string{pc.LocalAddr().String()}, Timeout: time.Minute})
+	if _, err := c.LookupTXT(t.Context(), "nowhere.example"); !errors.Is(err, dns.ErrNXDomain) {
+		t.Error(err)
+	}
+	if err := <-served; err != nil || asked[0] != asked[1] {
+		t.Errorf("asked %q, then %q, %v", asked[0], asked[1], err)
+	}
+}
+
 func TestMoods(t *testing.T) {
 	truth, nothing := []string{"truth"}, []string(nil)
 	for _, test := range []struct {

@@ -124,10 +124,10 @@ func TestTimeToLive(t *testing.T) {
 		{"no name, by TTL of the SOA", 3, []string{fmt.Sprintf(soa, 600)}, 500 * time.Second},
 		{"no name, by the chain", 3, []string{"@ 10 IN CNAME b.example.", fmt.Sprintf(soa, 60)}, 10 * time.Second},
 		{"no name, MINIMUM 0", 3, []string{fmt.Sprintf(soa, 0)}, 0},
-		{"no name, no SOA", 3, nil, 0},
-		{"no name, SOA of others", 3, []string{"other. 500 IN SOA . . 1 2 3 4 60"}, 0},
+		{"no name, no SOA", 3, nil, unstatedTTL},
+		{"no name, SOA of others", 3, []string{"other. 500 IN SOA . . 1 2 3 4 60"}, unstatedTTL},
 		{"no data", 0, []string{fmt.Sprintf(soa, 60)}, 60 * time.Second},
-		{"no data, no SOA", 0, nil, 0},
+		{"no data, no SOA", 0, nil, unstatedTTL},
 		{"no name, capped", 3, []string{"example. 2147483647 IN SOA . . 1 2 3 4 2147483647"}, maxNegativeTTL},
 		{"failure", 2, []string{"@ 300 IN TXT a", fmt.Sprintf(soa, 60)}, 0},
 	} {

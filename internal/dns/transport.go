@@ -19,6 +19,11 @@ const maxUDP = 1232
 // maxTCP bounds the answers that we take over TCP.
 const maxTCP = 32 << 10
 
+// patience is how long a server may be silent before the same datagram is sent
+// again. One of the two may have been lost, and a second costs a server little that
+// is still at work on the first; a message waits for the answer.
+const patience = 500 * time.Millisecond
+
 const headerSize = 12 // RFC 1035, section 4.1.1
 
 // errMalformed says that the server did answer, and that the answer cannot be
@@ -48,6 +53,10 @@ func send(ctx context.Context, network string, server netip.AddrPort, q question
 	conn := &wire.Conn{Conn: nc, UDPSize: maxUDP}
 	if _, err := conn.Write(query); err != nil {
 		return nil, err
+	}
+	if network == "udp" {
+		again := time.AfterFunc(patience, func() { _, _ = conn.Write(query) }) // if that fails, nothing is worse than before
+		defer again.Stop()
 	}
 	reply, err := receive(conn, query)
 	if err != nil {
