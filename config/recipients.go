@@ -118,6 +118,14 @@ func (r *Recipients) Domains() []string {
 	return all
 }
 
+// Serves returns the form of domain by which we call it, lower-case A-labels, and
+// whether mail for it is taken: a map is for it, or has it as an alias.
+func (r *Recipients) Serves(domain string) (name string, ok bool) {
+	var buf [maxDomain + 1]byte
+	name = string(foldDomain(buf[:0], domain))
+	return name, r.domains[name] != nil
+}
+
 // has reports whether m is one of the maps.
 func (r *Recipients) has(m *domainMap) bool {
 	d := r.domains[m.name]

@@ -179,18 +179,22 @@ func (l *checklist) mx(records []string, hostname, domain string) {
 // policyRecord notes that there are not exactly one of the records that begin
 // with tag.
 func (l *checklist) policyRecord(what, name, tag string, records []string) {
-	n := 0
-	for _, r := range records {
-		if rest, is := strings.CutPrefix(r, tag); is && (rest == "" || rest[0] == ' ' || rest[0] == ';') {
-			n++
-		}
-	}
-	switch {
+	switch n := len(tagged(records, tag)); {
 	case n == 0 && what != "MTA-STS":
 		l.add(toKnow, "anybody can write in its name", "%s has no %s record", name, what)
 	case n != 1:
 		l.add(shouldMend, "leave one", "%s has %d %s records, which is as good as none", name, n, what)
 	}
+}
+
+// tagged returns the records that begin with tag.
+func tagged(records []string, tag string) (all []string) {
+	for _, r := range records {
+		if rest, is := strings.CutPrefix(r, tag); is && (rest == "" || rest[0] == ' ' || rest[0] == ';') {
+			all = append(all, r)
+		}
+	}
+	return all
 }
 
 func sameName(a, b string) bool {

@@ -87,7 +87,7 @@ Then write ` + defaultConfig + `, and:
 		serveCommand(io), mxCommand(io), mdaCommand(io), deliverCommand(io),
 		checkCommand(io), diffCommand(io), reloadCommand(io), statusCommand(io), metricsCommand(io),
 		tryCommand(io), whyCommand(io), replayCommand(io), releaseCommand(io),
-		storeCommand(io), dmarcCommand(io),
+		storeCommand(io), dmarcCommand(io), dnsCommand(io),
 		selftestCommand(io), importCommand(io), versionCommand(io),
 	)
 	return root
