@@ -58,6 +58,7 @@ type Sessions struct {
 	mu       sync.Mutex
 	conns    map[*smtp.Conn]bool // true: it was told to go
 	going    int                 // so many were
+	fullTill time.Time           // nobody will have been silent for too long before
 }
 
 // Serve accepts connections until ctx ends, and then waits for those under way:
@@ -171,17 +172,19 @@ func (s *Sessions) admit(c *smtp.Conn) error {
 // longer than the server's patience with others at the door: whoever would keep
 // everybody out by doing nothing has to do it every few seconds anew.
 func (s *Sessions) makeRoom() bool {
-	if s.Patience <= 0 || s.going > s.Max/leavers {
+	now := time.Now()
+	if s.Patience <= 0 || s.going > s.Max/leavers || now.Before(s.fullTill) {
 		return false
 	}
 	var slowest *smtp.Conn
-	longest := s.Patience
+	var longest time.Duration
 	for c, going := range s.conns {
 		if silence := c.Silence(); silence > longest && !going {
 			slowest, longest = c, silence
 		}
 	}
-	if slowest == nil {
+	if longest <= s.Patience {
+		s.fullTill = now.Add(s.Patience - longest) // so that a flood does not look at each of them each time
 		return false
 	}
 	slowest.Dismiss()
