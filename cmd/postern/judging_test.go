@@ -169,7 +169,8 @@ func TestGreylist(t *testing.T) {
 func TestRspamd(t *testing.T) {
 	t.Parallel()
 	s := judgedSite(t, world)
-	s.append("postern.toml", fmt.Sprintf("[[filter]]\nname = 'rspamd'\nconnect = 'unix:%s'\non_failure = 'defer'\ntimeout = '1m'\n", peer.Rspamd(t)))
+	r := readRecipe(t, "rspamd.md", "/run/rspamd/milter.sock", peer.Rspamd(t), `"accept"`, `"defer"`, `"30s"`, `"1m"`)
+	s.append("postern.toml", r.file("/etc/postern/postern.toml"))
 	s.start("serve")
 	const gtube = "JS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 	with := func(body, verdict string) string {

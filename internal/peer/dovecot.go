@@ -78,7 +78,8 @@ func (d *Dovecot) conf(t testing.TB, cfg DovecotConfig) string {
 	if len(cfg.Users) > 0 {
 		var passwd strings.Builder
 		for _, user := range cfg.Users {
-			fmt.Fprintf(&passwd, "%s:{PLAIN}%s:%d:%d::%s/%%d/%%n::\n", user, Password, cfg.Owner, cfg.Owner, d.Store)
+			local, domain, _ := strings.Cut(user, "@")
+			fmt.Fprintf(&passwd, "%s:{PLAIN}%s:%d:%d::%s/%s/%s::\n", user, Password, cfg.Owner, cfg.Owner, d.Store, domain, local)
 		}
 		conf += passwdFile
 		write(t, d.dir, "users", passwd.String())
