@@ -67,6 +67,7 @@ type Postfix struct {
 	*Process
 	Addr string // where it takes mail by SMTP: host:port
 	dir  string
+	name string // what it greets with
 }
 
 const postfixSbin = "/usr/lib/postfix/sbin"
@@ -110,7 +111,10 @@ func newPostfix(t testing.TB, cfg PostfixConfig) *Postfix {
 	mkdir(t, 0, p.dir, "spool")
 	mkdir(t, uid, p.dir, "data")
 	mkdir(t, Vmail, p.dir, "bounces")
-	write(t, etc, "main.cf", p.mainCF(cfg))
+	conf := p.mainCF(cfg)
+	_, name, _ := strings.Cut(conf, "\nmyhostname = ")
+	p.name, _, _ = strings.Cut(name, "\n")
+	write(t, etc, "main.cf", conf)
 	write(t, etc, "master.cf", p.Addr+masterCF)
 	write(t, etc, "transport", "")
 	run(t, "postfix", "-c", etc, "check") // makes the queue's folders
@@ -131,7 +135,7 @@ func (p *Postfix) greets() bool {
 			nc.SetDeadline(time.Now().Add(ready))
 			line, _ := bufio.NewReader(nc).ReadString('\n')
 			nc.Close()
-			greeted = strings.HasPrefix(line, "220 mail."+SenderDomain)
+			greeted = strings.HasPrefix(line, "220 "+p.name+" ")
 		}
 		return greeted || p.Ended()
 	})
