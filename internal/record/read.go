@@ -25,10 +25,20 @@ type Query struct {
 // It may have none although there are more.
 type Page struct {
 	Sample  []byte
-	Entries [][]byte // compressed; see Each
-	Next    string   // where the next page goes on; empty: there is none
-	Damaged int      // places in which something could not be read
+	Batches []Batch // see Each
+	Next    string  // where the next page goes on; empty: there is none
+	Damaged int     // places in which something could not be read
 }
+
+// A Batch is entries that were compressed together, and where those of them are
+// that are wanted.
+type Batch struct {
+	Data   []byte
+	Wanted []Span
+}
+
+// A Span is a part of what was compressed, in octets.
+type Span struct{ From, To int }
 
 // maxPage is how much of compressed entries a page has, or a little more.
 const maxPage = 4 << 20
@@ -62,7 +72,7 @@ func Read(dir string, q Query) (Page, error) {
 		case i+1 < len(names):
 			page.Next = names[i+1] + ":0"
 		}
-		if len(page.Entries) > 0 || page.Damaged > 0 || page.Next == "" {
+		if len(page.Batches) > 0 || page.Damaged > 0 || page.Next == "" {
 			return page, nil
 		}
 	}
@@ -92,12 +102,12 @@ func readSegment(path string, offset int, q Query) (p Page, rest int, err error)
 	for at := max(start, offset); at < len(text); {
 		f, n, err := next(text[at:])
 		at += n
-		switch {
-		case err != nil:
+		if err != nil {
 			p.Damaged++
-		case f.at.Before(q.Since) || q.Key != "" && !f.has(key):
-		default:
-			p.Entries = append(p.Entries, bytes.Clone(f.data))
+			continue
+		}
+		if wanted := f.wanted(q, key); len(wanted) > 0 {
+			p.Batches = append(p.Batches, Batch{bytes.Clone(f.data), wanted})
 			octets += len(f.data)
 		}
 		if octets > maxPage && at < len(text) {
@@ -105,6 +115,16 @@ func readSegment(path string, offset int, q Query) (p Page, rest int, err error)
 		}
 	}
 	return p, 0, nil
+}
+
+// wanted returns where the entries are that q asks for, and whose key has a hash.
+func (f frame) wanted(q Query, key uint64) (spans []Span) {
+	for _, e := range f.entries {
+		if !e.at.Before(q.Since) && (q.Key == "" || e.has(key)) {
+			spans = append(spans, Span{e.from, e.to})
+		}
+	}
+	return spans
 }
 
 // sampleOf returns the sample of a segment, and where its frames begin; 0 if its
@@ -128,13 +148,18 @@ func sampleOf(text []byte) (sample []byte, start int) {
 // that returns an error. What cannot be unpacked is left out.
 func (p Page) Each(do func(text []byte) error) error {
 	u := unpacker{sample: p.Sample}
-	for _, data := range p.Entries {
-		text, err := u.unpack(data)
+	for _, b := range p.Batches {
+		text, err := u.unpack(b.Data)
 		if err != nil {
 			continue
 		}
-		if err := do(text); err != nil {
-			return err
+		for _, w := range b.Wanted {
+			if w.From < 0 || w.To < w.From || w.To > len(text) {
+				break
+			}
+			if err := do(text[w.From:w.To]); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

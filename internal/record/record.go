@@ -44,8 +44,13 @@ const (
 	maxQueue = 1024
 	// maxEntry bounds one, as JSON.
 	maxEntry = 1 << 20
-	// maxBatch is how much is written at once, or a little more.
+	// maxBatch is how much JSON is compressed and written at once, or one entry
+	// more.
 	maxBatch = 256 << 10
+	// gatherFor is how long the first of a batch waits for company. The queue holds
+	// what comes meanwhile, even of ten times the mail that a server of many cores
+	// takes.
+	gatherFor = 20 * time.Millisecond
 	// retryAfter is how long nothing is tried after a failure: a disk that is
 	// full stays so for a while.
 	retryAfter = 30 * time.Second
@@ -106,6 +111,9 @@ func (s *Store) Run(ctx context.Context) {
 	for {
 		select {
 		case e := <-s.queue:
+			if len(s.queue) < maxEntries {
+				time.Sleep(gatherFor)
+			}
 			s.writeWith(e)
 		case <-tick.C:
 			s.tidy(time.Now())
@@ -120,41 +128,42 @@ func (s *Store) Run(ctx context.Context) {
 
 // writeWith writes e and those that wait behind it.
 func (s *Store) writeWith(e Entry) {
-	var (
-		batch []byte
-		n     int64
-	)
-	for more := true; more; {
-		frame, err := s.pack.frame(e)
-		if err != nil {
-			s.dropped.Add(1)
-			s.opt.Log.Warn("a decision is not recorded", "cause", err)
-		} else {
-			batch, n = append(batch, frame...), n+1
-		}
-		if more = len(batch) < s.batchSize() && len(s.queue) > 0; more {
-			e = <-s.queue
-		}
+	s.pack1(e)
+	for s.pack.entries < maxEntries && len(s.pack.texts) < s.batchSize() && len(s.queue) > 0 {
+		s.pack1(<-s.queue)
 	}
+	n := int64(s.pack.entries)
 	if n == 0 {
 		return
 	}
-	if err := s.write(batch, time.Now()); err != nil {
+	frame, err := s.pack.frame()
+	if err == nil {
+		err = s.write(frame, time.Now())
+	}
+	if err != nil {
 		s.dropped.Add(n)
 		return
 	}
 	s.written.Add(n)
 }
 
-// write appends frames to the segment, or to a new one. After a failure the
+// pack1 makes e part of the batch, if it is fit for it.
+func (s *Store) pack1(e Entry) {
+	if err := s.pack.add(e); err != nil {
+		s.dropped.Add(1)
+		s.opt.Log.Warn("a decision is not recorded", "cause", err)
+	}
+}
+
+// write appends a frame to the segment, or to a new one. After a failure the
 // segment is left as it is, and another begun in a while.
-func (s *Store) write(frames []byte, now time.Time) error {
+func (s *Store) write(frame []byte, now time.Time) error {
 	if !s.failed.IsZero() && now.Sub(s.failed) < retryAfter && now.After(s.failed) {
 		return errWaiting
 	}
-	err := s.room(int64(len(frames)), now)
+	err := s.room(int64(len(frame)), now)
 	if err == nil {
-		err = s.segment.append(frames)
+		err = s.segment.append(frame)
 	}
 	switch {
 	case err != nil && s.failed.IsZero():
