@@ -92,9 +92,7 @@ func (s *server) confine(run halves) {
 		s.log.Warn("the server may write wherever its user may", "cause", err)
 		return
 	}
-	s.mu.Lock()
-	s.confined = true
-	s.mu.Unlock()
+	s.confined.Store(true)
 	s.log.Info("confined", "writes", f.write)
 	if s.store != nil {
 		s.store.setFence(&f)

@@ -36,12 +36,13 @@ func both(a, b func(mail.Outcome)) func(mail.Outcome) {
 	}
 }
 
-// A tally counts outcomes.
+// A tally counts outcomes, and keeps the last refusals.
 type tally struct {
 	Messages   counts // ends of data
 	Refused    counts // MAIL and RCPT
 	Deliveries counts // into mailboxes
 	Broken     counts // connections refused or lost
+	Recent     recent
 }
 
 // counts are of replies, by class.
@@ -50,6 +51,7 @@ type counts struct {
 }
 
 func (t *tally) add(o mail.Outcome) {
+	t.Recent.add(o)
 	c := t.of(o.Event)
 	switch {
 	case o.Reply.OK():

@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -94,7 +95,7 @@ func serve(ctx context.Context, path string, run halves, log io.Writer, ready fu
 	front, ctx := errgroup.WithContext(ctx)
 	back, failed := errgroup.WithContext(rear)
 	defer context.AfterFunc(failed, stop)()
-	s := &server{parts: p, sockets: sockets, started: time.Now()}
+	s := &server{parts: p, sockets: sockets, started: time.Now(), name: run.name()}
 	if run.mda {
 		if err := s.startMDA(rear, back); err != nil {
 			return fmt.Errorf("start the delivery agent: %w", err)
@@ -131,11 +132,12 @@ type server struct {
 	*parts
 	sockets  sockets
 	started  time.Time
+	name     string          // of the half that speaks for it
 	status   []func(*Status) // each tells what it knows
 	release  control.Verb    // nil: no MX runs
 	probes   []probe         // the listeners that must answer
 	store    *store          // nil: no delivery agent runs here
-	confined bool            // under mu: it reads only where it did at start
+	confined atomic.Bool     // it reads only where it did at start
 
 	access  *config.Access // nil: there are no access rules
 	mu      sync.Mutex     // one reload at a time
@@ -165,6 +167,8 @@ func (s *server) startMDA(ctx context.Context, group *errgroup.Group) error {
 	s.status = append(s.status, func(st *Status) {
 		st.Remembered += ledger.Len()
 		st.Panics += srv.Panics()
+		st.LMTPClients = srv.Connections()
+		st.Places = append(st.Places, store.place())
 	})
 	s.probes = append(s.probes, probe{listener.Addr()})
 	group.Go(func() error { store.cleanDaily(ctx, s.recipients.Current, s.log); return nil })
@@ -204,6 +208,7 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 		st.addMX(srv, certs)
 		st.addJudging(judge)
 		st.Remembered += next.ledger.Len()
+		st.Places = append(st.Places, placeOf("spool", s.config.MX.Spool, spareSpace))
 	})
 	for _, l := range listeners {
 		if !l.Proxy {

@@ -17,9 +17,11 @@ import (
 
 // A Status is what a running server says of itself.
 type Status struct {
+	Server     string           `json:"server"` // "mx", which may be both halves in one process, or "mda"
 	Version    string           `json:"version"`
 	Hostname   string           `json:"hostname"`
 	Started    time.Time        `json:"started"`
+	Now        time.Time        `json:"now"`
 	Generation string           `json:"generation"` // of the recipients
 	Loaded     time.Time        `json:"loaded"`
 	Domains    int              `json:"domains"`
@@ -34,6 +36,8 @@ type Status struct {
 
 	Remembered  int    `json:"deliveries_remembered"` // whose clients may not have heard of them
 	Connections int    `json:"connections"`
+	Room        int    `json:"max_connections,omitempty"`
+	LMTPClients int    `json:"lmtp_connections"`
 	Panics      int    `json:"panics"` // sessions that ended in one
 	Goroutines  int    `json:"goroutines"`
 	HiddenBy    string `json:"clients_hidden_by,omitempty"` // the private address that nearly all clients seem to have
@@ -51,10 +55,14 @@ type Status struct {
 
 	Recorded   int64 `json:"decisions_recorded"`
 	Unrecorded int64 `json:"decisions_not_recorded"` // since the queue or the disk was full
+
+	Confined     bool      `json:"confined"` // by Landlock
+	Places       []Place   `json:"places,omitempty"`
+	LastRefusals []Refusal `json:"last_refusals,omitempty"` // the newest first
 }
 
 func (st *Status) addMX(srv *mx.Server, certs *certificates) {
-	st.Connections = srv.Connections()
+	st.Connections, st.Room = srv.Connections(), srv.MaxConnections
 	st.Panics += srv.Panics()
 	if ip := srv.ClientsHidden(); ip.IsValid() {
 		st.HiddenBy = ip.String()
@@ -111,7 +119,7 @@ func (s *server) verbs() map[string]control.Verb {
 func (s *server) statusNow() Status {
 	r := s.recipients.Current()
 	st := Status{
-		Version: version(), Hostname: s.config.Hostname, Started: s.started, Goroutines: runtime.NumGoroutine(),
+		Server: s.name, Version: version(), Hostname: s.config.Hostname, Started: s.started, Now: time.Now(), Goroutines: runtime.NumGoroutine(),
 		Generation: r.ID(), Loaded: r.Loaded(), Domains: len(r.Domains()), Mailboxes: r.Mailboxes(),
 		Replies: map[string]Tally{
 			"messages":    s.tally.Messages.now(),
@@ -132,6 +140,8 @@ func (s *server) statusNow() Status {
 		st.Broken = err.Error()
 	}
 	st.Recorded, st.Unrecorded = s.records.counts()
+	st.LastRefusals = s.tally.Recent.last()
+	st.Confined = s.confined.Load()
 	for _, add := range s.status {
 		add(&st)
 	}
@@ -139,24 +149,45 @@ func (s *server) statusNow() Status {
 }
 
 func statusCommand(stdio stdio) *cobra.Command {
-	var asJSON bool
+	var (
+		asJSON bool
+		every  time.Duration
+	)
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Say what a running server does",
-		Args:  cobra.NoArgs,
+		Long: `Asks the servers that run with this configuration what they do right now: who is
+connected, what was taken and refused since they started, the last refusals with
+their reasons, what of the files serves and what does not, certificates, DNS lists
+and filters, and the folders that they write to. What somebody should look at is in
+capitals. Whether there is anything of that kind, --json says to programs: a server
+a line, with empty fields left out.
+
+With --watch it is asked every two seconds, or as often as you say, and shows how
+many of each a second; on a terminal it stays in its place. Ctrl-C ends it.`,
+		Example: `  postern status
+  postern status --watch        # or --watch=10s
+  postern status --json | jq 'select(.reload_refused or .config_broken)'`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return eachServer(cmd.Context(), configPath(cmd), request{verb: "status"}, func(name string, answer json.RawMessage) error {
-				if asJSON {
-					_, err := fmt.Fprintf(stdio.out, "%s\n", answer)
-					return err
-				}
-				return printStatus(stdio.out, name, answer)
-			})
+			v := &statusView{out: stdio.out, config: configPath(cmd), asJSON: asJSON}
+			switch {
+			case !cmd.Flags().Changed("watch"):
+				return v.show(cmd.Context(), stdio.out)
+			case every < leastInterval:
+				return fmt.Errorf("--watch=%v: it must be at least %v", every, leastInterval)
+			}
+			return v.watch(cmd.Context(), every)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, a server a line")
+	cmd.Flags().DurationVar(&every, "watch", 0, "ask again each `time`")
+	cmd.Flags().Lookup("watch").NoOptDefVal = "2s"
 	return cmd
 }
+
+// leastInterval spares a server that is asked again and again.
+const leastInterval = 100 * time.Millisecond
 
 // A request is a verb and its argument.
 type request struct {

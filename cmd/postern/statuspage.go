@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -16,19 +15,21 @@ import (
 // what somebody should look at.
 type statusPage struct {
 	Status
+	before *Status // some time ago; nil: nobody knows
 	*tabwriter.Writer
 }
 
-func printStatus(w io.Writer, name string, answer json.RawMessage) error {
-	p := statusPage{Writer: tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
-	if err := json.Unmarshal(answer, &p.Status); err != nil {
-		return err
-	}
-	p.row("postern "+name, "%s as %s, up %s", p.Version, p.Hostname, time.Since(p.Started).Round(time.Second))
+// printStatus prints now, and how much came to be since before if that is known.
+func printStatus(w io.Writer, now Status, before *Status) error {
+	p := statusPage{Status: now, before: before, Writer: tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
+	p.row("postern "+p.Server, "%s as %s, up %s%s", p.Version, p.Hostname, time.Since(p.Started).Round(time.Second),
+		map[bool]string{true: ", confined"}[p.Confined])
 	p.configuration()
 	p.traffic()
 	p.judging()
 	p.certificates()
+	p.places()
+	p.refusals()
 	return p.Flush()
 }
 
@@ -58,7 +59,12 @@ func (p statusPage) traffic() {
 	if p.Remembered > 0 {
 		p.row("remembered", "%d deliveries whose clients may not have heard of them", p.Remembered)
 	}
-	p.row("clients", "%d connected", p.Connections)
+	if p.Room > 0 { // there is an MX
+		p.row("clients", "%d connected, of %d at most", p.Connections, p.Room)
+	}
+	if p.LMTPClients > 0 {
+		p.row("LMTP", "%d clients connected", p.LMTPClients)
+	}
 	if p.HiddenBy != "" {
 		p.row("CLIENTS HIDDEN", "nearly all seem to come from %s, so nothing is judged by that address:\n"+
 			"let what is in front say who they are, by PROXY (mx.listen_proxy) or XCLIENT (mx.xclient), or go round it", p.HiddenBy)
@@ -69,11 +75,21 @@ func (p statusPage) traffic() {
 	p.row("in flight", "%d octets in memory, %d in files", p.InMemory, p.InFiles)
 	for _, what := range []string{"messages", "refused", "deliveries", "connections"} {
 		n := p.Replies[what]
-		p.row(what, "%d taken, %d told to try again, %d refused", n.OK, n.Later, n.Never)
+		p.row(what, "%d taken, %d told to try again, %d refused%s", n.OK, n.Later, n.Never, p.rate(what))
 	}
 	if p.Unrecorded > 0 {
 		p.row("NOT RECORDED", "%d decisions, of %d; the log says why", p.Unrecorded, p.Recorded+p.Unrecorded)
 	}
+}
+
+// rate tells how many there were of something in a second since before.
+func (p statusPage) rate(what string) string {
+	if p.before == nil {
+		return ""
+	}
+	a, b := p.before.Replies[what], p.Replies[what]
+	n := b.OK + b.Later + b.Never - a.OK - a.Later - a.Never
+	return fmt.Sprintf("; %.1f a second", float64(n)/max(p.Now.Sub(p.before.Now).Seconds(), 0.001))
 }
 
 // judging tells who is asked about a message, and whether they answer.
@@ -109,5 +125,43 @@ func (p statusPage) certificates() {
 		if c.Refused != "" {
 			p.row("NOT SHOWN", "what is in the file now: %s", c.Refused)
 		}
+	}
+}
+
+// places tells of the folders that mail is written to.
+func (p statusPage) places() {
+	for _, at := range p.Places {
+		p.row(at.What, "%s: %s, %d MiB free", at.Path, cmp.Or(at.Type, "unknown"), at.Free>>20)
+		if at.Trouble != "" {
+			p.row("NO MAIL IS TAKEN", "%s", at.Trouble)
+		}
+		for _, danger := range at.Dangers {
+			p.row("MAY LOSE MESSAGES", "%s", danger)
+		}
+	}
+}
+
+// shownRefusals is how many of them people are shown.
+const shownRefusals = 8
+
+// refusals tells of the last, each with its reason.
+func (p statusPage) refusals() {
+	for i, r := range p.LastRefusals[:min(shownRefusals, len(p.LastRefusals))] {
+		what := ""
+		if i == 0 {
+			what = "last refusals"
+		}
+		to := r.To
+		if r.More > 0 {
+			to += fmt.Sprintf(" and %d more", r.More)
+		}
+		said := fmt.Sprintf("%d %s %s", r.Code, r.Status, r.Text)
+		p.row(what, "%s  %s %s %s -> %s: %s", r.Time.Local().Format(time.TimeOnly), r.Event, r.Client, r.From, to, said)
+		if why := strings.Join(slices.DeleteFunc([]string{r.Why, r.Note}, func(s string) bool { return s == "" }), "; "); why != "" {
+			p.row("", "          %s", why)
+		}
+	}
+	if len(p.LastRefusals) > 0 {
+		p.row("", "postern why tells more of each")
 	}
 }
