@@ -45,15 +45,21 @@ var ways = []way{
 	{name: "Maildir, ordered", set: ordered, opts: mailbox.Options{Durability: mailbox.Ordered}, box: inMaildir, found: foundInMaildir},
 	{name: "Maildir, ordered, by tmp", set: func(d *crashfs.Disk) { ordered(d); noTmpfile(d) }, opts: mailbox.Options{Durability: mailbox.Ordered}, box: inMaildir, found: foundInMaildir},
 	{name: "Maildir where nothing is ordered", opts: mailbox.Options{Durability: mailbox.Ordered}, box: inMaildir, found: foundInMaildir},
+	{name: "Maildir, names by file", set: namesByFile, box: inMaildir, found: foundInMaildir},
+	{name: "Maildir, names by file, by tmp", set: func(d *crashfs.Disk) { namesByFile(d); noTmpfile(d) }, box: inMaildir, found: foundInMaildir},
 	{name: "Maildir++", opts: mailbox.Options{Subscribe: true}, box: inFolder, found: foundInFolder},
 	{name: "Maildir with a quota", box: inLimited, found: foundInMaildir},
 	{name: "mboxrd", box: inMbox, found: foundInMbox, torn: true, quiet: true},
 	{name: "mboxrd by a named file", set: noTmpfile, box: inMbox, found: foundInMbox, torn: true, quiet: true},
+	{name: "mboxrd, names by file", set: namesByFile, box: inMbox, found: foundInMbox, torn: true, quiet: true},
+	{name: "mboxrd, names by file, by a named file", set: func(d *crashfs.Disk) { namesByFile(d); noTmpfile(d) }, box: inMbox, found: foundInMbox, torn: true, quiet: true},
 	{name: "mboxo, fcntl", opts: mbox(mailbox.Mboxo, mailbox.Fcntl), box: inMbox, found: foundInMbox, torn: true, quiet: true},
 	{name: "mboxcl2, fcntl dotlock", opts: mbox(mailbox.Mboxcl2, mailbox.Fcntl, mailbox.Dotlock), box: inMbox, found: foundInMbox, torn: true, quiet: true},
 }
 
 func ordered(d *crashfs.Disk) { d.Ordered = true }
+
+func namesByFile(d *crashfs.Disk) { d.NamesByFile = true }
 
 func noTmpfile(d *crashfs.Disk) { d.NoTmpfile = true }
 

@@ -72,6 +72,10 @@ type Dir interface {
 	// before, so that SyncAll of a file makes its newest name durable.
 	Ordered() bool
 
+	// NamesByFile reports whether Sync may leave out the name of a file that was
+	// not itself synced since it got it.
+	NamesByFile() bool
+
 	// Sync makes the names in this folder durable, and those that were taken
 	// away absent.
 	Sync() error
@@ -118,7 +122,7 @@ type File interface {
 
 	// WriteOut has the content written to the disk, which may still hold it in
 	// its cache. SyncAll makes all of the file durable, and where the folder is
-	// Ordered its name as well.
+	// Ordered, its name as well.
 	WriteOut() error
 	SyncAll() error
 

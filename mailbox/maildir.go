@@ -13,7 +13,8 @@ import (
 //
 // By default it is made durable in the one order that the manual page of fsync
 // justifies on every file system: first the content, then the name, then the
-// folder.
+// folder. Where that is not enough (NamesByFile) the file is synced a second time,
+// once it has its name.
 type Maildir struct {
 	store  *Store
 	home   string // the folder that path is relative to; "" is the store's root
@@ -250,21 +251,36 @@ func (d *maildirDelivery) publish(name string) error {
 		if err != nil {
 			return err
 		}
-		if d.ordered {
+		if d.ordered || d.folder.NamesByFile() {
 			if err := d.store.sync(d.file.SyncAll); err != nil {
 				return err
 			}
 		}
 		return d.closeFile()
 	}
-	if err := d.closeFile(); err != nil {
-		return err
+	return d.move(name)
+}
+
+// move is publish for a file in tmp/. Where its name depends on it, it must stay
+// open until then.
+func (d *maildirDelivery) move(name string) error {
+	byFile := d.folder.NamesByFile()
+	if !byFile {
+		if err := d.closeFile(); err != nil {
+			return err
+		}
 	}
 	if err := d.tmp.Move(d.tmpName, d.folder, name); err != nil {
 		return err
 	}
 	d.tmpName = ""
-	return nil
+	if !byFile {
+		return nil
+	}
+	if err := d.store.sync(d.file.SyncAll); err != nil {
+		return err
+	}
+	return d.closeFile()
 }
 
 // takeBack removes name from new/ after err, whether it came to be there or

@@ -149,17 +149,27 @@ func (d *mboxDelivery) publish(at int64) error {
 	if err := d.box.store.sync(d.file.Sync); err != nil {
 		return err
 	}
-	if d.name == "" {
-		if err := d.folder.Publish(d.file, d.box.journal()); err != nil {
+	if err := d.become(d.box.journal()); err != nil {
+		return err
+	}
+	if d.folder.NamesByFile() {
+		if err := d.box.store.sync(d.file.SyncAll); err != nil {
 			return err
 		}
-		return d.box.store.sync(d.folder.Sync)
 	}
-	if err := d.folder.Replace(d.name, d.box.journal()); err != nil {
+	return d.box.store.sync(d.folder.Sync)
+}
+
+// become gives the file of the message the name of the journal.
+func (d *mboxDelivery) become(journal string) error {
+	if d.name == "" {
+		return d.folder.Publish(d.file, journal)
+	}
+	if err := d.folder.Replace(d.name, journal); err != nil {
 		return err
 	}
 	d.name = ""
-	return d.box.store.sync(d.folder.Sync)
+	return nil
 }
 
 // end returns where a message may begin, after an empty line. Another program

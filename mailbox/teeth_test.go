@@ -20,6 +20,8 @@ type wrongOrder struct {
 	again     bool // a sync that failed is tried again
 	writeOut  bool // the content is written out, and all synced after the name,
 	ordered   bool // on a disk that commits names in order
+	byFile    bool // on a disk that keeps the name of a file by the sync of the file,
+	syncName  bool // which is done
 }
 
 func (o wrongOrder) deliver(fsys mailbox.FS, text string) error {
@@ -88,6 +90,11 @@ func (o wrongOrder) file(dir mailbox.Dir, text string) error {
 	if o.writeOut {
 		return f.SyncAll()
 	}
+	if o.syncName {
+		if err := f.SyncAll(); err != nil {
+			return err
+		}
+	}
 	if o.noFolder {
 		return nil
 	}
@@ -99,7 +106,7 @@ func (o wrongOrder) caught() bool {
 	for fault := -1; fault < 20; fault++ {
 		for op := 0; op < 20; op++ {
 			disk := crashfs.New()
-			disk.Ordered = o.ordered
+			disk.Ordered, disk.NamesByFile = o.ordered, o.byFile
 			disk.PowerLoss, disk.Fault, disk.Err = op, fault, io.ErrUnexpectedEOF
 			promises := 0
 			if o.deliver(disk, onDisk) == nil {
@@ -129,13 +136,15 @@ func TestChecksHaveTeeth(t *testing.T) {
 		{name: "one sync, and the content not written out", writeOut: true, noContent: true, ordered: true},
 		{name: "name first, in order", nameFirst: true, ordered: true},
 		{name: "no sync of the folder, in order", noFolder: true, ordered: true},
+		{name: "the file not synced with its name", byFile: true},
+		{name: "the file synced with its name, but no sync of the folder", byFile: true, syncName: true, noFolder: true},
 	}
 	for _, o := range wrong {
 		if !o.caught() {
 			t.Errorf("%s: not caught", o.name)
 		}
 	}
-	for _, o := range []wrongOrder{{}, {ordered: true}, {ordered: true, writeOut: true}, {ordered: true, noParent: true, writeOut: true}} {
+	for _, o := range []wrongOrder{{}, {ordered: true}, {ordered: true, writeOut: true}, {ordered: true, noParent: true, writeOut: true}, {byFile: true, syncName: true}} {
 		if o.caught() {
 			t.Errorf("the right order was caught: %+v", o)
 		}

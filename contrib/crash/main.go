@@ -27,7 +27,7 @@ func main() {
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of what is left to chance")
 	only := flag.String("only", "", "only trials whose line begins with this, as \"ext4   full\"")
 	jobs := flag.Int("jobs", runtime.NumCPU(), "how many trials go on at once")
-	commit := flag.Bool("commit", false, "have btrfs commit its transactions amid deliveries")
+	commit := flag.Bool("commit", true, "have btrfs commit its transactions amid deliveries")
 	keep := flag.String("keep", "", "a `folder` for the disks of states in which anything is wrong")
 	flag.Usage = func() { fmt.Fprint(os.Stderr, usage); flag.PrintDefaults() }
 	flag.Parse()

@@ -45,6 +45,7 @@ func (d *dir) set(name string, n *node) {
 		return
 	}
 	d.node.names[name] = n
+	n.newName = d.disk.NamesByFile && !n.folder
 	n.changedAt = time.Now()
 }
 
@@ -176,6 +177,8 @@ func (d *dir) Chown(name string, _ uint32) error { return d.Own(name) }
 
 func (d *dir) Ordered() bool { return d.disk.Ordered }
 
+func (d *dir) NamesByFile() bool { return d.disk.NamesByFile }
+
 func (d *dir) Remove(name string) error {
 	return d.op("remove", name, func() error {
 		n := d.node.names[name]
@@ -256,10 +259,19 @@ func (d *dir) Sync() error {
 			return nil
 		}
 		synced := maps.Clone(d.node.names)
-		for name := range d.node.droppedNames {
+		leaveOut := func(name string) {
 			delete(synced, name)
 			if n := d.node.syncedNames[name]; n != nil {
 				synced[name] = n
+			}
+		}
+		for name := range d.node.droppedNames {
+			leaveOut(name)
+		}
+		for name, n := range d.node.names {
+			if n.newName && !d.node.droppedNames[name] {
+				leaveOut(name)
+				d.disk.half = append(d.disk.half, change{node: d.node, name: name, child: n})
 			}
 		}
 		d.node.syncedNames = synced

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -47,6 +48,10 @@ type Disk struct {
 	// takes its place in that order.
 	Ordered bool
 
+	// NamesByFile has the name of a file survive for sure only once both its folder
+	// and the file itself were synced since it got it, in whichever order.
+	NamesByFile bool
+
 	// NoTmpfile takes unnamed files away; NoLink lets them be made, but not
 	// named.
 	NoTmpfile, NoLink bool
@@ -54,6 +59,7 @@ type Disk struct {
 	mu     sync.Mutex
 	root   *node
 	log    []change // not committed yet, if Ordered
+	half   []change // names whose folder was synced, and not yet the file, if NamesByFile
 	nodes  uint64   // files and folders made so far: the last one's id
 	ops    int
 	open   int
@@ -89,6 +95,17 @@ func (d *Disk) commit() {
 	d.log = nil
 }
 
+// keepNames makes the names of the file n durable that wait for its sync.
+func (d *Disk) keepNames(n *node) {
+	n.newName = false
+	d.half = slices.DeleteFunc(d.half, func(c change) bool {
+		if c.child == n && c.node.names[c.name] == n {
+			c.node.syncedNames[c.name] = n
+		}
+		return c.child == n
+	})
+}
+
 // A node is a file or a folder: what programs see of it, and what is on disk.
 type node struct {
 	id        uint64
@@ -99,6 +116,7 @@ type node struct {
 	names, syncedNames map[string]*node
 	droppedNames       map[string]bool // changed, but a failed Sync dropped that
 
+	newName      bool // since the last Sync of the file, if NamesByFile
 	data, synced []byte
 	dropped      int // from where on a failed Sync dropped data, plus 1; 0: nothing
 

@@ -65,7 +65,7 @@ func (d *Disk) after(committed int, choice uint64) *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	after := New()
-	after.NoTmpfile, after.NoLink, after.Ordered = d.NoTmpfile, d.NoLink, d.Ordered
+	after.NoTmpfile, after.NoLink, after.Ordered, after.NamesByFile = d.NoTmpfile, d.NoLink, d.Ordered, d.NamesByFile
 	after.nodes = d.nodes
 	after.root = (&fate{choice: choice, ordered: d.Ordered, log: d.log[:committed]}).survive(d.root)
 	return after

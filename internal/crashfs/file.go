@@ -61,6 +61,7 @@ func (f *file) Sync() error {
 		if f.node.dropped == 0 {
 			f.node.synced = slices.Clone(f.node.data)
 		}
+		f.disk.keepNames(f.node)
 		return nil
 	})
 	if err != nil && !done && !unable(err) {
@@ -80,6 +81,9 @@ func (f *file) WriteOut() error {
 
 func (f *file) SyncAll() error {
 	return f.op("fsync", func() error {
+		if f.disk.NamesByFile {
+			f.disk.keepNames(f.node)
+		}
 		f.disk.log = append(f.disk.log, change{node: f.node, data: slices.Clone(f.node.data)})
 		f.disk.commit()
 		return nil
