@@ -41,8 +41,15 @@ func TestConfined(t *testing.T) {
 		t.Fatalf("the kernel of this machine must offer Landlock: %s", log)
 	}
 	s.write("recipients.d/example.com.toml", maps("ann=homes/ann/Maildir", "link=homes/link/Maildir", "later="+outside+"/Maildir", "box=homes/ann/mbox"))
-	if out, err := s.command("reload").CombinedOutput(); err != nil {
-		t.Fatalf("reload: %v: %s", err, out)
+	later := fmt.Sprintf("recipients.d/example.com.toml:10:8: %s/Maildir is outside of what the running delivery agent may write", outside)
+	for _, command := range []string{"reload", "status"} {
+		out, err := s.command(command).CombinedOutput()
+		if (err != nil) != (command == "reload") || strings.Count(string(out), "is outside of") != 1 || !strings.Contains(string(out), later) {
+			t.Errorf("%s: %v: %s", command, err, out)
+		}
+	}
+	if found := checked(t, s, false); strings.Count(found, "is below none of mda.homes") != 1 || !strings.Contains(found, outside+"/Maildir is below") {
+		t.Errorf("check: %s", found)
 	}
 	c := s.dial()
 	for to, want := range map[string]string{"u0": "250", "elsewhere": "250", "ann": "250", "box": "250", "link": "451 4.3.0", "later": "451 4.3.0"} {

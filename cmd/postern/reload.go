@@ -38,7 +38,8 @@ say "postern reload --confirmed" until then. If the edit serves already, it is p
 on probation nevertheless. Nor does a restart confirm anything. What was taken
 back serves when it is edited again, or by another postern reload.
 
-postern.toml is read at start alone; which of its keys wait for that is told. The
+postern.toml is read at start alone; which of its keys wait for that is told, and
+so is each mailbox at a path that the delivery agent gave up when it started. The
 exit code is 1 if something in the files does not serve.`,
 		Example: `  postern diff                  # what would change
   postern reload --confirm 5m   # try it
@@ -80,6 +81,7 @@ type Reloaded struct {
 	Errors   []string           `json:"errors,omitempty"`        // others
 	Old      []string           `json:"old_versions,omitempty"`  // domains of which an old version serves
 	Restart  []config.KeyChange `json:"needs_restart,omitempty"` // keys of postern.toml
+	Outside  config.Mistakes    `json:"outside,omitempty"`       // mailboxes that are served after a restart
 
 	Until  time.Time `json:"confirm_until,omitzero"` // or else
 	OrElse string    `json:"or_else,omitempty"`      // this generation serves again
@@ -98,7 +100,7 @@ func (s stdio) reload(ctx context.Context, path string, ask reloadRequest, asJSO
 		if err := json.Unmarshal(answer, &r); err != nil {
 			return err
 		}
-		wrong = wrong || len(r.Mistakes)+len(r.Errors) > 0
+		wrong = wrong || len(r.Mistakes)+len(r.Errors)+len(r.Outside) > 0
 		if asJSON {
 			return json.NewEncoder(s.out).Encode(r)
 		}
@@ -149,6 +151,10 @@ func (r Reloaded) text() string {
 			keys[i] = k.Key
 		}
 		fmt.Fprintf(&b, "  NEEDS A RESTART: %s changed in postern.toml\n", strings.Join(keys, ", "))
+	}
+	if len(r.Outside) > 0 {
+		b.WriteString("  NEEDS A RESTART:\n\n")
+		printMistakes(&b, r.Outside)
 	}
 	if !r.Until.IsZero() {
 		fmt.Fprintf(&b, "  generation %s serves again at %s, unless you say: postern reload --confirmed\n", r.OrElse, r.Until.Local().Format(time.TimeOnly))
@@ -243,6 +249,7 @@ func (s *server) reloaded(before *config.Recipients, err error) Reloaded {
 	}
 	r.Mistakes, r.Errors = sortOut(err)
 	r.Restart, _ = s.needsRestart() // of which err tells
+	r.Outside = s.store.unreachable(now)
 	r.Until, r.OrElse = until, orElse
 	if f := s.recipients.Failure(); f != nil {
 		r.Old = f.Old

@@ -31,6 +31,7 @@ type Status struct {
 	Until      time.Time        `json:"confirm_until,omitzero"`   // or else
 	OrElse     string           `json:"or_else,omitempty"`        // this generation serves again
 	Restart    []string         `json:"needs_restart,omitempty"`  // keys of postern.toml that have changed
+	Outside    config.Mistakes  `json:"outside,omitempty"`        // mailboxes that are served after a restart
 	Broken     string           `json:"config_broken,omitempty"`  // why a restart would fail
 	Replies    map[string]Tally `json:"replies"`
 
@@ -139,6 +140,7 @@ func (s *server) statusNow() Status {
 	if err != nil {
 		st.Broken = err.Error()
 	}
+	st.Outside = s.store.unreachable(r)
 	st.Recorded, st.Unrecorded = s.records.counts()
 	st.LastRefusals = s.tally.Recent.last()
 	st.Confined = s.confined.Load()

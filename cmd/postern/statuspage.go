@@ -49,6 +49,9 @@ func (p statusPage) configuration() {
 	if len(p.Restart) > 0 {
 		p.row("NEEDS A RESTART", "%s", strings.Join(p.Restart, ", "))
 	}
+	if len(p.Outside) > 0 {
+		p.row("NEEDS A RESTART", "%v", p.Outside)
+	}
 	if p.Broken != "" {
 		p.row("BROKEN", "a restart would fail:\n%s", p.Broken)
 	}

@@ -53,6 +53,17 @@ func (s *store) reachable(path string) error {
 	return fmt.Errorf("%s is outside of what this server could write when it started: restart it, or name a folder above in mda.homes", path)
 }
 
+// unreachable tells of the mailboxes of r that are not reachable, where they stand
+// in the maps.
+func (s *store) unreachable(r *config.Recipients) config.Mistakes {
+	if s == nil {
+		return nil
+	}
+	return r.PathsNot(func(path string) bool { return s.reachable(path) == nil },
+		"%s is outside of what the running delivery agent may write, and its mail is put off",
+		"restart it, and name a folder above in mda.homes if more of them will come")
+}
+
 // get returns the Store on the folder that is at the path now.
 func (s *store) get() (*mailbox.Store, error) {
 	root, err := os.Stat(s.path)
