@@ -291,11 +291,12 @@ func (d *osDir) Ordered() bool {
 	return err == nil && uint64(st.Dev) == d.orderedOn
 }
 
-// NamesByFile implements Dir. It is so on btrfs, whose sync of a file that has no
-// name yet notes nothing in its log, since nobody could come to such a file. If a
-// transaction is committed between that and the sync of the folder, the name was
-// missing after a crash: contrib/crash has the figures. Where it cannot be told
-// what there is, one sync too many is better than one too few.
+// NamesByFile implements Dir. On btrfs names were missing after a crash although
+// the folder had been synced, where a transaction was committed amid deliveries
+// (contrib/crash/README.md has the figures). What btrfs notes when a file is synced
+// holds its names, and the new folders above. Of a file without a name it notes
+// nothing, so that the sync of the content does not do for it. Where it cannot be
+// told what there is, one sync too many is better than one too few.
 func (d *osDir) NamesByFile() bool {
 	var st unix.Statfs_t
 	err := retry(func() error { return unix.Fstatfs(d.fd, &st) })

@@ -77,7 +77,7 @@ func (l *Lab) trials(systems []FileSystem, n int, only string) (trials []*Trial)
 		for _, w := range able {
 			add(f, w, "", (n*w.share+shares-1)/shares)
 			for _, m := range mutants {
-				if m.Workload == w.Name && m.on(f) {
+				if m.Workload == w.Name {
 					add(f, w, m.Name, max(n, 2*batch))
 				}
 			}
