@@ -72,6 +72,7 @@ func newDNSSite(t *testing.T, zone dns.Zone) (*site, *dnstest.Server, []config.T
 
 // Who publishes what dns prints has everything that it asks for, and is told so.
 func TestDNSPublished(t *testing.T) {
+	t.Parallel()
 	s, server, _ := newDNSSite(t, dns.Zone{"A elsewhere.example": {"192.0.2.1"}})
 	p, records := published(t, s, "EXAMPLE.com.")
 	if len(records) != 6 || len(p.Records) != 7 || p.Domain != "example.com" { // two TLSA
@@ -109,6 +110,7 @@ func TestDNSPublished(t *testing.T) {
 
 // What is there otherwise is told, and what stands for the same is left.
 func TestDNSDiffers(t *testing.T) {
+	t.Parallel()
 	hash := strings.Repeat("ab", 32)
 	s, _, pairs := newDNSSite(t, dns.Zone{
 		"MX example.com":               {"5 other.example.net"},
@@ -154,6 +156,7 @@ func TestDNSDiffers(t *testing.T) {
 // One certificate of two is published: that one is present, the other missing, and
 // neither is called a stranger's.
 func TestDNSRollover(t *testing.T) {
+	t.Parallel()
 	s, server, pairs := newDNSSite(t, dns.Zone{})
 	chain, err := readChain(pairs[1].Cert)
 	must(t, err)
@@ -166,6 +169,7 @@ func TestDNSRollover(t *testing.T) {
 
 // Without an answer the records are printed all the same, and none is called missing.
 func TestDNSUnknown(t *testing.T) {
+	t.Parallel()
 	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
 	must(t, err)
 	defer silent.Close()
