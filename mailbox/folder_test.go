@@ -3,6 +3,7 @@ package mailbox_test
 import (
 	"io"
 	"net"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -189,6 +190,43 @@ func TestDovecotReadsFolders(t *testing.T) {
 	for _, name := range []string{"Junk", "Lists.go", "Entw&APw-rfe"} {
 		if !strings.Contains(subscribed, " "+name+"\r\n") {
 			t.Errorf("not subscribed to %s:\n%s", name, subscribed)
+		}
+	}
+}
+
+// mailUser is a user of Debian: Courier insists that owners have an account.
+const mailUser = 8
+
+// A real Courier, which has been at the Maildir, finds the folders, and its user is
+// subscribed to them.
+func TestCourierReadsFolders(t *testing.T) {
+	root := peer.Dir(t)
+	s, err := mailbox.Open(root, mailbox.Options{Host: "mx", Subscribe: true, UTF8Folders: true})
+	must(t, "Open", err, nil)
+	defer s.Close()
+	box := maildir(t, s, "bob")
+	must(t, "deliver", deliver(box, wire), nil)
+	chownTo(t, root, mailUser)
+	courier := peer.NewCourier(t, root+"/bob", mailUser)
+	lists := func() string {
+		out, err := courier.AskIMAP(`a LIST "" "*"`, `b LSUB "" "*"`, "c SELECT INBOX", "d LOGOUT")
+		must(t, "AskIMAP", err, nil)
+		return out
+	}
+	lists()
+	names := []string{"Junk", "Lists.go", "Entwürfe"}
+	for _, name := range names {
+		f, err := box.Folder(strings.Split(name, ".")...)
+		must(t, "Folder", err, nil)
+		must(t, "deliver", deliver(f, wire), nil)
+	}
+	chownTo(t, root, mailUser)
+	said := lists()
+	for _, name := range []string{"Junk", "Lists.go", "Entw&APw-rfe"} {
+		for _, list := range []string{"LIST", "LSUB"} {
+			if !regexp.MustCompile(`(?m)^\* ` + list + ` \(.*\) "\." "INBOX\.` + regexp.QuoteMeta(name) + `"\r$`).MatchString(said) {
+				t.Errorf("no %s in %s:\n%s", name, list, said)
+			}
 		}
 	}
 }

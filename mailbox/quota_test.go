@@ -281,9 +281,14 @@ func TestCourierKeepsTheSameQuota(t *testing.T) {
 // chown gives all in dir to the user that Dovecot serves it as.
 func chown(t *testing.T, dir string) {
 	t.Helper()
+	chownTo(t, dir, peer.Vmail)
+}
+
+func chownTo(t *testing.T, dir string, id int) {
+	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
 		if err == nil {
-			err = os.Lchown(path, peer.Vmail, peer.Vmail)
+			err = os.Lchown(path, id, id)
 		}
 		return err
 	})

@@ -32,7 +32,8 @@ type Options struct {
 	UTF8Folders bool
 
 	// Subscribe subscribes the user to a folder when a delivery makes it, as
-	// Dovecot does with lda_mailbox_autosubscribe.
+	// Dovecot does with lda_mailbox_autosubscribe; in Courier's file, too, where
+	// Courier has been at the Maildir.
 	Subscribe bool
 }
 

@@ -22,25 +22,52 @@ const (
 // a tab separates the components of a name. In the older one it is a dot.
 const subscriptionsV2 = "V\t2\n\n"
 
-// subscribe adds the folder m to the subscriptions of its Maildir. As Dovecot
-// does, it writes the new file as the lock, and renames it over the old one.
+// courierSubscriptions is the same for Courier, which names folders "INBOX.Junk",
+// and courierUIDs what it leaves in any Maildir that it was asked for. Where
+// neither is, Courier is not the reader.
+const (
+	courierSubscriptions = "courierimapsubscribed"
+	courierUIDs          = "courierimapuiddb"
+)
+
+// subscribe adds the folder m to the subscriptions of its Maildir.
 func (s *Store) subscribe(fsys FS, m *Maildir) error {
 	dir, err := fsys.OpenDir(m.path)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	const lock = subscriptions + ".lock"
+	name := strings.TrimPrefix(m.folder, ".")
+	if err := s.subscribeIn(dir, subscriptions, name); err != nil {
+		return err
+	}
+	for _, file := range []string{courierSubscriptions, courierUIDs} {
+		_, err := dir.Stat(file)
+		if err == nil {
+			return s.subscribeIn(dir, courierSubscriptions, "INBOX."+name)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// subscribeIn adds name to the file of subscriptions. As Dovecot does, it writes
+// the new file as the lock, and renames it over the old one; Courier renames
+// without a lock.
+func (s *Store) subscribeIn(dir Dir, list, name string) error {
+	lock := list + ".lock"
 	var file File
-	err = patiently(subscribeWait, func() (err error) {
+	err := patiently(subscribeWait, func() (err error) {
 		file, err = tryDotlock(dir, lock)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
-	old, err := readFile(dir, subscriptions, maxSubscriptions)
-	text := addSubscription(old, strings.TrimPrefix(m.folder, "."))
+	old, err := readFile(dir, list, maxSubscriptions)
+	text := addSubscription(old, name)
 	if err == nil {
 		_, err = file.Write(text)
 	}
@@ -51,7 +78,7 @@ func (s *Store) subscribe(fsys FS, m *Maildir) error {
 	if err != nil || len(text) == len(old) {
 		return errors.Join(err, dir.Remove(lock))
 	}
-	if err := dir.Replace(lock, subscriptions); err != nil {
+	if err := dir.Replace(lock, list); err != nil {
 		return errors.Join(err, dir.Remove(lock))
 	}
 	return s.sync(dir.Sync)

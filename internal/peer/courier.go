@@ -65,6 +65,14 @@ func (c *Courier) IMAP() (Session, error) {
 	return openIMAP(p, "", "")
 }
 
+// AskIMAP sends lines to the IMAP server, and returns all that it says.
+func (c *Courier) AskIMAP(lines ...string) (string, error) {
+	cmd := c.command("usr/bin/imapd", "./"+filepath.Base(c.maildir))
+	cmd.Stdin = strings.NewReader(strings.Join(lines, "\r\n") + "\r\n")
+	out, err := cmd.Output()
+	return string(out), err
+}
+
 // POP3 opens the Maildir by POP3.
 func (c *Courier) POP3() (Session, error) {
 	p, err := c.start("usr/lib/courier/courier/courierpop3d")
