@@ -1,16 +1,11 @@
 package config
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"time"
 )
 
 // An AccessRule is one that an administrator wrote, as package access reads it.
@@ -30,15 +25,18 @@ const (
 	Deny  = "deny"
 )
 
+// A RuleCheck says what is wrong with a rule that this package does not know of.
+type RuleCheck func(AccessRule) error
+
 // LoadAccess reads the access rules in the folder dir: those of its files called
 // *.toml, in alphabetical order, each in order of its rules. The error is
 // Mistakes, or of reading the folder; without a file in it there are no rules.
-func LoadAccess(dir string) ([]AccessRule, error) {
+func LoadAccess(dir string, check RuleCheck) ([]AccessRule, error) {
 	sources, err := readMaps(dir)
 	if err != nil && !isNoMap(err) {
 		return nil, err
 	}
-	return accessRules(sources)
+	return accessRules(sources, check)
 }
 
 // isNoMap reports whether err says that a folder is there, and has no file.
@@ -47,30 +45,53 @@ func isNoMap(err error) bool {
 	return errors.As(err, &none)
 }
 
-func accessRules(sources []source) ([]AccessRule, error) {
+func accessRules(sources []source, check RuleCheck) ([]AccessRule, error) {
 	var (
 		rules []AccessRule
-		found []*findings
+		all   Mistakes
 	)
 	for _, s := range sources {
-		doc, top := s.parse()
-		found = append(found, &doc.findings)
-		if doc.broken {
-			continue
-		}
-		tables := top.tables("rule", "[[rule]]")
-		lines := linesOf(doc, len(tables))
-		for i, t := range tables {
-			r := t.accessRule()
-			r.Name = fmt.Sprintf("%s:%d", filepath.Base(s.name), lines[i])
-			rules = append(rules, r)
-		}
-		doc.unknown()
+		of, ms := rulesOf(s, check)
+		rules, all = append(rules, of...), append(all, ms...)
 	}
-	if err := locate(found...).sorted(); err != nil {
+	if err := all.sorted(); err != nil {
 		return nil, err
 	}
 	return rules, nil
+}
+
+// rulesOf returns the rules of one file, and what is wrong in it.
+func rulesOf(s source, check RuleCheck) (rules []AccessRule, wrong Mistakes) {
+	doc, top := s.parse()
+	if doc.broken {
+		return nil, locate(&doc.findings)
+	}
+	tables := top.tables("rule", "[[rule]]")
+	lines := linesOf(doc, len(tables))
+	for i, t := range tables {
+		before := len(doc.findings.found)
+		r := t.accessRule()
+		r.Name = fmt.Sprintf("%s:%d", filepath.Base(s.name), lines[i])
+		rules = append(rules, r)
+		if check == nil || len(doc.findings.found) > before {
+			continue // a rule that could not be read is not to be judged
+		}
+		if err := check(r); err != nil {
+			wrong = append(wrong, Mistake{File: s.name, Line: lines[i], Column: 1, Message: err.Error(), Text: lineOf(doc.text, lines[i])})
+		}
+	}
+	doc.unknown()
+	return rules, append(locate(&doc.findings), wrong...)
+}
+
+// lineOf returns the nth line of a text, counted from one, without its end.
+func lineOf(text string, n int) string {
+	for line := range strings.Lines(text) {
+		if n--; n == 0 {
+			return strings.TrimRight(line, "\r\n")
+		}
+	}
+	return ""
 }
 
 // linesOf returns in which lines the n rules of doc begin.
@@ -111,113 +132,6 @@ func (t *table) accessRule() AccessRule {
 	return r
 }
 
-// Access keeps the access rules in service while their files are edited.
-type Access struct {
-	dir  string
-	keep string
-	log  *slog.Logger
-	use  func([]AccessRule) error
-
-	mu      sync.Mutex   // held while reloading
-	rules   []AccessRule // those in service
-	tried   string       // the digest of what was read last
-	failure atomic.Pointer[Failure]
-}
-
-// OpenAccess reads the access rules in dir and calls use with them, and does so
-// again whenever they were edited. What cannot be read, or is refused by use,
-// changes nothing, and the log hears why.
-//
-// The file keep holds the newest good rules over a restart, if it has a name. If
-// those in dir cannot be used, the kept ones are.
-func OpenAccess(dir, keep string, log *slog.Logger, use func([]AccessRule) error) (*Access, error) {
-	a := &Access{dir: dir, keep: keep, log: log, use: use}
-	err := a.Reload()
-	if err == nil || keep == "" {
-		return a, err
-	}
-	sources, kerr := keptSources(keep)
-	if kerr == nil {
-		var rules []AccessRule
-		if rules, kerr = accessRules(sources); kerr == nil {
-			kerr, a.rules = use(rules), rules
-		}
-	}
-	if kerr != nil {
-		return nil, fmt.Errorf("%w\n%w", err, kerr)
-	}
-	return a, nil
-}
-
-// Failure returns why what the folder holds is not in use, nil if it is.
-func (a *Access) Failure() *Failure { return a.failure.Load() }
-
-// Reload reads the rules anew, and says why they are not used if they are not.
-func (a *Access) Reload() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.reload(true)
-}
-
-// Watch reloads the rules when they change, until ctx ends. It returns nil then.
-func (a *Access) Watch(ctx context.Context) error {
-	return watch(ctx, watcher{folder: a.dir}, a.log, pollInterval, func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		_ = a.reload(false) // it is logged
-	})
-}
-
-// reload reads the rules, and uses them unless they are those of the last time,
-// or force says so.
-func (a *Access) reload(force bool) error {
-	sources, err := readMaps(a.dir)
-	if isNoMap(err) {
-		sources, err = nil, nil
-	}
-	id := digest(sources)
-	if err == nil && id == a.tried && !force {
-		return nil
-	}
-	var rules []AccessRule
-	if err == nil {
-		a.tried = id
-		rules, err = accessRules(sources)
-	}
-	if err == nil {
-		err = a.use(rules)
-	}
-	if err != nil {
-		return a.failed(err)
-	}
-	a.rules = rules
-	a.failure.Store(nil)
-	a.log.Info("access rules loaded", "rules", len(rules))
-	if a.keep != "" {
-		if err := keep(a.keep, sources); err != nil {
-			a.log.Warn("the access rules would not survive a restart", "cause", err)
-		}
-	}
-	return nil
-}
-
-// failed notes why the rules are not used. It says so once.
-func (a *Access) failed(err error) error {
-	if old := a.failure.Load(); old != nil && old.Err.Error() == err.Error() {
-		return err
-	}
-	a.failure.Store(&Failure{Err: err, Time: time.Now()})
-	causes := []error{err}
-	var ms Mistakes
-	if errors.As(err, &ms) {
-		causes = ms.Unwrap()
-	}
-	for _, cause := range causes {
-		a.log.Error("access rules not loaded, the old ones go on serving", "cause", cause)
-	}
-	return err
-}
-
 // describe returns the rule about as one would say it.
 func (r AccessRule) describe() string {
 	var b strings.Builder
@@ -238,37 +152,4 @@ func (r AccessRule) describe() string {
 		fmt.Fprintf(&b, ": %q", r.Text)
 	}
 	return b.String()
-}
-
-// RuleChanges are the access rules that come and go, with their places.
-type RuleChanges struct {
-	Added   []string `json:"added,omitempty"`
-	Removed []string `json:"removed,omitempty"`
-}
-
-// Changes compares the rules in the folder with those in service. The error is
-// why they would not serve.
-func (a *Access) Changes() (RuleChanges, error) {
-	rules, err := LoadAccess(a.dir)
-	if err != nil {
-		return RuleChanges{}, err
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return RuleChanges{Added: without(rules, a.rules), Removed: without(a.rules, rules)}, nil
-}
-
-// without returns the rules that are not among others.
-func without(rules, others []AccessRule) []string {
-	there := make(map[string]int)
-	for _, r := range others {
-		there[r.describe()]++
-	}
-	var rest []string
-	for _, r := range rules {
-		if there[r.describe()]--; there[r.describe()] < 0 {
-			rest = append(rest, r.Name+": "+r.describe())
-		}
-	}
-	return rest
 }

@@ -8,13 +8,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 )
 
 func TestSampleAccess(t *testing.T) {
-	rules, err := LoadAccess("../testdata/config/access.d")
+	rules, err := LoadAccess("../testdata/config/access.d", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +53,7 @@ func TestAccessRules(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			rules, err := accessRules(sources(tt.files...))
+			rules, err := accessRules(sources(tt.files...), nil)
 			if err != nil {
 				compare(t, lines(t, err), tt.want)
 			} else if got := fmt.Sprint(rules); got != tt.want {
@@ -71,12 +72,15 @@ func TestAccess(t *testing.T) {
 		mu   sync.Mutex
 		used []string
 	)
+	check := func(r AccessRule) error {
+		if r.Hello[0] == "refused" {
+			return errors.New("refused")
+		}
+		return nil
+	}
 	use := func(rules []AccessRule) error {
 		mu.Lock()
 		defer mu.Unlock()
-		if len(rules) == 1 && rules[0].Hello[0] == "refused" {
-			return errors.New("refused")
-		}
 		used = append(used, fmt.Sprint(rules))
 		return nil
 	}
@@ -86,11 +90,11 @@ func TestAccess(t *testing.T) {
 		return used[len(used)-1]
 	}
 	log := slog.New(slog.DiscardHandler)
-	if _, err := OpenAccess(filepath.Join(dir, "absent"), kept, log, use); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := OpenAccess(filepath.Join(dir, "absent"), kept, log, check, use); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no folder: %v", err)
 	}
 	write(t, name, "[[rule]]\naction='deny'\nhelo=['a']")
-	a, err := OpenAccess(dir, kept, log, use)
+	a, err := OpenAccess(dir, kept, log, check, use)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +112,7 @@ func TestAccess(t *testing.T) {
 	for _, broken := range []string{"[[rule", "[[rule]]\naction='deny'\nhelo=['refused']"} {
 		write(t, name, broken)
 		await(t, func() bool { return a.Failure() != nil })
-		b, err := OpenAccess(dir, kept, log, use)
+		b, err := OpenAccess(dir, kept, log, check, use)
 		if err != nil || b.Failure() == nil || last() != "[{a.toml:1 defer  [] [b] [] []}]" {
 			t.Errorf("after a restart with a broken edit: %v, %v", err, used)
 		}
@@ -119,6 +123,84 @@ func TestAccess(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, func() bool { return last() == "[]" })
+}
+
+// A file that is broken, or refused by the user, keeps its own old version, and the
+// others go on; a new one that is broken is left out; one that is gone is gone.
+func TestOneBrokenAccessFile(t *testing.T) {
+	dir, kept := t.TempDir(), filepath.Join(t.TempDir(), "access")
+	rule := func(name string) string { return "[[rule]]\naction='deny'\nhelo=['" + name + "']\n" }
+	edit := func(file, text string) { write(t, filepath.Join(dir, file), text) }
+	check := func(r AccessRule) error {
+		if r.Hello[0] == "wrong" {
+			return errors.New("is wrong")
+		}
+		return nil
+	}
+	var serves []string
+	use := func(rules []AccessRule) error {
+		serves = nil
+		for _, r := range rules {
+			serves = append(serves, r.Hello[0])
+		}
+		return nil
+	}
+	edit("a.toml", rule("a1"))
+	edit("b.toml", rule("b1"))
+	a, err := OpenAccess(dir, kept, slog.New(slog.DiscardHandler), check, use)
+	if err != nil {
+		t.Fatal(err)
+	}
+	is := func(want, old, mistake string) {
+		t.Helper()
+		changes, cerr := a.Changes()
+		err := a.Reload()
+		f := a.Failure()
+		if got := fmt.Sprint(serves); got != want || f == nil || fmt.Sprint(f.Old) != old || !strings.Contains(fmt.Sprint(err), mistake) {
+			t.Errorf("%v serve and not %s; %+v, %v", serves, want, f, err)
+		}
+		if fmt.Sprint(cerr) != fmt.Sprint(err) || fmt.Sprint(changes.Old) != old {
+			t.Errorf("diff says %v, %v; reload %v", changes, cerr, err)
+		}
+		b, err := OpenAccess(dir, kept, slog.New(slog.DiscardHandler), check, use)
+		if err != nil || b.Failure() == nil || fmt.Sprint(serves) != want {
+			t.Errorf("after a restart %v serve: %v", serves, err)
+		}
+	}
+	edit("a.toml", rule("a2")+"[[rule")
+	edit("b.toml", rule("b2"))
+	is("[a1 b2]", "[a.toml]", "a.toml:4:")
+	edit("a.toml", rule("a3")+rule("wrong"))
+	edit("b.toml", rule("b3"))
+	is("[a1 b3]", "[a.toml]", "a.toml:4:1: is wrong")
+	edit("a.toml", rule("a4")+"# the end\n")
+	edit("c.toml", rule("c1")+"x")
+	is("[a4 b3]", "[]", "c.toml:4:")
+	edit("a.toml", rule("a4"))
+	is("[a4 b3]", "[a.toml]", "is cut off")
+	edit("a.toml", "")
+	is("[a4 b3]", "[a.toml]", "is empty")
+	for _, name := range []string{"a.toml", "b.toml"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	is("[]", "[]", "c.toml:4:")
+	if err := os.Remove(filepath.Join(dir, "c.toml")); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Reload(); err != nil || a.Failure() != nil || len(serves) > 0 {
+		t.Errorf("an empty folder: %v, %v", err, serves)
+	}
+	edit("a.toml", rule("a5"))
+	if err := a.Reload(); err != nil {
+		t.Error(err)
+	}
+	rename := dir + ".away"
+	if err := os.Rename(dir, rename); err != nil {
+		t.Fatal(err)
+	}
+	is("[a5]", "[a.toml]", "no such file")
 }
 
 func await(t *testing.T, done func() bool) {

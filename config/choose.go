@@ -76,7 +76,7 @@ func (c *choice) add(s source, m *domainMap, held string) {
 		refuse("was taken back, since nobody confirmed it", "postern reload makes it serve")
 	case !m.good():
 		c.refuse(file, locate(&m.doc.findings))
-	case was != nil && m != was && !c.force && isCutShort(s, was) && time.Since(s.modified) < cutShort:
+	case was != nil && m != was && !c.force && isCutShort(s, was.doc.text) && time.Since(s.modified) < cutShort:
 		c.lookAgain(s.modified.Add(cutShort))
 		refuse("is cut off, as a file is that is being written", fmt.Sprintf("if that is meant: it serves once it has lain still for %v, or with --force", cutShort))
 	default:
@@ -85,9 +85,9 @@ func (c *choice) add(s source, m *domainMap, held string) {
 }
 
 // isCutShort reports whether s is only the beginning of was.
-func isCutShort(s source, was *domainMap) bool {
-	text := strings.TrimPrefix(s.text, byteOrderMark)
-	return len(text) < len(was.doc.text) && strings.HasPrefix(was.doc.text, text)
+func isCutShort(s source, was string) bool {
+	text, was := strings.TrimPrefix(s.text, byteOrderMark), strings.TrimPrefix(was, byteOrderMark)
+	return len(text) < len(was) && strings.HasPrefix(was, text)
 }
 
 func (c *choice) lookAgain(at time.Time) {

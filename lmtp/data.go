@@ -228,5 +228,5 @@ func (s *session) recordMessage(tx *inbound, reply mail.Reply) {
 	for i, rcpt := range tx.To {
 		to[i] = rcpt.Address
 	}
-	s.record(mail.Outcome{Event: mail.Accept, ID: tx.ID, Client: tx.Client, From: tx.From, To: to, Size: tx.body.Size(), Reply: reply})
+	s.record(mail.Outcome{Event: mail.Accept, ID: tx.ID, Client: tx.Client, Generation: tx.Generation, From: tx.From, To: to, Size: tx.body.Size(), Reply: reply})
 }

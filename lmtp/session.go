@@ -231,7 +231,7 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 
 // refused records that MAIL or RCPT was refused, and returns the reply.
 func (s *session) refused(env *mail.Envelope, reply mail.Reply, to ...mail.Address) mail.Reply {
-	s.record(mail.Outcome{Event: mail.Refused, ID: env.ID, Client: env.Client, From: env.From, To: to, Size: env.Size, Reply: reply})
+	s.record(mail.Outcome{Event: mail.Refused, ID: env.ID, Client: env.Client, Generation: env.Generation, From: env.From, To: to, Size: env.Size, Reply: reply})
 	return reply
 }
 

@@ -14,12 +14,14 @@ type Outcome struct {
 	Event  Event
 	ID     string // of the transaction; empty where there was none
 	Client Client
-	From   Address
-	To     []Address // of Message: all accepted; of Refused and Delivery: the one
-	Size   int64     // octets
-	Reply  Reply     // what the client, or the next hop, heard
-	Took   time.Duration
-	Note   string // what else an administrator wants to know, as "spf=pass dkim=none"
+	// Generation is that of the recipient maps that the transaction keeps to.
+	Generation string
+	From       Address
+	To         []Address // of Message: all accepted; of Refused and Delivery: the one
+	Size       int64     // octets
+	Reply      Reply     // what the client, or the next hop, heard
+	Took       time.Duration
+	Note       string // what else an administrator wants to know, as "spf=pass dkim=none"
 }
 
 // An Event says what ended.
@@ -51,7 +53,7 @@ func (e Event) String() string {
 // Log writes o as one line of l: at Info where somebody's mail was taken or
 // refused, at Warn where the trouble was ours.
 func (o Outcome) Log(l *slog.Logger) {
-	attrs := make([]slog.Attr, 0, 12)
+	attrs := make([]slog.Attr, 0, 13)
 	add := func(set bool, a slog.Attr) {
 		if set {
 			attrs = append(attrs, a)
@@ -77,6 +79,7 @@ func (o Outcome) Log(l *slog.Logger) {
 	add(true, slog.String("text", o.Reply.Text))
 	add(o.Reply.Err != nil, slog.Any("cause", o.Reply.Err))
 	add(o.Client.TLS != "", slog.String("tls", o.Client.TLS))
+	add(o.Generation != "", slog.String("generation", o.Generation))
 	add(o.Note != "", slog.String("note", o.Note))
 	add(o.Took > 0, slog.Duration("took", o.Took.Round(time.Microsecond)))
 	level := slog.LevelInfo

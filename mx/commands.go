@@ -141,7 +141,7 @@ func (s *session) refused(env mail.Envelope, reply mail.Reply, to ...mail.Addres
 
 // refusedBecause is refused, with a note for the log.
 func (s *session) refusedBecause(note string, env mail.Envelope, reply mail.Reply, to ...mail.Address) mail.Reply {
-	s.record(mail.Outcome{Event: mail.Refused, ID: env.ID, From: env.From, To: to, Size: env.Size, Reply: reply, Note: note})
+	s.record(mail.Outcome{Event: mail.Refused, ID: env.ID, Generation: env.Generation, From: env.From, To: to, Size: env.Size, Reply: reply, Note: note})
 	return reply
 }
 
@@ -149,7 +149,7 @@ func (s *session) refusedBecause(note string, env mail.Envelope, reply mail.Repl
 // looks for a message that did not come has to see what was said.
 func (s *session) refusedArgument(env mail.Envelope, reply mail.Reply, arg string) mail.Reply {
 	note := "said " + mail.Printable(arg, maxNote)
-	s.record(mail.Outcome{Event: mail.Refused, ID: env.ID, From: env.From, Size: env.Size, Reply: reply, Note: note})
+	s.record(mail.Outcome{Event: mail.Refused, ID: env.ID, Generation: env.Generation, From: env.From, Size: env.Size, Reply: reply, Note: note})
 	return reply
 }
 

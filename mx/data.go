@@ -156,7 +156,7 @@ func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) (m
 		s.fruitless, s.since = 0, time.Now()
 	}
 	s.record(mail.Outcome{
-		Event: mail.Accept, ID: tx.env.ID, From: tx.env.From, To: tx.addresses(), Size: tx.body.Size(),
+		Event: mail.Accept, ID: tx.env.ID, Generation: tx.env.Generation, From: tx.env.From, To: tx.addresses(), Size: tx.body.Size(),
 		Reply: reply, Took: time.Since(tx.began), Note: note,
 	})
 	switch {

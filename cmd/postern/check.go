@@ -89,10 +89,7 @@ func checkJudging(c *config.Config) error {
 	if c.Policy.Access == "" {
 		return nil
 	}
-	rules, err := config.LoadAccess(c.Policy.Access)
-	if err == nil {
-		_, err = accessList(rules)
-	}
+	_, err := config.LoadAccess(c.Policy.Access, checkRule)
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -145,7 +146,7 @@ func (d Diff) text(all bool) string {
 		})
 	}
 	if len(d.Mistakes) > 0 {
-		fmt.Fprintf(&b, "  WOULD NOT BE SERVED%s:\n\n", oldVersions(d.Old))
+		fmt.Fprintf(&b, "  WOULD NOT BE SERVED%s:\n\n", oldVersions(slices.Concat(d.Old, d.Rules.Old)))
 		printMistakes(&b, d.Mistakes)
 	}
 	for _, e := range d.Errors {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,16 +13,22 @@ import (
 	"postern/internal/peer"
 )
 
-// The delivery agent logs a message under the MX's name for it, and with the
-// client that the MX had it from.
+// The delivery agent logs a message under the MX's name for it, with the client
+// that the MX had it from, and the generation that both keep to.
 func TestOneNameInBothLogs(t *testing.T) {
 	s := newSite(t)
 	agent := s.start("mda")
-	s.start("mx")
+	front := s.start("mx")
 	reply := s.sendOne("ann@client.example", "u1@example.com")
 	words := strings.Fields(reply.Lines[0])
 	id := words[len(words)-1]
 	agent.WaitOutput(fmt.Sprintf("msg=delivery id=%s client=127.0.0.1 helo=mail.%s ", id, peer.SenderDomain))
+	var st Status
+	out, err := s.command("status", "--json").Output()
+	must(t, err)
+	must(t, json.NewDecoder(bytes.NewReader(out)).Decode(&st))
+	agent.WaitOutput(" generation=" + st.Generation + " took=")
+	front.WaitOutput(" generation=" + st.Generation + " note=")
 	content := string(s.mailbox("u1")[0].Read(t))
 	if n := strings.Count(content, "id "+id); n != 2 {
 		t.Errorf("the name is in %d trace fields of 2:\n%s", n, content)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -70,7 +71,7 @@ func (p *parts) judging() (*judging, error) {
 	}
 	j.Judge.Closed = p.records.transaction
 	if c.Policy.Access != "" {
-		j.access, err = config.OpenAccess(c.Policy.Access, p.kept("access"), p.log, j.useAccess)
+		j.access, err = config.OpenAccess(c.Policy.Access, p.kept("access"), p.log, checkRule, j.useAccess)
 	}
 	return j, err
 }
@@ -152,6 +153,15 @@ func (j *judging) run(ctx context.Context, group *errgroup.Group, watch bool) {
 func (j *judging) close() {
 	j.Reports.Flush()
 	_ = j.Judge.Greylist.Close() // each of its records was written at once
+}
+
+// checkRule says what is wrong with one rule.
+func checkRule(r config.AccessRule) error {
+	r.Name = ""
+	if _, err := accessList([]config.AccessRule{r}); err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), ": "))
+	}
+	return nil
 }
 
 func accessList(rules []config.AccessRule) (*access.List, error) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +33,8 @@ this is for those who want to hear the answer.
 A map that is broken keeps its old version, and the others serve. So does one that
 is gone, that is empty, or that lost more than half of its names (reload.lose_names,
 reload.lose_percent), which looks like an accident; --force says that it is none.
+A broken file of access rules keeps its old version, too; the rules of one that is
+gone are gone.
 
 With --confirm 5m the maps of before serve again after five minutes, unless you
 say "postern reload --confirmed" until then. If the edit serves already, it is put
@@ -79,7 +82,7 @@ type Reloaded struct {
 
 	Mistakes config.Mistakes    `json:"mistakes,omitempty"`
 	Errors   []string           `json:"errors,omitempty"`        // others
-	Old      []string           `json:"old_versions,omitempty"`  // domains of which an old version serves
+	Old      []string           `json:"old_versions,omitempty"`  // domains, and files of access rules, of which an old version serves
 	Restart  []config.KeyChange `json:"needs_restart,omitempty"` // keys of postern.toml
 	Outside  config.Mistakes    `json:"outside,omitempty"`       // mailboxes that are served after a restart
 
@@ -253,6 +256,9 @@ func (s *server) reloaded(before *config.Recipients, err error) Reloaded {
 	r.Until, r.OrElse = until, orElse
 	if f := s.recipients.Failure(); f != nil {
 		r.Old = f.Old
+	}
+	if s.access != nil && s.access.Failure() != nil {
+		r.Old = slices.Concat(r.Old, s.access.Failure().Old)
 	}
 	return r
 }

@@ -292,10 +292,52 @@ func (s *session) quits(t testing.TB) {
 	}
 }
 
+// A broken file of access rules keeps its old version while the others serve, which
+// diff says before, and reload and status after it. Neither --force
+// nor a restart makes it serve.
+func TestAccessReload(t *testing.T) {
+	s := newSite(t, `policy: access = "access.d"`, "reload: watch = false")
+	rule := func(sender string) string { return "[[rule]]\naction = 'deny'\nsender = ['" + sender + "']\n" }
+	s.write("access.d/a.toml", rule("a1@a.example"))
+	s.write("access.d/b.toml", rule("b1@b.example"))
+	p := s.start("serve")
+	says := func(want string, args ...string) {
+		t.Helper()
+		if out, _ := s.command(args...).CombinedOutput(); !strings.Contains(string(out), want) {
+			t.Errorf("%v:\n%s\nit lacks %q", args, out, want)
+		}
+	}
+	hears := func(sender, want string) {
+		t.Helper()
+		c := openSession(t, s)
+		_, err := c.Command("MAIL FROM:<%s>", sender)
+		must(t, err)
+		if r, err := c.Command("RCPT TO:<u1@example.com>"); err != nil || !strings.HasPrefix(r.String(), want) {
+			t.Errorf("%s hears %v, %v", sender, r, err)
+		}
+		c.quits(t)
+	}
+	s.write("access.d/a.toml", rule("a2@a.example")+rule("@a.example"))
+	s.write("access.d/b.toml", rule("b2@b.example"))
+	says("access.d/a.toml:4:1: ", "check")
+	says("(the old version of a.toml goes on)", "diff")
+	says("+ b.toml:1: deny, sender b2@b.example", "diff")
+	says("(the old version of a.toml goes on)", "reload", "--force")
+	says("each such file keeps its old version", "status")
+	for range 2 {
+		hears("a1@a.example", "550")
+		hears("a2@a.example", "250")
+		hears("b1@b.example", "250")
+		hears("b2@b.example", "550")
+		must(t, p.Stop())
+		p = s.start("serve")
+	}
+}
+
 // The screens: what is on probation is taken back or stays, and diff says what
 // would change.
 func TestReloadOnProbation(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, "reload: watch = false")
 	s.start("mda")
 	s.start("mx")
 	c := openSession(t, s)

@@ -134,7 +134,7 @@ func newReplay(path string, since time.Time) (*replay, error) {
 	p := &parts{config: c}
 	rules := p.policy(lists)
 	if c.Policy.Access != "" {
-		loaded, err := config.LoadAccess(c.Policy.Access)
+		loaded, err := config.LoadAccess(c.Policy.Access, checkRule)
 		if err != nil {
 			return nil, err
 		}

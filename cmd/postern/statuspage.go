@@ -101,7 +101,7 @@ func (p statusPage) judging() {
 		p.row("access", "%d rules", p.AccessRules)
 	}
 	if p.AccessRefused != "" {
-		p.row("NOT SERVED", "the newest edit of the access rules is broken:\n%s", p.AccessRefused)
+		p.row("NOT SERVED", "access rules that are broken; each such file keeps its old version:\n%s", p.AccessRefused)
 	}
 	for _, list := range slices.Sorted(maps.Keys(p.DNSLists)) {
 		state := "in use"
