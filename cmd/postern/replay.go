@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -17,9 +17,7 @@ import (
 
 	"postern/config"
 	"postern/internal/record"
-	"postern/mail"
 	"postern/policy"
-	"postern/policy/rate"
 )
 
 // maxChanges is how many changes are listed; all are counted.
@@ -27,8 +25,8 @@ const maxChanges = 100
 
 func replayCommand(stdio stdio) *cobra.Command {
 	var (
-		since, folder string
-		asJSON        bool
+		since, folder, against string
+		asJSON                 bool
 	)
 	cmd := &cobra.Command{
 		Use:   "replay [--since 7d] [--config NEW]",
@@ -39,17 +37,23 @@ an edit serves, it is seen what it does to the mail of the last days. Nothing is
 delivered, nobody is asked: what the DNS, the filters and the next hop said then is
 in the record. What nobody asked then is said to be unknown, and left as it was.
 
-What an earlier edit has changed already is listed too, for it is compared with
-what was answered: --since leaves out what is older.`,
-		Example: `  postern replay --since 7d
-  postern replay --since 2026-01-31 --config /etc/postern/postern.toml.new`,
+With --config NEW the records are judged by the old configuration, too, and only
+what this edit changes is listed: the old one is that of --against, or else
+` + defaultConfig + `. Without NEW it is compared with what was answered then, so
+that what an earlier edit has changed already is listed too; --since leaves out what
+is older.`,
+		Example: `  postern replay --since 7d                      # what edits of the last week changed
+  postern replay --config /root/new/postern.toml # what this one would change`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			from, err := parseSince(since, time.Now())
 			if err != nil {
 				return exitCode{exitUsage, err}
 			}
-			r, err := newReplay(configPath(cmd), from)
+			if !cmd.Flags().Changed("against") {
+				against = oldConfig(configPath(cmd), defaultConfig)
+			}
+			r, err := newReplay(configPath(cmd), against, from)
 			if err != nil {
 				return err
 			}
@@ -68,8 +72,22 @@ what was answered: --since leaves out what is older.`,
 	flags := cmd.Flags()
 	flags.StringVar(&since, "since", "7d", "what is not older: a `span` as 36h or 7d, or a day as 2026-01-31; empty: all")
 	flags.StringVar(&folder, "records", "", "read the records in this `folder`, and not those of the server")
+	flags.StringVar(&against, "against", "", "compare with this configuration `file`; empty: with what was answered then")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// oldConfig returns the configuration that path is an edit of: the usual one, if
+// there is one and it is another.
+func oldConfig(path, usual string) string {
+	old, err := os.Stat(usual)
+	if err != nil {
+		return ""
+	}
+	if now, err := os.Stat(path); err == nil && os.SameFile(old, now) {
+		return ""
+	}
+	return usual
 }
 
 // offerReplay says, to who is about to have a configuration serve, how to see what
@@ -82,13 +100,16 @@ func offerReplay(w io.Writer, c *config.Config) {
 
 // A Replay is what came of it.
 type Replay struct {
-	Since   time.Time
-	Judged  int // transactions
-	Changed int // of them
-	Changes []Change
-	More    int            // changes that are not among those
-	Unknown map[string]int // what nobody asked then, with the number of transactions that it is asked for now
-	Damaged int            // places in which records could not be read
+	Since    time.Time
+	Against  string // the configuration that it is compared with; "": what was answered then
+	Verdicts int    // about recipients and messages
+	Altered  int    // of them
+	Judged   int    // transactions
+	Changed  int    // of them
+	Changes  []Change
+	More     int            // changes that are not among those
+	Unknown  map[string]int // what nobody asked then, with the number of transactions that it is asked for now
+	Damaged  int            // places in which records could not be read
 }
 
 // A Change is a transaction that would end otherwise.
@@ -98,61 +119,42 @@ type Change struct {
 	Generation string // of the recipients that it was judged by
 	From       string
 	Of         string // a recipient, or theMessage
-	Then, Now  string
+	Then, Now  string // Then is what was answered, or what Against would say
 	Why        string // what decides now
 	Times      int    // that there was one like it; this is the first
 }
 
 const theMessage = "the message"
 
-// A replay judges records by a configuration.
+// A replay judges records by one configuration, and by another before it or not.
 type replay struct {
 	Replay
-	config     *config.Config
-	judge      *policy.Judge
-	recipients *config.Recipients
-	known      map[mail.Address]error // what the maps say of an address
-	kinds      map[string]int
-	listed     map[Change]int // where those are that others are like
+	now    *side
+	old    *side // nil: it is compared with what was answered
+	kinds  map[string]int
+	listed map[Change]int // where those are that others are like
 }
 
-// newReplay reads the files of a configuration. Mistakes in them are told as
-// postern check tells them.
-func newReplay(path string, since time.Time) (*replay, error) {
-	c, err := config.Load(path)
-	if err != nil {
+// newReplay reads the files of a configuration, and of the old one if it has a
+// name. Mistakes in them are told as postern check tells them.
+func newReplay(path, old string, since time.Time) (*replay, error) {
+	r := &replay{Replay: Replay{Since: since, Against: old, Unknown: make(map[string]int)}, kinds: make(map[string]int), listed: make(map[Change]int)}
+	var err error
+	if r.now, err = newSide(path); err != nil {
 		return nil, err
 	}
-	r := &replay{Replay: Replay{Since: since, Unknown: make(map[string]int)}, config: c, known: make(map[mail.Address]error), kinds: make(map[string]int), listed: make(map[Change]int)}
-	if r.recipients, err = config.LoadRecipients(c.Recipients, c.Hostname); err != nil {
-		return nil, err
+	if old == "" {
+		return r, nil
 	}
-	lists, err := dnsLists(c.DNSBL.Lists)
-	if err != nil {
-		return nil, err
-	}
-	p := &parts{config: c}
-	rules := p.policy(lists)
-	if c.Policy.Access != "" {
-		loaded, err := config.LoadAccess(c.Policy.Access, checkRule)
-		if err != nil {
-			return nil, err
-		}
-		if rules.Access, err = accessList(loaded); err != nil {
-			return nil, err
-		}
-	}
-	r.judge = &policy.Judge{
-		Policy: func() *policy.Policy { return rules }, Filters: p.filters(),
-		ByClient:    rate.New[netip.Prefix](c.Limits.MessagesPerClient, time.Hour, maxCounted),
-		ByRecipient: rate.New[string](c.Limits.MessagesPerRecipient, time.Hour, maxCounted),
+	if r.old, err = newSide(old); err != nil {
+		return nil, fmt.Errorf("%w\n%s is what it is compared with; --against \"\" compares with what was answered then", err, old)
 	}
 	return r, nil
 }
 
 // run judges what the MX recorded, or what is in a folder.
 func (r *replay) run(ctx context.Context, folder string) error {
-	a := archives(r.config)[0]
+	a := archives(r.now.config)[0]
 	if folder != "" {
 		a = archive{half: "the folder", folder: folder}
 	}
@@ -178,19 +180,29 @@ func (r *replay) add(text []byte) error {
 	if then.Refused != "" {
 		return nil // no policy did that
 	}
-	now := r.judge.Replay(&then, func(i int) bool { return r.find(then.Recipients[i].To) == nil })
+	now, was := r.now.judges(&then), answered(&then)
+	if r.old != nil {
+		was = r.old.judges(&then)
+	}
 	if then.Facts.Time.Before(r.Since) {
 		return nil
 	}
 	r.Judged++
-	for _, what := range compact(now.Unknown) {
-		r.Unknown[what]++
+	r.Verdicts += len(now.recipients)
+	if then.Verdict != nil {
+		r.Verdicts++
 	}
-	changes := r.compare(&then, now)
+	for _, what := range now.unknown {
+		if !slices.Contains(was.unknown, what) {
+			r.Unknown[what]++
+		}
+	}
+	changes := differences(&then, was, now)
 	if len(changes) == 0 {
 		return nil
 	}
 	r.Changed++
+	r.Altered += len(changes)
 	for _, c := range changes {
 		r.kinds[kindOf(c.Then)+" then, "+kindOf(c.Now)+" now"]++
 		r.list(c)
@@ -260,87 +272,22 @@ func zoneOf(name string) string {
 	return name
 }
 
-// find returns what the maps say of an address; nil: that they know it.
-func (r *replay) find(addr mail.Address) error {
-	err, asked := r.known[addr]
-	if !asked {
-		_, err = lookup(r.recipients, addr)
-		if len(r.known) >= maxCounted {
-			clear(r.known)
-		}
-		r.known[addr] = err
-	}
-	return err
-}
-
-// compare returns what would end otherwise.
-func (r *replay) compare(then *policy.Record, now policy.Replayed) []Change {
-	var changes []Change
-	add := func(of, was, is, why string) {
-		changes = append(changes, Change{
-			ID: then.ID, Time: then.Facts.Time, Generation: then.Generation, From: then.Facts.From.Path(), Of: of, Then: was, Now: is, Why: why, Times: 1,
-		})
-	}
-	for i, rcpt := range then.Recipients {
-		reply, why := r.answer(rcpt, now.Recipients[i])
-		if reply.Code != rcpt.Reply.Code || reply.Status != rcpt.Reply.Status {
-			add(rcpt.To.Path(), rcpt.Reply.String(), reply.String(), why)
-		}
-	}
-	if now.Message == nil || then.Verdict == nil {
-		return changes
-	}
-	was, is := fateOf(then.Verdict.Decision), fateOf(*now.Message)
-	if was != is {
-		add(theMessage, was, is, note(*now.Message))
-	}
-	return changes
-}
-
-// answer returns what the client would hear of a recipient, and why. The session
-// and the next hop say what they said.
-func (r *replay) answer(rcpt policy.RecipientRecord, d policy.Decision) (mail.Reply, string) {
-	if rcpt.By == policy.BySession || rcpt.By == policy.ByMemory {
-		return rcpt.Reply, ""
-	}
-	if err := d.Refusal(); err != nil {
-		return mail.ReplyTo(err), note(d)
-	}
-	if err := r.find(rcpt.To); err != nil {
-		return mail.ReplyTo(err), "the recipient maps"
-	}
-	if rcpt.By == policy.ByNextHop {
-		return rcpt.Reply, ""
-	}
-	return mail.RecipientOK, "nothing refuses it any more; what would become of the message is not known"
-}
-
-// fateOf says what becomes of a message, in words that are compared.
-func fateOf(d policy.Decision) string {
-	switch {
-	case d.Refusal() != nil:
-		return d.Reply.String()
-	case d.Action == policy.Quarantine:
-		return "set apart"
-	}
-	return "taken"
-}
-
-// note says what decided, or what would have but for a pardon.
-func note(d policy.Decision) string {
-	if d.Note() == "" {
-		return "nothing refuses it any more"
-	}
-	return d.Note()
-}
-
 // print tells people what came of it.
 func (r *replay) print(w io.Writer) error {
 	since := ""
 	if !r.Since.IsZero() {
 		since = " since " + stamp(r.Since) + " UTC"
 	}
-	fmt.Fprintf(w, "With %s, %s of %s transactions%s end otherwise.\n", r.config.File, number(r.Changed), number(r.Judged), since)
+	if r.old != nil {
+		fmt.Fprintf(w, "This edit alters %s of %s verdicts, in %s of %s transactions%s.\n  then: as %s has it\n  now:  as %s has it\n\n",
+			number(r.Altered), number(r.Verdicts), number(r.Changed), number(r.Judged), since, r.old.config.File, r.now.config.File)
+	} else {
+		fmt.Fprintf(w, "With %s, %s of %s verdicts differ from what was answered, in %s of %s transactions%s.\n",
+			r.now.config.File, number(r.Altered), number(r.Verdicts), number(r.Changed), number(r.Judged), since)
+	}
+	if r.old == nil && r.Altered > 0 {
+		fmt.Fprint(w, "What earlier edits changed is among them; to see one edit alone, name the old files with --against.\n\n")
+	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, kind := range slices.Sorted(maps.Keys(r.kinds)) {
 		fmt.Fprintf(tw, "  %s\t%s\n", kind, number(r.kinds[kind]))

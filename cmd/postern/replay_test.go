@@ -34,7 +34,7 @@ func TestReplay(t *testing.T) {
 	if err := p.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	compareGolden(t, s, "replay/same.txt", s.replay(t))
+	compareGolden(t, s, "replay/same.txt", s.replay(t, "--against", ""))
 
 	// A user less, one more, no more rule, and a milder policy.
 	maps := s.read("recipients.d/example.com.toml")
@@ -45,9 +45,9 @@ func TestReplay(t *testing.T) {
 		text = strings.Replace(text, fmt.Sprintf("%q", name), fmt.Sprintf("%q", filepath.Join(s.dir, name)), 1)
 	}
 	s.write("new/postern.toml", text+"\n[dnsbl]\nlists = [{ zone = \"new.example\" }]\n")
-	compareGolden(t, s, "replay/edit.txt", s.replay(t, "--config", filepath.Join(s.dir, "new/postern.toml")))
+	compareGolden(t, s, "replay/edit.txt", s.replay(t, "--config", filepath.Join(s.dir, "new/postern.toml"), "--against", s.config))
 	var told Replay
-	out := s.replay(t, "--config", filepath.Join(s.dir, "new/postern.toml"), "--json", "--since", "")
+	out := s.replay(t, "--config", filepath.Join(s.dir, "new/postern.toml"), "--json", "--since", "", "--against", "")
 	if err := json.Unmarshal([]byte(out), &told); err != nil || told.Judged != 24 || told.Changed != 13 || len(told.Changes) != 4 || told.Changes[0].Times != 10 {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -122,7 +122,7 @@ func plantThree(n int) func(i int, r *policy.Record) {
 func TestReplayFindsWhatIsPlanted(t *testing.T) {
 	t.Parallel()
 	s := plantedSite(t)
-	r, err := newReplay(s.config, time.Time{})
+	r, err := newReplay(s.config, "", time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,8 +138,51 @@ func TestReplayFindsWhatIsPlanted(t *testing.T) {
 		}
 	}
 	var b bytes.Buffer
-	if err := r.print(&b); err != nil || !strings.Contains(b.String(), "3 of 4,112 transactions end otherwise") {
+	if err := r.print(&b); err != nil || !strings.Contains(b.String(), "3 of 8,224 verdicts differ from what was answered, in 3 of 4,112 transactions") {
 		t.Errorf("%v\n%s", err, b.String())
+	}
+}
+
+// Compared with the old configuration, an edit is charged with what it changes
+// alone: not with what edits before it did, nor with what neither side knows.
+func TestReplayAgainst(t *testing.T) {
+	t.Parallel()
+	s := plantedSite(t)
+	s.write("new/access.d/a.toml", s.read("access.d/a.toml")+"[[rule]]\naction = 'deny'\nsender = ['user7@sender.example']\n")
+	text := strings.Replace(s.read("postern.toml"), `"access.d"`, `"new/access.d"`, 1)
+	s.write("new.toml", strings.Replace(text, "enable = false", "enable = true", 1))
+	s.write("old.toml", strings.Replace(s.read("postern.toml"), "enable = false", "enable = true", 1))
+	dir := recorded(t, 100, func(i int, r *policy.Record) {
+		if plantThree(100)(i, r); i == 50 {
+			r.Verdict.DMARC.Verdict = "fail" // or no greylist is asked
+		}
+	})
+	for _, tt := range []struct {
+		old              string
+		altered, unknown int
+	}{{"", 4, 1}, {s.config, 1, 1}, {filepath.Join(s.dir, "old.toml"), 1, 0}} {
+		r, err := newReplay(filepath.Join(s.dir, "new.toml"), tt.old, time.Time{})
+		must(t, err)
+		must(t, r.run(t.Context(), dir))
+		if r.Altered != tt.altered || r.Verdicts != 200 || len(r.Unknown) != tt.unknown {
+			t.Errorf("against %q: %+v", tt.old, r.Replay)
+		}
+		if tt.old == "" {
+			continue
+		}
+		var b bytes.Buffer
+		if must(t, r.print(&b)); r.Changes[0].From != "<user7@sender.example>" || !strings.HasPrefix(b.String(), "This edit alters 1 of 200 verdicts, in 1 of 100 transactions.\n") {
+			t.Errorf("%s", b.String())
+		}
+	}
+	if old := oldConfig(s.config, s.config); old != "" {
+		t.Errorf("it is compared with itself, %s", old)
+	}
+	if old := oldConfig(filepath.Join(s.dir, "new.toml"), s.config); old != s.config {
+		t.Errorf("it is compared with %q", old)
+	}
+	if old := oldConfig(s.config, filepath.Join(s.dir, "absent")); old != "" {
+		t.Errorf("it is compared with what is not there, %q", old)
 	}
 }
 
@@ -156,7 +199,7 @@ func BenchmarkReplay(b *testing.B) {
 	const n = 100_000
 	s, dir := plantedSite(b), recorded(b, n, plantThree(n))
 	for b.Loop() {
-		r, err := newReplay(s.config, time.Time{})
+		r, err := newReplay(s.config, "", time.Time{})
 		if err != nil {
 			b.Fatal(err)
 		}
