@@ -4,10 +4,15 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
+	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,7 +94,7 @@ func TestCheck(t *testing.T) {
 		"note DNS: the PTR record of 192.0.2.1 is host.provider.example",
 		"warning DNS: the MX records of example.com are other.example.com, and mx.example.com is not among them",
 		"warning DNS: example.com has 2 SPF records",
-		"note DNS: example.com has MTA-STS")
+		"warning DNS: senders cannot have the MTA-STS policy of example.com: ")
 	if strings.Contains(found, "DMARC") || strings.Index(found, "mistake certificates") > strings.Index(found, "mistake DNS") {
 		t.Errorf("out of place:\n%s", found)
 	}
@@ -100,6 +105,50 @@ func TestCheck(t *testing.T) {
 	if err := s.command("check", "--files").Run(); err != nil {
 		t.Errorf("the files are right: %v", err)
 	}
+}
+
+// The MTA-STS policy is fetched as a sender does, and held against this host.
+func TestCheckMTASTS(t *testing.T) {
+	l, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:443", 2+rand.IntN(250), rand.IntN(250), 1+rand.IntN(250)))
+	must(t, err)
+	host, _, _ := net.SplitHostPort(l.Addr().String())
+	zone := dns.Zone{
+		"A mx.example.com": {"192.0.2.1"}, "MX example.com": {"10 mx.example.com"}, "A mta-sts.example.com": {host},
+		"TXT _mta-sts.example.com": {"v=STSv1; id=1"},
+	}
+	s := newSite(t, fmt.Sprintf("dns: servers = [%q]", dnstest.Start(t, zone).Addr), `mx: tls = { cert = "a.crt", key = "a.key" }`)
+	writePair(t, s.dir, "a", "mx.example.com", newKey(t, false), time.Now().Add(900*time.Hour))
+	pair := writePair(t, s.dir, "sts", "mta-sts.example.com", newKey(t, false), time.Now().Add(time.Hour))
+	var policy atomic.Value
+	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if text := policy.Load().(string); strings.HasPrefix(text, "/") {
+			http.Redirect(w, r, text, http.StatusFound)
+		} else {
+			fmt.Fprint(w, text)
+		}
+	}), ErrorLog: log.New(io.Discard, "", 0)}
+	go func() { _ = web.ServeTLS(l, pair.Cert, pair.Key) }()
+	defer web.Close()
+	for text, want := range map[string]string{
+		"version: STSv1\r\nmode: enforce\r\nmx: mx.example.com\r\n":                                 "",
+		"version: STSv1\nmode: enforce\nmx: a.example.com\nmx: *.Example.com\n":                     "",
+		"version: STSv1\nmode: none\nmax_age: 1\n":                                                  "",
+		"version: STSv1\nmode: enforce\nmx: example.com\nmx: *.a.example.com\nmx: *.mx.example.com": "mistake DNS: the MTA-STS policy of example.com has example.com, *.a.example.com, *.mx.example.com, and not mx.example.com: senders that follow it do not deliver",
+		"version: STSv1\nmode: testing\nmx: a.example.com\n":                                        "warning DNS: the MTA-STS policy of example.com has a.example.com, and not",
+		"hello":                         "warning DNS: the MTA-STS policy of example.com is none",
+		"/.well-known/mta-sts.txt?next": "warning DNS: senders cannot have the MTA-STS policy of example.com: https://mta-sts.example.com/.well-known/mta-sts.txt answers 302 Found",
+	} {
+		policy.Store(text)
+		t.Setenv("SSL_CERT_FILE", pair.Cert)
+		found := checked(t, s, strings.HasPrefix(want, "mistake"))
+		if lacks(t, found, want); want == "" && strings.Contains(found, "MTA-STS") {
+			t.Errorf("%q is right:\n%s", text, found)
+		}
+	}
+	t.Setenv("SSL_CERT_FILE", s.dir+"/a.crt")
+	lacks(t, checked(t, s, false), "warning DNS: senders cannot have the MTA-STS policy of example.com: ", "certificate signed by unknown authority")
+	must(t, web.Close())
+	lacks(t, checked(t, s, false), "note DNS: the MTA-STS policy of example.com cannot be had from here: ")
 }
 
 // A half that runs says as whom, and what that user may not read is a mistake.

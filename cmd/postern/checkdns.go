@@ -46,7 +46,7 @@ func (l *checklist) dns(ctx context.Context, resolver *dns.Client, c *config.Con
 		slots <- struct{}{}
 		asking.Go(func() {
 			found[i].about = "DNS"
-			found[i].dnsOfDomain(ctx, resolver.Lookup, c.Hostname, domain)
+			found[i].dnsOfDomain(ctx, resolver.Lookup, c, domain)
 			<-slots
 		})
 	}
@@ -146,9 +146,9 @@ func fitsTLSA(pair *tls.Certificate, record string) bool {
 }
 
 // dnsOfDomain looks at what the DNS says of one domain.
-func (l *checklist) dnsOfDomain(ctx context.Context, ask asker, hostname, domain string) {
+func (l *checklist) dnsOfDomain(ctx context.Context, ask asker, c *config.Config, domain string) {
 	if records, known := ask.ask(ctx, "MX", domain); known {
-		l.mx(records, hostname, domain)
+		l.mx(records, c.Hostname, domain)
 	}
 	if records, known := ask.ask(ctx, "TXT", domain); known {
 		l.policyRecord("SPF", domain, "v=spf1", records)
@@ -156,10 +156,7 @@ func (l *checklist) dnsOfDomain(ctx context.Context, ask asker, hostname, domain
 	if records, known := ask.ask(ctx, "TXT", "_dmarc."+domain); known {
 		l.policyRecord("DMARC", "_dmarc."+domain, "v=DMARC1", records)
 	}
-	if records, _ := ask.ask(ctx, "TXT", "_mta-sts."+domain); len(records) > 0 {
-		l.policyRecord("MTA-STS", "_mta-sts."+domain, "v=STSv1", records)
-		l.add(toKnow, "its mx lines must have "+hostname, "%s has MTA-STS: its policy is at https://mta-sts.%s/.well-known/mta-sts.txt", domain, domain)
-	}
+	l.mtaSTS(ctx, ask, c, domain)
 }
 
 func (l *checklist) mx(records []string, hostname, domain string) {
