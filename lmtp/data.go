@@ -38,7 +38,7 @@ func (s *session) end() {
 	if s.tx != nil && s.tx.body != nil {
 		_ = s.tx.body.Close() // it has no name, and nobody reads it any more
 	}
-	s.tx = nil
+	s.tx, s.forwarded = nil, smtp.XForward{}
 }
 
 // messageEnd returns when a message that begins now has to be there.
@@ -228,5 +228,5 @@ func (s *session) recordMessage(tx *inbound, reply mail.Reply) {
 	for i, rcpt := range tx.To {
 		to[i] = rcpt.Address
 	}
-	s.record(mail.Outcome{Event: mail.Accept, ID: tx.ID, Client: tx.Client, Generation: tx.Generation, From: tx.From, To: to, Size: tx.body.Size(), Reply: reply})
+	s.record(mail.Outcome{Event: mail.Accept, ID: tx.ID, Upstream: tx.Upstream, Client: tx.Client, Generation: tx.Generation, From: tx.From, To: to, Size: tx.body.Size(), Reply: reply})
 }

@@ -57,6 +57,7 @@ func TestRFC2033_4_1_LHLO(t *testing.T) {
 		S: 501 5.5.4 *
 		C: lhlo mta.example
 		S: 250-mda.example
+		S: 250-XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE
 		S: 250-PIPELINING
 		S: 250-SIZE 4000
 		S: 250-REQUIRETLS
@@ -461,6 +462,7 @@ func TestNetworks(t *testing.T) {
 			S: 220 mda.example *
 			C: LHLO x
 			S: 250-mda.example
+			S: 250-XFORWARD *
 			S: 250-PIPELINING
 			S: 250-SIZE 0
 			# REQUIRETLS is for UNIX sockets

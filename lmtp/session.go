@@ -26,6 +26,9 @@ type session struct {
 	// is none.
 	unheard string
 
+	// forwarded is what XFORWARD said of the message that comes next.
+	forwarded smtp.XForward
+
 	// tx is the transaction: begun by MAIL, ended by end.
 	tx *inbound
 }
@@ -111,6 +114,8 @@ func (s *session) handle(ctx context.Context, cmd smtp.Command) (mail.Reply, err
 		return mail.Help.Saying("LHLO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT: see RFC 2033"), nil
 	case "QUIT":
 		return quit(cmd.Arg), nil
+	case "XFORWARD":
+		return s.xforward(cmd.Arg), nil
 	case verbHeard:
 		return s.hearsay(cmd.Arg), nil
 	case "STARTTLS", "AUTH", "EXPN", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML":
@@ -169,7 +174,11 @@ func (s *session) hello(arg string) mail.Reply {
 	}
 	s.end()
 	s.client.Hello, s.client.ESMTP = arg, true
-	lines := append([]string{s.srv.Hostname}, s.offer().Keywords()...)
+	lines := []string{s.srv.Hostname}
+	if !s.trusted {
+		lines = append(lines, "XFORWARD "+smtp.XForwardAttributes)
+	}
+	lines = append(lines, s.offer().Keywords()...)
 	if s.trusted {
 		lines = append(lines, announcement)
 	}
@@ -185,7 +194,7 @@ func (s *session) mail(arg string) mail.Reply {
 	if err != nil {
 		return mail.ReplyTo(err)
 	}
-	env := &mail.Envelope{ID: mail.NewID(time.Now()), Client: s.client, From: from}
+	env := &mail.Envelope{ID: mail.NewID(time.Now()), Client: s.origin(), From: from, Upstream: s.forwarded.Ident}
 	if params, err = s.takeFacts(env, params); err != nil {
 		return mail.ReplyTo(err)
 	}
@@ -197,6 +206,32 @@ func (s *session) mail(arg string) mail.Reply {
 	}
 	s.tx = &inbound{Envelope: env}
 	return mail.SenderOK
+}
+
+// xforward answers XFORWARD (Postfix, XFORWARD_README), with which a mail system says
+// where it has a message from and what it calls it. Whoever may hand over mail may
+// say so: it is for the log, and believed by nobody else.
+func (s *session) xforward(arg string) mail.Reply {
+	switch {
+	case s.client.Hello == "" || s.tx != nil:
+		return mail.BadSequence
+	case s.trusted: // it has words of its own for that
+		return mail.BadCommand
+	}
+	if err := s.forwarded.Take(arg); err != nil {
+		return mail.ReplyTo(err)
+	}
+	return mail.Accepted
+}
+
+// origin returns whom the client has the next message from, if it said so, and
+// otherwise the client.
+func (s *session) origin() mail.Client {
+	f := s.forwarded
+	if !f.Addr.IsValid() {
+		return s.client
+	}
+	return mail.Client{IP: f.Addr, Hello: f.Hello, ESMTP: f.ESMTP}
 }
 
 // rcpt adds a recipient (RFC 5321, section 4.1.1.3). One that comes twice is
@@ -231,7 +266,7 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 
 // refused records that MAIL or RCPT was refused, and returns the reply.
 func (s *session) refused(env *mail.Envelope, reply mail.Reply, to ...mail.Address) mail.Reply {
-	s.record(mail.Outcome{Event: mail.Refused, ID: env.ID, Client: env.Client, Generation: env.Generation, From: env.From, To: to, Size: env.Size, Reply: reply})
+	s.record(mail.Outcome{Event: mail.Refused, ID: env.ID, Upstream: env.Upstream, Client: env.Client, Generation: env.Generation, From: env.From, To: to, Size: env.Size, Reply: reply})
 	return reply
 }
 

@@ -21,6 +21,10 @@ type Envelope struct {
 	To     []Recipient
 	Params
 
+	// Upstream is what a mail system that is not ours calls the message, for the
+	// log; empty where it did not say.
+	Upstream string
+
 	// What an MX of ours tells a delivery agent of ours; see Digest, and zero
 	// where there is neither.
 	FromMX     bool // it is an MX of ours that hands the message over

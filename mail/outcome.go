@@ -11,9 +11,11 @@ import (
 // delivery agent make of it. The log, the metrics and the decision records are
 // its readers.
 type Outcome struct {
-	Event  Event
-	ID     string // of the transaction; empty where there was none
-	Client Client
+	Event Event
+	ID    string // of the transaction; empty where there was none
+	// Upstream is Envelope.Upstream.
+	Upstream string
+	Client   Client
 	// Generation is that of the recipient maps that the transaction keeps to.
 	Generation string
 	From       Address
@@ -60,6 +62,7 @@ func (o Outcome) Log(l *slog.Logger) {
 		}
 	}
 	add(o.ID != "", slog.String("id", o.ID))
+	add(o.Upstream != "", slog.String("upstream", Printable(o.Upstream, 64)))
 	add(true, slog.Any("client", o.Client))
 	add(o.Client.Hello != "", slog.String("helo", Printable(o.Client.Hello, 255)))
 	add(o.Event != Connection, slog.Any("from", o.From))

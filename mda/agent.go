@@ -125,7 +125,7 @@ func (a *Agent) refuseAll(env *mail.Envelope, msg *mail.Message, r mail.Reply) [
 	for i, rcpt := range env.To {
 		to[i] = rcpt.Address
 	}
-	a.record(mail.Outcome{Event: mail.Accept, ID: env.ID, Client: env.Client, Generation: env.Generation, From: env.From, To: to, Size: msg.Size(), Reply: r})
+	a.record(mail.Outcome{Event: mail.Accept, ID: env.ID, Upstream: env.Upstream, Client: env.Client, Generation: env.Generation, From: env.From, To: to, Size: msg.Size(), Reply: r})
 	return slices.Repeat([]mail.Reply{r}, len(env.To))
 }
 

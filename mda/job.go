@@ -187,7 +187,7 @@ func (j *job) conclude() []mail.Reply {
 
 func (j *job) record(to mail.Address, r mail.Reply, took time.Duration) {
 	j.agent.record(mail.Outcome{
-		Event: mail.Delivery, ID: j.env.ID, Client: j.env.Client, Generation: j.env.Generation, From: j.env.From, To: []mail.Address{to},
+		Event: mail.Delivery, ID: j.env.ID, Upstream: j.env.Upstream, Client: j.env.Client, Generation: j.env.Generation, From: j.env.From, To: []mail.Address{to},
 		Size: j.msg.Size(), Reply: r, Took: took,
 	})
 }

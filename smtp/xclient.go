@@ -48,7 +48,7 @@ func ParseXClient(arg string) (XClient, error) {
 
 // set takes the value of an attribute, and reports whether it is one.
 func (x *XClient) set(name, value string) (ok bool) {
-	unknown := strings.EqualFold(value, "[UNAVAILABLE]") || strings.EqualFold(value, "[TEMPUNAVAIL]")
+	unknown := unavailable(value)
 	switch name {
 	case "ADDR":
 		x.HasAddr, ok = true, unknown

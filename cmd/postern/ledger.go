@@ -7,6 +7,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"postern/config"
 	"postern/lmtp"
@@ -60,7 +61,29 @@ func (p *parts) nextHop() *nextHop {
 		Dial:     lmtp.Dialer(c.MX.DeliverTo.Network, c.MX.DeliverTo.Address),
 		Hostname: c.Hostname,
 	}
-	return &nextHop{client, p.ledger("mx", client)}
+	return &nextHop{client, p.ledger("mx", handedOn{client, p.record()})}
+}
+
+// handedOn records what a next hop that is not ours answered for each recipient:
+// its text has the name by which its own log knows the delivery.
+type handedOn struct {
+	mail.Deliverer
+	record func(mail.Outcome)
+}
+
+// Deliver implements mail.Deliverer.
+func (h handedOn) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Message) []mail.Reply {
+	begun := time.Now()
+	replies := h.Deliverer.Deliver(ctx, env, msg)
+	for i, to := range env.To {
+		if i < len(replies) { // or it broke the contract, which is looked at elsewhere
+			h.record(mail.Outcome{
+				Event: mail.Delivery, ID: env.ID, Client: env.Client, Generation: env.Generation, From: env.From, To: []mail.Address{to.Address},
+				Size: msg.Size(), Reply: replies[i], Took: time.Since(begun),
+			})
+		}
+	}
+	return replies
 }
 
 // Deliver implements mail.Deliverer.

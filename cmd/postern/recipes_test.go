@@ -131,7 +131,7 @@ func TestRecipeSieve(t *testing.T) {
 	r := readRecipe(t, "sieve.md", "/run/dovecot/lmtp", filepath.Join(filepath.Dir(dovecot.LMTPUnix), "run", "lmtp"))
 	s := judgedSite(t, world, r.keys()...)
 	s.write("recipients.d/example.com.toml", r.file("/etc/postern/recipients.d/example.com.toml"))
-	s.start("mx")
+	mx := s.start("mx")
 	s.play("192.0.2.7", message("a@any.example", "ann", "250 *"))
 	s.play("192.0.2.7", message("a@any.example", "ann+lists", "250 *"))
 	s.play("192.0.2.7", message("a@any.example", "ann", "250 *", "X-Spam-Flag: YES")) // a stranger's word
@@ -142,6 +142,14 @@ func TestRecipeSieve(t *testing.T) {
 		if err != nil || len(all) != want {
 			t.Errorf("%s: %d messages, want %d; %v", folder, len(all), want, err)
 		}
+	}
+	for _, m := range regexp.MustCompile(`msg=delivery id=\w+ .*text="<ann(?:\+lists)?@example.com> (\S+) Saved"`).FindAllStringSubmatch(mx.Output(), -1) {
+		if session, _, _ := strings.Cut(m[1], ":"); !strings.Contains(dovecot.Log(), "<"+session+":") {
+			t.Errorf("Dovecot's log knows no %s", session)
+		}
+	}
+	if n := strings.Count(mx.Output(), "msg=delivery "); n != 4 {
+		t.Errorf("%d lines of deliveries", n)
 	}
 	if c := dovecot.Complaints(); len(c) > 0 {
 		t.Errorf("Dovecot complains: %q", c)
@@ -157,7 +165,7 @@ func writeOpen(t testing.TB, name, text string) {
 func TestRecipePostfix(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.start("mda")
+	mda := s.start("mda")
 	must(t, os.Chmod(s.lmtp, 0o666)) // as SocketGroup= does
 	r := readRecipe(t, "postfix.md", "/run/postern/lmtp.sock", s.lmtp)
 	postfix := peer.StartPostfix(t, peer.PostfixConfig{
@@ -173,6 +181,12 @@ func TestRecipePostfix(t *testing.T) {
 		}
 	}
 	postfix.WaitEmpty(20 * time.Second)
+	for _, d := range postfix.Deliveries() { // of probes, too
+		if d.Service == "lmtp" && d.To == "u1@example.com" && d.Status == "sent" &&
+			!strings.Contains(mda.Output(), "upstream="+d.ID+" client=127.0.0.1 helo=b.example from=") {
+			t.Errorf("the agent's log knows no %s:\n%s", d.ID, mda.Output())
+		}
+	}
 	if len(s.mailbox("u1")) != 1 || len(s.mailbox("u2")) != 1 {
 		t.Errorf("u1 has %d, u2 %d", len(s.mailbox("u1")), len(s.mailbox("u2")))
 	}
