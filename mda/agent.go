@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"syscall"
+	"time"
 
 	"postern/internal/header"
 	"postern/mail"
@@ -44,6 +45,9 @@ type Agent struct {
 	// Record is told of each delivery into a mailbox, and of each recipient that
 	// was not found with the message; nil: nobody wants to know.
 	Record func(mail.Outcome)
+	// Took is told how long each step of a delivery took that waits for the disk:
+	// "sync", the content, and "commit", the name. Nil: nobody wants to know.
+	Took func(step string, took time.Duration)
 }
 
 // A Target is a mailbox that mail is delivered into.
@@ -127,6 +131,12 @@ func (a *Agent) refuseAll(env *mail.Envelope, msg *mail.Message, r mail.Reply) [
 	}
 	a.record(mail.Outcome{Event: mail.Accept, ID: env.ID, Upstream: env.Upstream, Client: env.Client, Generation: env.Generation, From: env.From, To: to, Size: msg.Size(), Reply: r})
 	return slices.Repeat([]mail.Reply{r}, len(env.To))
+}
+
+func (a *Agent) took(step string, since time.Time) {
+	if a.Took != nil {
+		a.Took(step, time.Since(since))
+	}
 }
 
 func (a *Agent) record(o mail.Outcome) {

@@ -141,11 +141,13 @@ func (d *delivery) prepare() error {
 	if _, err := d.job.msg.WriteTo(d.delivery); err != nil {
 		return err
 	}
+	defer d.job.agent.took("sync", time.Now())
 	return d.delivery.Sync()
 }
 
 // commit makes the message visible.
 func (d *delivery) commit() error {
+	defer d.job.agent.took("commit", time.Now())
 	err := d.delivery.Commit()
 	d.took = time.Since(d.job.arrived)
 	return err

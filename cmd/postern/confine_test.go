@@ -100,6 +100,17 @@ func TestNotConfined(t *testing.T) {
 	if log := p.Output(); strings.Contains(log, "msg=confined") || !strings.Contains(log, "confine = false") {
 		t.Errorf("log: %s", log)
 	}
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.PID()))
+	must(t, err)
+	for _, thread := range threads {
+		status, err := os.ReadFile(thread)
+		if err == nil && !strings.Contains(string(status), "NoNewPrivs:\t1\n") {
+			t.Errorf("%s: new privileges may be had", thread)
+		}
+	}
+	if len(threads) < 2 {
+		t.Errorf("threads: %q", threads)
+	}
 }
 
 // replaceInConfig edits postern.toml.

@@ -17,7 +17,8 @@ import (
 	"postern/mail"
 )
 
-// The stages of a message's way that are timed.
+// The stages of a message's way that are timed, beside "sync" and "commit" of a
+// delivery (mda.Agent).
 const (
 	stageVerify  = "verify"  // the next hop is asked about a recipient
 	stageHandOn  = "hand_on" // the message, over LMTP, until it is durable
@@ -74,6 +75,7 @@ func (st Status) gauges() []metrics.Gauge {
 			Label: "filter", Value: filter, Now: oneIf(!answers),
 		})
 	}
+	all = append(all, st.surroundings()...)
 	all = append(all, st.configuration()...)
 	if st.CertExpires != nil {
 		all = append(all, metrics.Gauge{Name: "postern_certificate_expiry_time_seconds", Help: "When the certificate ends.", Now: float64(st.CertExpires.Unix())})
@@ -82,6 +84,22 @@ func (st Status) gauges() []metrics.Gauge {
 		all = append(all, metrics.Gauge{
 			Name: "postern_dns_list_in_use", Help: "0 if a DNS list is left alone, because it does not answer as one does.",
 			Label: "list", Value: list, Now: oneIf(why == ""),
+		})
+	}
+	return all
+}
+
+// surroundings returns what the server needs of its host: room, and the DNS.
+func (st Status) surroundings() (all []metrics.Gauge) {
+	for _, at := range st.Places {
+		all = append(all,
+			metrics.Gauge{Name: "postern_free_octets", Help: "What the file system of the store or the spool has left.", Label: "place", Value: at.What, Now: float64(at.Free)},
+			metrics.Gauge{Name: "postern_place_usable", Help: "0 if no mail is taken, because the store or the spool is full or gone.", Label: "place", Value: at.What, Now: oneIf(at.Trouble == "")})
+	}
+	for end, n := range st.DNSQuestions {
+		all = append(all, metrics.Gauge{
+			Name: "postern_dns_questions", Help: "Questions to the DNS since the server started, by how they ended.",
+			Label: "end", Value: end, Now: float64(n),
 		})
 	}
 	return all

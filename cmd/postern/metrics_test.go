@@ -38,6 +38,11 @@ func TestMetrics(t *testing.T) {
 		{mx, `postern_mailboxes 10`},
 		{mda, `postern_outcomes_total{code="250",event="delivery",status="2.0.0"} 1`},
 		{mda, `postern_stage_seconds_count{stage="deliver"} 1`},
+		{mda, `postern_stage_seconds_count{stage="sync"} 1`},
+		{mda, `postern_stage_seconds_count{stage="commit"} 1`},
+		{mda, `postern_place_usable{place="store"} 1`},
+		{mx, `postern_place_usable{place="spool"} 1`},
+		{mx, `postern_dns_questions{end="failed"} 0`},
 		{string(out), `postern_outcomes_total{code="250",event="message",status="2.0.0",half="mx"} 1`},
 		{string(out), `postern_outcomes_total{code="250",event="delivery",status="2.0.0",half="mda"} 1`},
 	} {

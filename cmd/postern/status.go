@@ -51,6 +51,7 @@ type Status struct {
 	AccessRules   int               `json:"access_rules"`
 	AccessRefused string            `json:"access_refused,omitempty"` // why the newest edit does not serve
 	DNSLists      map[string]string `json:"dns_lists,omitempty"`      // why each is not in use; "" if it is
+	DNSQuestions  map[string]uint64 `json:"dns_questions,omitempty"`  // by how they ended
 	DNSSilent     bool              `json:"dns_silent"`               // no server answers, and none is asked
 	Filters       map[string]bool   `json:"filters,omitempty"`        // whether each answers; one that hangs is spared
 
@@ -93,7 +94,12 @@ func (st *Status) addJudging(j *judging) {
 		}
 		st.DNSLists[c.List] = c.IPv4
 	}
-	st.DNSSilent = j.dns.Stats().Open
+	asked := j.dns.Stats()
+	st.DNSSilent = asked.Open
+	st.DNSQuestions = map[string]uint64{
+		"cached": asked.Hits, "shared": asked.Shared, "spared": asked.Spared, "left": asked.Left, "failed": asked.Failed,
+		"answered": asked.Questions - min(asked.Questions, asked.Hits+asked.Shared+asked.Spared+asked.Failed),
+	}
 	for _, f := range j.Filters {
 		if st.Filters == nil {
 			st.Filters = make(map[string]bool)

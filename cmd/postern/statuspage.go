@@ -113,6 +113,9 @@ func (p statusPage) judging() {
 	if p.DNSSilent {
 		p.row("DNS", "SILENT: nobody is refused for what it would say")
 	}
+	if q := p.DNSQuestions; q["answered"]+q["cached"]+q["failed"] > 0 {
+		p.row("DNS", "%d questions answered, %d more from memory, %d failed", q["answered"], q["cached"]+q["shared"], q["failed"]+q["spared"])
+	}
 	for _, filter := range slices.Sorted(maps.Keys(p.Filters)) {
 		state := "in use"
 		if !p.Filters[filter] {

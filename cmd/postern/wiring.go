@@ -169,6 +169,7 @@ func (p *parts) agent(store *store) *mda.Agent {
 		OverQuota: mail.MailboxFull,
 		Share:     c.MDA.HardLinks,
 		Record:    p.record(),
+		Took:      p.metrics.Stage,
 	}
 	if c.MDA.QuotaReply == config.Temporary {
 		agent.OverQuota = mail.FullForNow
