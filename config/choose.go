@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 type choice struct {
 	old     *Recipients
 	force   bool
+	patient bool // nobody waits for it
 	host    string
 	limits  Options
 	chosen  map[string]*domainMap // by the name of the file; those of old where they are not new
@@ -25,9 +27,9 @@ type choice struct {
 
 // choose reads what is new among sources and refuses what is wrong by itself, and
 // what is held.
-func (g *Generations) choose(sources []source, q Request, held map[string]string) *choice {
+func (g *Generations) choose(sources []source, q Request, held map[string]string, patient bool) *choice {
 	c := &choice{
-		old: g.Current(), force: q.Force, host: g.options.Hostname, limits: g.options,
+		old: g.Current(), force: q.Force, patient: patient, host: g.options.Hostname, limits: g.options,
 		chosen: make(map[string]*domainMap), before: make(map[string]*domainMap), refused: make(map[string]Mistakes),
 	}
 	for _, m := range c.old.maps {
@@ -39,7 +41,10 @@ func (g *Generations) choose(sources []source, q Request, held map[string]string
 		}
 	}
 	for _, s := range sources {
-		c.add(s, g.compile(s, c.before[s.base()]), held[s.base()])
+		was := c.before[s.base()]
+		m := g.compile(s, was)
+		c.add(s, m, held[s.base()])
+		m.at = s.file
 	}
 	return c
 }
@@ -76,12 +81,27 @@ func (c *choice) add(s source, m *domainMap, held string) {
 		refuse("was taken back, since nobody confirmed it", "postern reload makes it serve")
 	case !m.good():
 		c.refuse(file, locate(&m.doc.findings))
-	case was != nil && m != was && !c.force && isCutShort(s, was.doc.text) && time.Since(s.modified) < cutShort:
+	case was != nil && m != was && !c.force && isCutShort(s, was.doc.text) && s.isYounger(cutShort):
 		c.lookAgain(s.modified.Add(cutShort))
 		refuse("is cut off, as a file is that is being written", fmt.Sprintf("if that is meant: it serves once it has lain still for %v, or with --force", cutShort))
+	case was != nil && m != was && c.patient && isOverwritten(s, was) && missing(&was.domain, &m.domain) > 0:
+		c.lookAgain(s.modified.Add(overwriting))
+		c.chosen[file] = was
 	default:
 		c.chosen[file] = m
 	}
+}
+
+// overwriting is how long a map must lie still that is written over the one that
+// serves and lacks names of it, if nobody asked for it: it may be a part of what
+// somebody sends slowly, and who is missing for a moment is refused for good. A
+// file that takes the place of another is whole.
+const overwriting = time.Second
+
+// isOverwritten reports whether s was written just now over the file that was was
+// read from.
+func isOverwritten(s source, was *domainMap) bool {
+	return s.file != nil && was.at != nil && os.SameFile(s.file, was.at) && s.isYounger(overwriting)
 }
 
 // isCutShort reports whether s is only the beginning of was.

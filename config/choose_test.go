@@ -153,6 +153,68 @@ func TestCutShort(t *testing.T) {
 	}
 }
 
+// A time in the future was set by somebody: what has it is not being written.
+func TestFutureTime(t *testing.T) {
+	s := scene{t, t.TempDir()}
+	s.mkdir("maps")
+	s.write("maps/a.toml", mapOf("one")+"[aliases]\nx=['one']\n")
+	g, log := open(t, s.path("maps"))
+	s.write("maps/a.toml", mapOf("one"))
+	future := time.Now().Add(24 * time.Hour)
+	s.must(os.Chtimes(s.path("maps/a.toml"), future, future))
+	if err := g.Check(); err != nil || served(g, "x") {
+		t.Errorf("%v, %v", err, log)
+	}
+}
+
+// Nobody is unknown while a map is sent slowly over the one that serves; who is
+// new, or asks for it, or puts a whole file in its place, does not wait.
+func TestOverwritten(t *testing.T) {
+	s := scene{t, t.TempDir()}
+	s.mkdir("maps")
+	of := func(names ...string) string { // a table for each, so that any number of them is a map
+		text := "domain='a.example'\n"
+		for _, n := range names {
+			text += "[mailbox." + n + "]\n"
+		}
+		return text
+	}
+	s.write("maps/a.toml", of("a", "b", "c"))
+	g, log := open(t, s.path("maps"))
+	s.must(g.Check())
+	serve := func(when string, want string) {
+		t.Helper()
+		got := ""
+		for _, n := range []string{"a", "b", "c", "d"} {
+			if served(g, n) {
+				got += n
+			}
+		}
+		if got != want {
+			t.Errorf("%s: %s serve, not %s; %v", when, got, want, log)
+		}
+	}
+	s.write("maps/a.toml", "# new\n"+of("a", "d"))
+	if s.must(g.Check()); g.next().IsZero() || g.Failure() != nil {
+		t.Errorf("it is not read again: %v", g.Failure())
+	}
+	serve("a part", "abc")
+	s.write("maps/a.toml", "# new\n"+of("a", "b", "c", "d"))
+	s.must(g.Check())
+	serve("all of it", "abcd")
+	s.write("maps/a.toml", of("a", "b"))
+	atOnce(t, s.path("maps/a.toml"))
+	s.must(g.Check())
+	serve("old enough", "ab")
+	s.write("maps/a.toml", "# asked\n"+of("a"))
+	s.must(g.Reload(Request{}))
+	serve("asked for", "a")
+	s.write("maps/a.tmp", of("b"))
+	s.rename("maps/a.tmp", "maps/a.toml")
+	s.must(g.Check())
+	serve("put in its place", "b")
+}
+
 // Whoever may not read a map takes it for none that is gone.
 func TestForbiddenMaps(t *testing.T) {
 	if os.Getuid() != 0 {

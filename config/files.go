@@ -25,8 +25,9 @@ type source struct {
 	name     string
 	text     string
 	modified time.Time
-	err      error  // instead of the text
-	hash     string // what sum returns, if it was asked before
+	file     fs.FileInfo // nil where it was not read
+	err      error       // instead of the text
+	hash     string      // what sum returns, if it was asked before
 }
 
 // base is how a file is called in its folder.
@@ -106,10 +107,17 @@ func readMap(name string) source {
 	case info.Size() > maxMapSize:
 		s.err = fmt.Errorf("is larger than %s", formatSize(maxMapSize))
 	default:
-		s.modified = info.ModTime()
+		s.modified, s.file = info.ModTime(), info
 		s.text, s.err = readText(f, info)
 	}
 	return s
+}
+
+// isYounger reports whether a source was written within that time. What was
+// written in the future was given its time by somebody who had written it.
+func (s source) isYounger(than time.Duration) bool {
+	age := time.Since(s.modified)
+	return -than < age && age < than
 }
 
 // readText reads a file that may be growing.

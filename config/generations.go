@@ -213,7 +213,7 @@ func (g *Generations) try(sources []source, q Request, asked bool) error {
 	if asked {
 		g.held = nil
 	}
-	c := g.choose(sources, q, g.held)
+	c := g.choose(sources, q, g.held, !asked)
 	next, err := c.settle()
 	if err != nil { // nothing is left
 		return g.failed(digest(sources), Failure{Err: err})

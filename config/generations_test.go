@@ -428,6 +428,7 @@ func watching(t *testing.T, g *Generations, poll time.Duration) {
 			t.Error(err)
 		}
 	})
+	wg.Go(func() { g.Run(ctx) })
 	t.Cleanup(func() {
 		cancel()
 		wg.Wait()

@@ -174,7 +174,7 @@ func (a *Access) choose(sources []source) (files []accessFile, f *Failure) {
 // the beginning of what serves is taken when it has lain still.
 func (a *Access) rulesOf(s source, was *accessFile) (rules []AccessRule, wrong Mistakes) {
 	rules, wrong = rulesOf(s, a.check)
-	if len(wrong) == 0 && was != nil && isCutShort(s, was.text) && time.Since(s.modified) < cutShort {
+	if len(wrong) == 0 && was != nil && isCutShort(s, was.text) && s.isYounger(cutShort) {
 		wrong = Mistakes{{
 			File: s.name, Message: "is cut off, as a file is that is being written",
 			Hint: fmt.Sprintf("if that is meant: it serves once it has lain still for %v", cutShort),

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 )
@@ -51,7 +52,8 @@ func build(sources []source, hostname string) (*Recipients, error) {
 // to is known once all maps are linked.
 type domainMap struct {
 	doc *document
-	sum string // names what the file holds
+	sum string      // names what the file holds
+	at  fs.FileInfo // where that was read last; nil: nowhere. It alone changes, under the lock of Generations
 	domain
 	served  []claim // the names of the domain
 	paths   []claim // those of its mailboxes
@@ -79,7 +81,7 @@ func (m *domainMap) base() string { return filepath.Base(m.file) }
 func compile(s source) *domainMap {
 	doc, top := s.parse()
 	m := &domainMap{
-		doc: doc, sum: s.sum(), refs: make(map[string]bool), top: top, places: make(map[string]place),
+		doc: doc, sum: s.sum(), at: s.file, refs: make(map[string]bool), top: top, places: make(map[string]place),
 		domain: domain{file: s.name, delimiter: '+', entries: make(map[string]*entry), storage: defaultStorage()},
 	}
 	if !doc.broken {

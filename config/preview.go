@@ -20,7 +20,7 @@ func (g *Generations) Preview(q Request) (Preview, error) {
 	if err != nil {
 		return p, err
 	}
-	c := g.choose(sources, q, nil)
+	c := g.choose(sources, q, nil, false)
 	if p.Next, err = c.settle(); err != nil {
 		return p, err
 	}

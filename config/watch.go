@@ -98,11 +98,25 @@ func watch(ctx context.Context, w watcher, log *slog.Logger, interval time.Durat
 		case <-quiet.C:
 		}
 		first = time.Time{}
-		if err := w.follow(); err != nil { // before reading, so that nothing falls between
-			log.Warn("not watched, only read now and then", "what", w.what(), "every", interval, "cause", err)
+		err := w.follow() // before reading, so that nothing falls between
+		if blind := err != nil; blind != w.blind {
+			w.blind = blind
+			poll.Reset(w.tell(log, interval, err))
 		}
 		look()
 	}
+}
+
+// tell says that w has become blind, or sees again, and returns how often it is to
+// be read from now on.
+func (w *watcher) tell(log *slog.Logger, interval time.Duration, err error) time.Duration {
+	if err == nil {
+		log.Info("watched again", "what", w.what())
+		return interval
+	}
+	interval = min(interval, blindInterval)
+	log.Warn("not watched, only read now and then", "what", w.what(), "every", interval, "cause", err)
+	return interval
 }
 
 // A watcher hears of changes to a folder of maps, or to files, whatever links lead
@@ -112,6 +126,7 @@ type watcher struct {
 	folder string   // of maps; "": none
 	files  []string // absolute
 
+	blind   bool // not all could be watched
 	notify  *fsnotify.Watcher
 	events  <-chan fsnotify.Event
 	errors  <-chan error

@@ -288,6 +288,32 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// Where the kernel has no watches left, the files are read now and then, which the
+// log says once.
+func TestReloadWithoutWatches(t *testing.T) {
+	for _, limit := range []string{"watches", "instances"} {
+		t.Run(limit, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, `policy: access = "access.d"`)
+			s.write("access.d/a.toml", "# none\n")
+			serve := s.command("serve")
+			script := `echo 0 > /proc/sys/user/max_inotify_` + limit + ` && exec "$0" "$@"`
+			p := peer.Start(t, exec.Command("unshare", append([]string{"--user", "--map-root-user", "sh", "-c", script, serve.Path}, serve.Args[1:]...)...))
+			p.WaitOutput("msg=serving")
+			s.write("recipients.d/other.toml", "domain = \"other.example\"\nmailboxes = [\"a\"]\n")
+			c := openSession(t, s)
+			for end := time.Now().Add(25 * time.Second); c.asks(t, "a@other.example") != 250; time.Sleep(100 * time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatal("nobody looked")
+				}
+			}
+			if n := strings.Count(p.Output(), `msg="not watched, only read now and then" what=`+s.dir+"/recipients.d every=5s"); n != 1 {
+				t.Errorf("the log says %d times that it is not watched", n)
+			}
+		})
+	}
+}
+
 // Behind a proxy the client is who the proxy says, and nobody else may say it.
 func TestProxy(t *testing.T) {
 	proxied := peer.Addr(t)
