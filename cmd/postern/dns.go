@@ -38,7 +38,8 @@ TLSA are for those who have a certificate (mx.tls); TLSA counts only in a zone t
 is signed with DNSSEC.`,
 		Example: `  postern dns example.com
   postern dns --enforce example.com    # once reports show that mode testing refuses nobody
-  postern dns --json example.com | jq '.records[] | select(.state != "present")'`,
+  postern dns --json example.com | jq '.records[] | select(.state != "present")'
+  postern dns --json example.com | jq -r .mta_sts_policy.text >mta-sts.txt`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := newPublication(configPath(cmd), args[0], enforce)

@@ -85,7 +85,7 @@ func TestRecentRefusals(t *testing.T) {
 	if len(all) != maxRecent || all[0].ID != fmt.Sprint(3*maxRecent) || all[maxRecent-1].ID != fmt.Sprint(2*maxRecent+1) || all[0].More != 1 {
 		t.Fatalf("%+v", all)
 	}
-	if text := fmt.Sprintf("%+v", all[0]); len(text) > 1000 || strings.ContainsAny(text, "\x1b\x9b\n\r") {
+	if text := fmt.Sprintf("%+v", all[0]); len(text) > 1000 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
 		t.Errorf("%q", text)
 	}
 }
