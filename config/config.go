@@ -101,6 +101,9 @@ type MDA struct {
 	QuotaWarn      []int          // at which percentages of it the user is warned, ascending
 	QuotaMessage   string         // the file with the text of that; empty: one of ours
 	Homes          []string       // folders below which mailboxes with a path of their own may stand
+	Launcher       string         // the socket of the process that starts writers as system users
+	LaunchUsers    []string       // names or numbers of the users, beside root, that it starts them for
+	LaunchMinUID   int            // the least number of a user that it starts one as
 	Spool          string         // the folder of large messages on their way; empty: the system's for temporary files
 	Received       bool           // whether to add the trace field (RFC 5321, section 4.4)
 	Control        string         // the path of the control socket
@@ -109,6 +112,9 @@ type MDA struct {
 
 // MXUser is the user that the MX runs as if nobody says otherwise.
 const MXUser = "postern-mx"
+
+// MDAUser is the user that the delivery agent runs as if nobody says otherwise.
+const MDAUser = "postern-mda"
 
 // How durable a message is when it is acknowledged.
 const (
@@ -163,6 +169,9 @@ func defaults() *Config {
 			MboxFormat:     "mboxrd",
 			MboxLocks:      []string{"dotlock", "fcntl"},
 			FolderNames:    UTF7,
+			Launcher:       "/run/postern/launch.sock",
+			LaunchUsers:    []string{MDAUser},
+			LaunchMinUID:   1000,
 			QuotaReply:     Permanent,
 			Received:       true,
 			Control:        "/run/postern/mda/control.sock",

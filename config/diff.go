@@ -152,6 +152,9 @@ func (d *domain) describeAll() string {
 	if d.delimiter != 0 {
 		parts = append(parts, fmt.Sprintf("delimiter %q", d.delimiter))
 	}
+	if d.system {
+		parts = append(parts, "mailboxes of system users")
+	}
 	return strings.Join(append(parts, d.storage.describe()...), ", ")
 }
 
@@ -192,6 +195,13 @@ func (d *domain) describe(name string) string {
 		parts := []string{"mailbox"}
 		if e.path != "" {
 			parts = append(parts, "in "+e.path)
+		}
+		switch {
+		case e.account == d.ownAccount(f.name):
+		case e.account == "":
+			parts = append(parts, "of no system user")
+		default:
+			parts = append(parts, "of the system user "+e.account)
 		}
 		if e.storage != nil && *e.storage != d.storage {
 			parts = append(parts, e.storage.describe()...)

@@ -31,7 +31,8 @@ func (m *domainMap) readMailboxTables() {
 		case m.nextHop:
 			all.doc.flaw(flaw{where: all.at(key), message: fmt.Sprintf("mailbox %q: the mailboxes of this domain are the next hop's", key), hint: `list them instead of mailboxes = "next-hop"`})
 		}
-		e := &entry{name: name, mailbox: true}
+		e := &entry{name: name, mailbox: true, account: m.ownAccount(name)}
+		m.readAccount(t, e)
 		parsed(t, "path", `path = "/home/bob/Maildir"`, &e.path, parseMailboxPath)
 		if e.path != "" {
 			m.paths = append(m.paths, claim{e.path, t.at("path").value()})
@@ -162,6 +163,9 @@ func (m *domainMap) refuse(name, text string) {
 	if e == nil {
 		_, isMailbox := m.names.find([]byte(name))
 		e = &entry{name: name, mailbox: isMailbox}
+		if isMailbox {
+			e.account = m.ownAccount(name)
+		}
 		m.entries[name] = e
 	}
 	e.refusal = text

@@ -95,6 +95,7 @@ func (m *domainMap) read() {
 	m.readDomain()
 	parsed(m.top, "delimiter", `delimiter = "+"`, &m.delimiter, parseDelimiter)
 	m.readMailboxes()
+	m.readUsers()
 	m.readStorage(m.top, &m.storage)
 	m.readMailboxTables()
 	m.checkNames()

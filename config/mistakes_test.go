@@ -58,7 +58,7 @@ func TestMapMistakes(t *testing.T) {
 			1.toml:4:1: unknown key "Mailboxes"; it is written "mailboxes"
 			1.toml:5:1: unknown key "alias_domain"; did you mean "alias_domains"?
 			1.toml:6:1: unknown key "delimeter"; did you mean "delimiter"?
-			1.toml:7:1: unknown key "x"; known here: alias_domains, aliases, delimiter, domain, folders, format, mailbox, mailboxes, quota, refuse
+			1.toml:7:1: unknown key "x"; known here: alias_domains, aliases, delimiter, domain, folders, format, mailbox, mailboxes, quota, refuse, users
 			1.toml:8:2: unknown key "Aliases"; it is written "aliases"
 			1.toml:11:1: unknown key "quotas" in [mailbox.bob]; did you mean "quota"?
 			1.toml:12:12: unknown key "b" in [mailbox.a]; a name with a dot needs quotes, as "first.last"`},

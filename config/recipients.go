@@ -60,7 +60,12 @@ type Member struct {
 	// Detail is the sub-address (RFC 5233) without its delimiter.
 	Detail string
 
-	// Path is where the mailbox is, absolute; empty: at its place in the store.
+	// Account is the system user whose mail it is, and as whom it is written;
+	// empty: the delivery agent's own user.
+	Account string
+
+	// Path is where the mailbox is, absolute; empty: at its place in the store, or in
+	// the home of the Account.
 	Path string
 
 	// NextHop says that the maps leave it to the next hop whether it has such a
@@ -80,6 +85,7 @@ type domain struct {
 	entries   map[string]*entry // by folded name: all that have more to them than a name
 	catchAll  *entry
 	storage   Storage // of the mailboxes that have none of their own
+	system    bool    // each mailbox is that of the system user of its name
 	mailboxes int
 	source    *domainMap
 }
@@ -90,6 +96,7 @@ type entry struct {
 	name    string // folded
 	mailbox bool
 	path    string   // of a mailbox
+	account string   // of a mailbox
 	storage *Storage // of a mailbox; nil: that of the domain
 	refusal string   // not empty: refused with this text
 
@@ -272,8 +279,11 @@ func (d *domain) member(local string, m match) Member {
 	if !to.NextHop {
 		to.Storage = d.storage
 	}
+	if m.entry == nil && d.system {
+		to.Account = m.name
+	}
 	if m.entry != nil {
-		to.Path = m.entry.path
+		to.Path, to.Account = m.entry.path, m.entry.account
 		if m.entry.storage != nil {
 			to.Storage = *m.entry.storage
 		}

@@ -42,6 +42,9 @@ const (
 // mailboxes reads how all mailboxes are kept.
 func (r reader) mailboxes(t *table, mda *MDA) {
 	r.path(t, "store", &mda.Store)
+	r.path(t, "launcher", &mda.Launcher)
+	list(t, "launch_users", fmt.Sprintf("launch_users = [%q]", MDAUser), &mda.LaunchUsers, parseUser)
+	t.count("launch_min_uid", &mda.LaunchMinUID, 1, 1<<31-1)
 	list(t, "homes", `homes = ["/home"]`, &mda.Homes, parseMailboxPath)
 	t.oneOf("durability", &mda.Durability, Full, Ordered)
 	parsed(t, "group", `group = "mail"`, &mda.Group, parseGroup)

@@ -36,7 +36,7 @@ type halfAccounts struct{ mx, mda account }
 // hosts finds out as whom the halves run: as whoever opened their control
 // sockets; or else, for root, as the users of the units; or else as ourselves.
 func (l *checklist) hosts(c *config.Config) halfAccounts {
-	h := halfAccounts{mx: runsAs(c.MX.Control, config.MXUser), mda: runsAs(c.MDA.Control, "postern-mda")}
+	h := halfAccounts{mx: runsAs(c.MX.Control, config.MXUser), mda: runsAs(c.MDA.Control, config.MDAUser)}
 	if h.mx.running && !h.mda.running { // it may be postern serve
 		h.mda.uid, h.mda.gids, h.mda.name = h.mx.uid, h.mx.gids, h.mx.name
 	}

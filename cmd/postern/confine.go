@@ -22,6 +22,7 @@ type fence struct {
 	read  []string // files, and folders with all below them
 	write []string // folders with all below them
 	names []string // folders in which sockets come and go
+	list  []string // folders of which the names may be read
 }
 
 // system is what the libraries and the resolver of a host read.
@@ -37,14 +38,14 @@ func (f fence) close() error {
 		read  = ll.AccessFSReadFile | ll.AccessFSReadDir
 		names = ll.AccessFSReadDir | ll.AccessFSMakeSock | ll.AccessFSRemoveFile
 	)
-	version, err := ll.LandlockGetABIVersion()
-	if err != nil || version < leastLandlock {
-		return fmt.Errorf("the kernel offers no Landlock of version %d (Linux 5.19) or newer", leastLandlock)
+	if !hasLandlock() {
+		return errNoLandlock
 	}
 	rules := []landlock.Rule{
 		landlock.RWFiles("/dev/null").IgnoreIfMissing(),
 		landlock.RWDirs(there(f.write)...).WithRefer(),
 		landlock.PathAccess(names, there(f.names)...),
+		landlock.PathAccess(ll.AccessFSReadDir, there(f.list)...),
 	}
 	for _, path := range there(f.read) {
 		rights := landlock.AccessFSSet(read)
@@ -54,6 +55,13 @@ func (f fence) close() error {
 		rules = append(rules, landlock.PathAccess(rights, path))
 	}
 	return landlock.V5.BestEffort().RestrictPaths(rules...)
+}
+
+var errNoLandlock = fmt.Errorf("the kernel offers no Landlock of version %d (Linux 5.19) or newer", leastLandlock)
+
+func hasLandlock() bool {
+	version, err := ll.LandlockGetABIVersion()
+	return err == nil && version >= leastLandlock
 }
 
 // there returns the paths that the user can open: to others no rule can be made, and
@@ -154,7 +162,7 @@ func (f *fence) addMDA(c *config.Config, r *config.Recipients) {
 		f.read = append(f.read, filepath.Dir(c.MDA.QuotaMessage))
 	}
 	for m := range r.All() {
-		if m.Path != "" && !f.within(m.Path) {
+		if m.Path != "" && m.Account == "" && !f.within(m.Path) {
 			f.addMailbox(m)
 		}
 	}

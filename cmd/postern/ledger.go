@@ -107,8 +107,16 @@ func (n *nextHop) close() {
 
 // ourUsers returns the numbers of the users that an MX of ours runs as.
 func (p *parts) ourUsers() []int {
+	return userIDs(p.config.MDA.MXUsers, config.MXUser, func(name string, err error) {
+		p.log.Warn("an MX that runs as this user is taken for somebody else's", "user", name, "cause", err)
+	})
+}
+
+// userIDs returns the numbers of users, and tells unknown of those that have none;
+// but not of usual, for where that is not there, nobody wanted it.
+func userIDs(names []string, usual string, unknown func(name string, err error)) []int {
 	var ids []int
-	for _, name := range p.config.MDA.MXUsers {
+	for _, name := range names {
 		id, err := strconv.Atoi(name)
 		if err != nil {
 			var u *user.User
@@ -116,13 +124,13 @@ func (p *parts) ourUsers() []int {
 				id, err = strconv.Atoi(u.Uid)
 			}
 		}
-		var unknown user.UnknownUserError
+		var none user.UnknownUserError
 		switch {
 		case err == nil:
 			ids = append(ids, id)
-		case name == config.MXUser && errors.As(err, &unknown): // not installed as two users
+		case name == usual && errors.As(err, &none):
 		default:
-			p.log.Warn("an MX that runs as this user is taken for somebody else's", "user", name, "cause", err)
+			unknown(name, err)
 		}
 	}
 	return ids

@@ -83,7 +83,7 @@ Then write ` + defaultConfig + `, and:
 	root.SetErr(io.err)
 	root.PersistentFlags().StringP("config", "c", defaultConfig, "the configuration `file`")
 	root.AddCommand(
-		demoCommand(io),
+		demoCommand(io), launchCommand(io), writerCommand(),
 		serveCommand(io), mxCommand(io), mdaCommand(io), deliverCommand(io),
 		checkCommand(io), diffCommand(io), reloadCommand(io), statusCommand(io), metricsCommand(io),
 		tryCommand(io), whyCommand(io), replayCommand(io), releaseCommand(io),

@@ -80,19 +80,35 @@ func (w *quotaWarning) due(key string, now time.Time) bool {
 
 // quota returns the quota of m, which warns its user.
 func (s *store) quota(m config.Member) mailbox.Quota {
-	q := mailbox.Quota{Octets: m.Quota, Warn: s.warnAt}
-	q.Warned = func(percent int, u mailbox.Usage) {
-		now := time.Now()
-		if !s.warning.due(fmt.Sprint(m.User, "@", m.Domain, " ", percent), now) {
-			return
-		}
-		if err := s.warn(m, u, now); err != nil {
-			s.log.Warn("a user was not warned of his quota", "mailbox", m.User+"@"+m.Domain, "percent", percent, "cause", err)
-			return
-		}
-		s.log.Info("a user was warned of his quota", "mailbox", m.User+"@"+m.Domain, "percent", percent, "used", u.Octets, "quota", m.Quota)
+	return mailbox.Quota{Octets: m.Quota, Warn: s.warnAt, Warned: func(percent int, u mailbox.Usage) { s.warned(m, percent, u) }}
+}
+
+// warnOnce warns the user of m, unless he has heard of it.
+func (s *store) warnOnce(m config.Member, percent int, u mailbox.Usage) {
+	now := time.Now()
+	if !s.warning.due(fmt.Sprint(m.User, "@", m.Domain, " ", percent), now) {
+		return
 	}
-	return q
+	if err := s.warn(m, u, now); err != nil {
+		s.log.Warn("a user was not warned of his quota", "mailbox", m.User+"@"+m.Domain, "percent", percent, "cause", err)
+		return
+	}
+	s.log.Info("a user was warned of his quota", "mailbox", m.User+"@"+m.Domain, "percent", percent, "used", u.Octets, "quota", m.Quota)
+}
+
+// inbox returns the INBOX of m for what its quota must not refuse.
+func (s *store) inbox(m config.Member) (mailbox.Mailbox, error) {
+	m.Detail = ""
+	if m.Account != "" {
+		box := s.remote(m)
+		box.Settings.Unrefused = true
+		return box, nil
+	}
+	box, err := s.limited(m)
+	if err != nil {
+		return nil, err
+	}
+	return box.Unrefused(), nil
 }
 
 // warn delivers the warning into the INBOX of m. It is counted, and not refused.
@@ -101,15 +117,11 @@ func (s *store) warn(m config.Member, u mailbox.Usage, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	box, err := s.maildir(m)
+	inbox, err := s.inbox(m)
 	if err != nil {
 		return err
 	}
-	inbox, err := box.Limit(mailbox.Quota{Octets: m.Quota})
-	if err != nil {
-		return err
-	}
-	d, err := inbox.Unrefused().Begin(mailbox.Arrival{Time: now})
+	d, err := inbox.Begin(mailbox.Arrival{Time: now})
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"postern/config"
+	"postern/internal/writer"
 	"postern/mailbox"
 )
 
@@ -27,7 +28,11 @@ type store struct {
 	options mailbox.Options
 	log     *slog.Logger
 	warnAt  []int // percentages of a quota
+	warned  func(m config.Member, percent int, u mailbox.Usage)
 	warning *quotaWarning
+
+	writers  *writer.Pool    // of the mailboxes of system users
+	settings writer.Settings // what is the same for all of those
 
 	mu     sync.Mutex
 	opened *mailbox.Store // nil: not yet
@@ -157,7 +162,7 @@ func (s *store) clean(ctx context.Context, all iter.Seq[config.Member], log *slo
 		if ctx.Err() != nil {
 			return
 		}
-		if m.NextHop {
+		if m.NextHop || m.Account != "" { // a writer cleans when it begins
 			continue
 		}
 		if err := s.cleanOne(m); err != nil {
@@ -223,7 +228,7 @@ func (s *store) probeHomes(log *slog.Logger, all iter.Seq[config.Member]) {
 	}
 	for m := range all {
 		dir := filepath.Dir(m.Path)
-		if m.Path == "" || seen[dir] {
+		if m.Path == "" || m.Account != "" || seen[dir] {
 			continue
 		}
 		seen[dir] = true
@@ -240,6 +245,9 @@ func (s *store) probeHomes(log *slog.Logger, all iter.Seq[config.Member]) {
 
 // Close closes the store. No delivery may begin any more.
 func (s *store) Close() error {
+	if s.writers != nil {
+		s.writers.Close()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.opened == nil {

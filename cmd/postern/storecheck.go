@@ -84,6 +84,11 @@ func (v *storeVisit) run(ctx context.Context, path string) error {
 	members := slices.SortedFunc(p.recipients.Current().All(), func(a, b config.Member) int {
 		return cmp.Or(cmp.Compare(a.Domain, b.Domain), cmp.Compare(a.User, b.User))
 	})
+	all := len(members)
+	members = slices.DeleteFunc(members, func(m config.Member) bool { return m.Account != "" })
+	if n := all - len(members); n > 0 {
+		fmt.Fprintf(v.err, "postern: not looked at: %d mailboxes that are system users'\n", n)
+	}
 	progress := v.progress(len(members))
 	for i, m := range members {
 		if err := ctx.Err(); err != nil {

@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 
 	"postern/config"
+	"postern/internal/launch"
 	"postern/internal/metrics"
 	"postern/internal/spool"
+	"postern/internal/writer"
 	"postern/lmtp"
 	"postern/mail"
 	"postern/mailbox"
@@ -129,23 +132,13 @@ func (p *parts) mx(next *nextHop, judge *policy.Judge) (*mx.Server, *certificate
 // openStore returns the store of mailboxes. What it must not be is an error.
 func (p *parts) openStore() (*store, error) {
 	c := p.config
-	s := &store{path: c.MDA.Store, log: p.log, warnAt: c.MDA.QuotaWarn, options: mailbox.Options{
-		Host: c.Hostname, Subscribe: true, UTF8Folders: c.MDA.FolderNames == config.UTF8,
-	}}
+	s := &store{path: c.MDA.Store, log: p.log, warnAt: c.MDA.QuotaWarn, settings: p.writerSettings()}
 	var err error
-	if s.options.Mbox.Format, err = mailbox.ParseFormat(c.MDA.MboxFormat); err != nil {
+	if s.options, err = storeOptions(s.settings); err != nil {
 		return nil, err
 	}
-	for _, name := range c.MDA.MboxLocks {
-		lock, err := mailbox.ParseLock(name)
-		if err != nil {
-			return nil, err
-		}
-		s.options.Mbox.Locks = append(s.options.Mbox.Locks, lock)
-	}
-	if c.MDA.Durability == config.Ordered {
-		s.options.Durability = mailbox.Ordered
-	}
+	s.warned = s.warnOnce
+	s.writers = &writer.Pool{Dial: func(account string) (net.Conn, error) { return launch.Dial(c.MDA.Launcher, account) }}
 	if c.MDA.Group != 0 { // each file and folder gets it: no setgid, which a sandbox may forbid
 		s.options.Modes = mailbox.Modes{File: 0o660, Dir: 0o770, Group: c.MDA.Group}
 	}
@@ -259,6 +252,9 @@ func (b mailboxes) lookup(generation string, addr mail.Address) ([]mda.Target, e
 }
 
 func (b mailboxes) target(m config.Member) (mda.Target, error) {
+	if m.Account != "" {
+		return b.store.accountTarget(m), nil
+	}
 	target := mda.Target{
 		Address: mail.Address{Local: m.User, Domain: m.Domain},
 		Mailbox: m.Path,

@@ -43,6 +43,8 @@ var floors = map[string]int{
 
 	"smtp":             1,
 	"internal/spool":   1,
+	"internal/launch":  1,
+	"internal/writer":  1,
 	"internal/record":  1,
 	"internal/metrics": 1,
 

@@ -1,0 +1,368 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"postern/internal/peer"
+)
+
+// The accounts of the tests, which this host need not have: the programs see a
+// passwd(5) of their own.
+const (
+	annUID = 61001
+	bobUID = 61002
+	lowUID = 60999 // below the minimum
+)
+
+// newAccounts is a site whose map has mailboxes of the system users ann and bob, and
+// whose delivery agent is vmail.
+func newAccounts(t *testing.T, extra ...string) *site {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("only root becomes other users")
+	}
+	s := newSite(t, append([]string{
+		"mda: launcher = 'launch.sock'", fmt.Sprintf("mda: launch_users = ['%d']", peer.Vmail), "mda: launch_min_uid = 61001",
+	}, extra...)...)
+	s.write("recipients.d/example.com.toml", `domain = "example.com"
+mailboxes = ["u0"]
+[mailbox.ann]
+user = "ann"
+folders = "detail"
+[mailbox.bob]
+user = "bob"
+path = "`+s.dir+`/homes/bob/mail/box"
+format = "mbox"
+[mailbox.full]
+user = "ann"
+path = "`+s.dir+`/homes/ann/full"
+quota = "4kB"
+[mailbox.low]
+user = "low"
+[mailbox.nobody]
+user = "nosuchuser"
+[aliases]
+all = ["ann", "bob", "u0"]
+`)
+	passwd := "root:x:0:0::/root:/bin/sh\n"
+	for name, uid := range map[string]int{"ann": annUID, "bob": bobUID, "low": lowUID} {
+		home := filepath.Join(s.dir, "homes", name)
+		passwd += fmt.Sprintf("%s:x:%d:%d::%s:/bin/sh\n", name, uid, uid, home)
+		for _, dir := range []string{home, home + "/mail"} {
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chown(dir, uid, uid); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s.write("passwd", passwd)
+	for _, dir := range []string{s.dir, filepath.Join(s.dir, "homes")} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// seeingAccounts returns a command of the program that finds the accounts.
+func (s *site) seeingAccounts(args ...string) *exec.Cmd {
+	return exec.Command("unshare", append([]string{
+		"-m", "sh", "-c", `mount --bind "$0" /etc/passwd && exec "$@"`, filepath.Join(s.dir, "passwd"), binary, "--config", s.config,
+	}, args...)...)
+}
+
+func (s *site) startLauncher() *peer.Process {
+	s.t.Helper()
+	p := peer.Start(s.t, s.seeingAccounts("launch"))
+	p.WaitOutput("msg=serving")
+	return p
+}
+
+// writersOf returns the processes that p has started.
+func writersOf(t *testing.T, p *peer.Process) (pids []int) {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range all {
+		text, err := os.ReadFile(name)
+		if err == nil && bytes.Contains(text, fmt.Appendf(nil, "\nPPid:\t%d\n", p.PID())) {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// owned fails unless all below dir is of the user uid, and for nobody else.
+func owned(t *testing.T, dir string, uid int) {
+	t.Helper()
+	files := 0
+	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		if int(st.Uid) != uid || int(st.Gid) != uid || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s is of %d:%d, mode %v", name, st.Uid, st.Gid, info.Mode())
+		}
+		if !d.IsDir() {
+			files++
+		}
+		return nil
+	})
+	if err != nil || files == 0 {
+		t.Errorf("%s: %d files, %v", dir, files, err)
+	}
+}
+
+func (s *site) home(path string) string { return filepath.Join(s.dir, "homes", path) }
+
+// Each mailbox is written as its owner, by a process that can do nothing else, and
+// the delivery agent cannot look into it.
+func TestAccounts(t *testing.T) {
+	s := newAccounts(t)
+	launcher := s.startLauncher()
+	agent := s.asVmail("serve")
+	c := s.dial()
+	for _, tt := range []struct{ to, want, cause string }{
+		{"ann", "250", ""},
+		{"bob", "250", ""},
+		{"ann+lists", "250", ""},
+		{"u0", "250", ""},
+		{"all", "250", ""},
+		{"full", "250", ""},
+		{"low", "451 4.3.0", "launcher: the account low has the number 60999, below 61001"},
+		{"nobody", "451 4.3.0", "launcher: the account nosuchuser: user: unknown user nosuchuser"},
+	} {
+		if r := sendOne(t, c, tt.to+"@example.com", letter(1000)); !strings.HasPrefix(r, tt.want) {
+			t.Errorf("to %s: %s, want %s\n%s", tt.to, r, tt.want, agent.Output())
+		}
+		if !strings.Contains(agent.Output(), tt.cause) {
+			t.Errorf("to %s: not in the log: %s", tt.to, tt.cause)
+		}
+	}
+	if r := sendOne(t, c, "full@example.com", letter(5000)); !strings.HasPrefix(r, "552 5.2.2") {
+		t.Errorf("over quota: %s", r)
+	}
+	for path, want := range map[string]int{"ann/Maildir": 2, "ann/Maildir/.lists": 1, "ann/full": 1} {
+		if n := len(peer.Maildir(t, s.home(path))); n != want {
+			t.Errorf("%s has %d messages, want %d", path, n, want)
+		}
+	}
+	if text, err := os.ReadFile(s.home("bob/mail/box")); err != nil || strings.Count("\n"+string(text), "\nFrom ") != 2 {
+		t.Errorf("bob's mbox: %v\n%s", err, text)
+	}
+	owned(t, s.home("ann"), annUID)
+	owned(t, s.home("bob"), bobUID)
+	if left, _ := os.ReadDir(s.home("low")); len(left) != 1 {
+		t.Errorf("low has %v", left)
+	}
+	if out, err := peer.AsUser(exec.Command("ls", s.home("ann/Maildir")), peer.Vmail).CombinedOutput(); err == nil {
+		t.Errorf("the agent sees %s", out)
+	}
+	powerless(t, launcher)
+}
+
+// powerless fails if a writer could become somebody else, or write elsewhere.
+func powerless(t *testing.T, launcher *peer.Process) {
+	t.Helper()
+	writers := writersOf(t, launcher)
+	if len(writers) == 0 {
+		t.Error("no writer is kept for the next message")
+	}
+	for _, pid := range writers {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			continue // it was idle for too long
+		}
+		uid := strings.Fields(string(text[bytes.Index(text, []byte("\nUid:")):]))[1]
+		for _, want := range []string{
+			"\nUid:\t" + strings.Join([]string{uid, uid, uid, uid}, "\t") + "\n", "\nGid:\t" + strings.Join([]string{uid, uid, uid, uid}, "\t") + "\n",
+			"\nNoNewPrivs:\t1\n", "\nCapPrm:\t0000000000000000\n", "\nCapEff:\t0000000000000000\n", "\nCapInh:\t0000000000000000\n", "\nCapAmb:\t0000000000000000\n",
+		} {
+			if !strings.Contains(string(text), want) {
+				t.Errorf("a writer's status lacks %q:\n%s", want, text)
+			}
+		}
+		if env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)); err != nil || len(env) > 0 {
+			t.Errorf("environment %q, %v", env, err)
+		}
+		if dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); err != nil || dir != "/" {
+			t.Errorf("folder %q, %v", dir, err)
+		}
+		if uid == "0" {
+			t.Error("a writer is root")
+		}
+	}
+}
+
+// Without a launcher mail for system users waits at the sender; what others get does
+// not depend on it, and idle writers outlive theirs.
+func TestLauncherIsGone(t *testing.T) {
+	s := newAccounts(t)
+	agent := s.asVmail("serve")
+	c := s.dial()
+	send := func(to, want string) {
+		t.Helper()
+		if r := sendOne(t, c, to+"@example.com", letter(100)); !strings.HasPrefix(r, want) {
+			t.Errorf("to %s: %s, want %s\n%s", to, r, want, agent.Output())
+		}
+	}
+	send("ann", "451 4.3.0")
+	send("u0", "250")
+	if cause := "launch.sock: connect: no such file or directory: does postern launch run?"; !strings.Contains(agent.Output(), cause) {
+		t.Errorf("not in the log: %s", cause)
+	}
+	launcher := s.startLauncher()
+	send("ann", "250")
+	launcher.Kill()
+	send("ann", "250")
+	send("bob", "451 4.3.0")
+	s.startLauncher()
+	send("bob", "250")
+	if n := len(peer.Maildir(t, s.home("ann/Maildir"))); n != 2 {
+		t.Errorf("ann has %d messages", n)
+	}
+}
+
+// A writer that dies in the middle of a delivery costs a retry; one that dies between
+// deliveries costs nothing.
+func TestWriterIsKilled(t *testing.T) {
+	s := newAccounts(t)
+	launcher := s.startLauncher()
+	s.asVmail("serve")
+	c := s.dial()
+	if r := sendOne(t, c, "ann@example.com", letter(100)); !strings.HasPrefix(r, "250") {
+		t.Fatal(r)
+	}
+	kill(t, launcher)
+	if r := sendOne(t, c, "ann@example.com", letter(101)); !strings.HasPrefix(r, "250") {
+		t.Errorf("after the writer died: %s", r)
+	}
+	kill(t, launcher)
+
+	lock := s.home("bob/mail/box.lock")
+	if err := os.WriteFile(lock, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reply := make(chan string)
+	go func() { reply <- sendOne(t, c, "bob@example.com", letter(102)) }()
+	kill(t, launcher) // it waits for the lock
+	if r := <-reply; !strings.HasPrefix(r, "451 4.3.0") {
+		t.Errorf("while the writer died: %s", r)
+	}
+	if err := os.Remove(lock); err != nil {
+		t.Fatal(err)
+	}
+	if r := sendOne(t, c, "bob@example.com", letter(102)); !strings.HasPrefix(r, "250") {
+		t.Errorf("the retry: %s", r)
+	}
+	if text, err := os.ReadFile(s.home("bob/mail/box")); err != nil || strings.Count("\n"+string(text), "\nFrom ") != 1 {
+		t.Errorf("bob's mbox: %v\n%s", err, text)
+	}
+	if n := len(peer.Maildir(t, s.home("ann/Maildir"))); n != 2 {
+		t.Errorf("ann has %d messages", n)
+	}
+}
+
+// kill kills the writers of a launcher, of which there is at least one soon, and
+// waits until they are gone.
+func kill(t *testing.T, launcher *peer.Process) {
+	t.Helper()
+	var pids []int
+	for deadline := time.Now().Add(20 * time.Second); len(pids) == 0; pids = writersOf(t, launcher) {
+		if time.Now().After(deadline) {
+			t.Error("there is no writer")
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	for _, pid := range pids {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	for deadline := time.Now().Add(20 * time.Second); len(writersOf(t, launcher)) > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Error("the writers are not reaped")
+			return
+		}
+	}
+}
+
+// The launcher serves the delivery agent and root, whoever else may connect.
+func TestLauncherServesTheAgentAlone(t *testing.T) {
+	s := newAccounts(t)
+	launcher := s.startLauncher()
+	deliver := func(uid uint32) error {
+		cmd := peer.AsUser(s.command("deliver", "--to", "ann@example.com"), uid)
+		cmd.Stdin = strings.NewReader(letter(100))
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, out)
+		}
+		return err
+	}
+	if err := deliver(peer.Vmail); err != nil {
+		t.Errorf("the agent's user: %v", err)
+	}
+	if err := deliver(annUID); err == nil || !strings.Contains(err.Error(), "exit status 75") {
+		t.Errorf("another user: %v", err)
+	}
+	launcher.WaitOutput(fmt.Sprintf("is not served\" uid=%d", annUID))
+	if n := len(peer.Maildir(t, s.home("ann/Maildir"))); n != 1 {
+		t.Errorf("ann has %d messages", n)
+	}
+	cmd := peer.AsUser(s.command("launch"), peer.Vmail)
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "must be root") {
+		t.Errorf("as another user: %v: %s", err, out)
+	}
+}
+
+// Many at once share few writers, and each message arrives once.
+func TestAccountsAtOnce(t *testing.T) {
+	s := newAccounts(t)
+	launcher := s.startLauncher()
+	s.asVmail("serve")
+	const senders, each = 8, 10
+	var all sync.WaitGroup
+	for i := range senders {
+		c := s.dial()
+		all.Go(func() {
+			for k := range each {
+				if r := sendOne(t, c, "all@example.com", fmt.Sprintf("X: %d of %d\r\n", k, i)+letter(100)); !strings.HasPrefix(r, "250") {
+					t.Error(r)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if n := len(writersOf(t, launcher)); n > 2*senders {
+		t.Errorf("%d writers for %d senders to two accounts", n, senders)
+	}
+	if n := len(peer.Maildir(t, s.home("ann/Maildir"))); n != senders*each {
+		t.Errorf("ann has %d messages", n)
+	}
+	if text, err := os.ReadFile(s.home("bob/mail/box")); err != nil || strings.Count("\n"+string(text), "\nFrom ") != senders*each {
+		t.Errorf("bob's mbox: %v, %d messages", err, strings.Count("\n"+string(text), "\nFrom "))
+	}
+	owned(t, s.home("ann"), annUID)
+	owned(t, s.home("bob"), bobUID)
+}

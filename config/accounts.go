@@ -1,0 +1,56 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Whose the mailboxes of a domain are.
+const (
+	VirtualUsers = "virtual" // the delivery agent's
+	SystemUsers  = "system"  // each that of the system user of its name
+)
+
+// maxAccount bounds the name of a system user (LOGIN_NAME_MAX is 256, useradd
+// takes 32).
+const maxAccount = 64
+
+// readUsers reads whose the mailboxes of a domain are if they do not say.
+func (m *domainMap) readUsers() {
+	users := VirtualUsers
+	m.top.oneOf("users", &users, VirtualUsers, SystemUsers)
+	m.system = users == SystemUsers && !m.nextHop
+	if m.nextHop && m.top.has("users") {
+		m.top.complain("users", hinted{"the mailboxes of this domain are the next hop's", "remove it"})
+	}
+}
+
+// ownAccount returns the system user of a mailbox that does not say.
+func (d *domain) ownAccount(name string) string {
+	if d.system {
+		return name
+	}
+	return ""
+}
+
+// readAccount reads whose a mailbox is.
+func (m *domainMap) readAccount(t *table, e *entry) {
+	parsed(t, "user", `user = "bob"`, &e.account, parseAccount)
+	if e.account == "root" {
+		t.complainAt(place{doc: t.doc, path: t.path}, "", hinted{`the mailbox "root" would be root's, who gets no mail: nothing is ever written as root`, "make it an alias of somebody"})
+	}
+}
+
+// parseAccount reads the name of a system user; "" is the delivery agent's own.
+// Whether there is such a user is known where the mailbox is.
+func parseAccount(s string) (string, error) {
+	switch {
+	case s == "root":
+		return "", hinted{"root gets no mail: nothing is ever written as root", "make it an alias of somebody"}
+	case len(s) > maxAccount || strings.HasPrefix(s, "-") || strings.ContainsFunc(s, isNoAccount):
+		return "", hinted{fmt.Sprintf("%q cannot be the name of a system user", s), `write it as in /etc/passwd, as "bob"; or "" for the delivery agent's own`}
+	}
+	return s, nil
+}
+
+func isNoAccount(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`:/\,`, r) }
