@@ -209,6 +209,9 @@ func TestStrace(t *testing.T) {
 		t.Error(err)
 	}
 	calls := tr.End()
+	if n := len(calls); n == 2 { // that it was waited for by a connection may be seen, too
+		calls = calls[1:]
+	}
 	if len(calls) != 1 || !strings.HasPrefix(calls[0].Name, "accept") || !strings.Contains(calls[0].Args, "AF_INET") {
 		t.Errorf("seen: %+v", calls)
 	}
