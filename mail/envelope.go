@@ -49,6 +49,9 @@ type Recipient struct {
 	// Known says that a map of our own names the mailbox: a next hop that has the
 	// same maps and does not know it is behind, or ahead.
 	Known bool
+	// Unbounded says that the map gives the mailbox no quota and no place of its
+	// own: nothing by which the next hop could refuse it, and no other.
+	Unbounded bool
 }
 
 // Notify says when the sender wants to be told of a recipient's fate. The zero

@@ -94,7 +94,7 @@ func (p *parts) mx(next *nextHop, judge *policy.Judge) (*mx.Server, *certificate
 	c := p.config
 	srv := &mx.Server{
 		Hostname:       c.Hostname,
-		Next:           timed{next, p.metrics, stageVerify, stageHandOn},
+		Next:           &sure{Deliverer: timed{next, p.metrics, stageVerify, stageHandOn}, ours: next.Remembers},
 		NextOffer:      next.Offer,
 		Heard:          next.heard,
 		Spool:          p.spool(c.MX.Spool),
@@ -209,9 +209,18 @@ func (d directory) Expand(addr mail.Address) ([]mail.Recipient, error) {
 	}
 	rcpts := make([]mail.Recipient, len(members))
 	for i, m := range members {
-		rcpts[i] = mail.Recipient{Address: mail.Address{Local: m.Local, Domain: m.Domain}, Known: !m.NextHop}
+		rcpts[i] = recipient(m)
 	}
 	return rcpts, nil
+}
+
+// recipient returns m as the next hop is asked about it.
+func recipient(m config.Member) mail.Recipient {
+	return mail.Recipient{
+		Address:   mail.Address{Local: m.Local, Domain: m.Domain},
+		Known:     !m.NextHop,
+		Unbounded: !m.NextHop && m.Quota == 0 && m.Path == "",
+	}
 }
 
 // lookup says of what the maps say which reply it is.
