@@ -33,8 +33,19 @@ func (p *pool) acquire(ctx context.Context, limit int) error {
 
 func (p *pool) release() { <-p.inUse }
 
-// take returns the idle connection that was used last, or nil.
+// take returns the idle connection that was used last and that the server has not
+// closed, or nil.
 func (p *pool) take() *conn {
+	for cn := p.last(); cn != nil; cn = p.last() {
+		if !cn.Stale() {
+			return cn
+		}
+		cn.close()
+	}
+	return nil
+}
+
+func (p *pool) last() *conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := len(p.idle)

@@ -72,3 +72,24 @@ func TestDry(t *testing.T) {
 		t.Error("the end is taken for something said")
 	}
 }
+
+// A connection at rest is stale once its peer said something unasked, or is gone.
+func TestStale(t *testing.T) {
+	for name, end := range map[string]func(there net.Conn){
+		"said something": func(there net.Conn) { _, _ = io.WriteString(there, "421 bye\r\n") },
+		"gone":           func(there net.Conn) { there.Close() },
+	} {
+		here, there := tcpPair(t)
+		c := smtp.NewConn(here)
+		if c.Stale() {
+			t.Fatalf("%s: stale before it", name)
+		}
+		end(there)
+		for n := 0; !c.Stale(); n++ {
+			if n == 1000 {
+				t.Fatalf("%s: never stale", name)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
