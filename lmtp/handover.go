@@ -80,10 +80,11 @@ func (t takes) facts(env *mail.Envelope) string {
 	if !t.id || !isID(env.ID) {
 		return ""
 	}
-	facts := " " + paramID + "=" + env.ID
+	facts := append(make([]byte, 0, 256), " "+paramID+"="+env.ID...)
 	add := func(set bool, key, value string) {
 		if set {
-			facts += " " + key + "=" + smtp.EncodeXtext(mail.Printable(value, maxFact))
+			facts = append(append(append(facts, ' '), key...), '=')
+			facts = append(facts, smtp.EncodeXtext(mail.Printable(value, maxFact))...)
 		}
 	}
 	c := env.Client
@@ -91,14 +92,16 @@ func (t takes) facts(env *mail.Envelope) string {
 	add(t.client && c.Hello != "", paramHello, c.Hello)
 	add(t.client && c.TLS != "", paramTLS, c.TLS)
 	if t.client && c.ESMTP {
-		facts += " " + paramESMTP
+		facts = append(facts, " "+paramESMTP...)
 	}
-	add(t.digest && env.Digest != mail.Digest{}, paramDigest, hex.EncodeToString(env.Digest[:]))
+	if t.digest && env.Digest != (mail.Digest{}) {
+		add(true, paramDigest, hex.EncodeToString(env.Digest[:]))
+	}
 	if t.folder && env.Folder != "" && len(env.Folder) <= maxFact {
-		facts += " " + paramFolder + "=" + smtp.EncodeXtext(env.Folder)
+		facts = append(facts, " "+paramFolder+"="+smtp.EncodeXtext(env.Folder)...)
 	}
 	add(t.maps && env.Generation != "", paramGeneration, env.Generation)
-	return facts
+	return string(facts)
 }
 
 // mailCommand returns the MAIL command for a message of size octets; 0 is

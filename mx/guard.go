@@ -3,6 +3,7 @@ package mx
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -76,16 +77,20 @@ func (g *guard) see(log *slog.Logger, ip netip.Addr, from mail.Address) {
 }
 
 // count returns how many of the last clients came from ip, and for how many
-// domains.
+// domains, manyDomains at most.
 func (g *guard) count(ip netip.Addr) (visits, domains int) {
-	seen := make(map[string]bool)
-	for _, v := range g.last {
-		if v.ip == ip {
-			visits++
-			seen[v.domain] = true
+	var seen [manyDomains]string
+	for i := range g.last {
+		if g.last[i].ip != ip {
+			continue
+		}
+		visits++
+		if domain := g.last[i].domain; domains < manyDomains && !slices.Contains(seen[:domains], domain) {
+			seen[domains] = domain
+			domains++
 		}
 	}
-	return visits, len(seen)
+	return visits, domains
 }
 
 // hides returns the address behind which the clients are hidden; the zero Addr is

@@ -106,9 +106,12 @@ func DecodeXtext(s string) (string, bool) {
 // EncodeXtext encodes s as xtext (RFC 3461, section 4): printable ASCII that can
 // be the value of a parameter, if s is not empty.
 func EncodeXtext(s string) string {
+	if strings.IndexFunc(s, isNotXchar) < 0 {
+		return s // as nearly all are
+	}
 	var b strings.Builder
 	for i := range len(s) {
-		if c := s[i]; c < '!' || c > '~' || c == '+' || c == '=' {
+		if c := s[i]; isNotXchar(rune(c)) {
 			fmt.Fprintf(&b, "+%02X", c)
 		} else {
 			b.WriteByte(c)
@@ -116,6 +119,8 @@ func EncodeXtext(s string) string {
 	}
 	return b.String()
 }
+
+func isNotXchar(c rune) bool { return c < '!' || c > '~' || c == '+' || c == '=' }
 
 func isUpperHex(c byte) bool { return '0' <= c && c <= '9' || 'A' <= c && c <= 'F' }
 

@@ -36,7 +36,6 @@ const (
 
 func newExchange(typ, name string, records []string, err error) Exchange {
 	e := Exchange{Type: typ, Name: Escape(name)}
-	var inner *Error
 	switch {
 	case err == nil:
 		e.Outcome, e.Answers = Answered, texts(records, Escape)
@@ -44,17 +43,24 @@ func newExchange(typ, name string, records []string, err error) Exchange {
 		e.Outcome = NoData
 	case NotFound(err):
 		e.Outcome = NXDomain
-	case errors.As(err, &inner):
-		e.Outcome, e.Cause = Temporary, Escape(strings.TrimPrefix(inner.Err.Error(), ErrTemporary.Error()+": "))
 	default:
-		e.Outcome, e.Cause = Temporary, Escape(err.Error())
+		e.Outcome, e.Cause = Temporary, Escape(causeOf(err))
 	}
 	return e
 }
 
+// causeOf returns the text of err, without what its Outcome says.
+func causeOf(err error) string {
+	var inner *Error
+	if errors.As(err, &inner) {
+		return strings.TrimPrefix(inner.Err.Error(), ErrTemporary.Error()+": ")
+	}
+	return err.Error()
+}
+
 // result returns what a lookup returned, or would have.
 func (e Exchange) result() ([]string, error) {
-	err := fmt.Errorf("%w: %s", ErrTemporary, e.Cause)
+	var err error
 	switch e.Outcome {
 	case Answered:
 		return texts(e.Answers, Unescape), nil
@@ -62,6 +68,8 @@ func (e Exchange) result() ([]string, error) {
 		err = ErrNoData
 	case NXDomain:
 		err = ErrNXDomain
+	default:
+		err = fmt.Errorf("%w: %s", ErrTemporary, e.Cause)
 	}
 	return nil, &Error{Type: e.Type, Name: Unescape(e.Name), Err: err}
 }
