@@ -20,6 +20,7 @@ func (m *domainMap) readUsers() {
 	users := VirtualUsers
 	m.top.oneOf("users", &users, VirtualUsers, SystemUsers)
 	m.system = users == SystemUsers && !m.nextHop
+	m.users = m.top.at("users").value()
 	if m.nextHop && m.top.has("users") {
 		m.top.complain("users", hinted{"the mailboxes of this domain are the next hop's", "remove it"})
 	}
@@ -36,6 +37,9 @@ func (d *domain) ownAccount(name string) string {
 // readAccount reads whose a mailbox is.
 func (m *domainMap) readAccount(t *table, e *entry) {
 	parsed(t, "user", `user = "bob"`, &e.account, parseAccount)
+	if t.has("user") {
+		m.owners[e.account] = t.at("user").value()
+	}
 	if e.account == "root" {
 		t.complainAt(place{doc: t.doc, path: t.path}, "", hinted{`the mailbox "root" would be root's, who gets no mail: nothing is ever written as root`, "make it an alias of somebody"})
 	}
@@ -54,3 +58,33 @@ func parseAccount(s string) (string, error) {
 }
 
 func isNoAccount(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`:/\,`, r) }
+
+// AccountsNot returns a Mistake for each system user to whom wrong has an objection,
+// with the way out, where a mailbox names him, or where the map says that its
+// mailboxes are system users'. Each is asked about once for each map.
+func (r *Recipients) AccountsNot(wrong func(account string) (message, hint string)) Mistakes {
+	var all []*findings
+	for _, m := range r.maps {
+		all = append(all, m.accountsNot(r.domains[m.name], wrong))
+	}
+	return locate(all...)
+}
+
+func (m *domainMap) accountsNot(d *domain, wrong func(account string) (message, hint string)) *findings {
+	fs, seen := &findings{doc: m.doc}, map[string]bool{"": true}
+	d.each(func(to Member) bool {
+		if seen[to.Account] {
+			return true
+		}
+		seen[to.Account] = true
+		if message, hint := wrong(to.Account); message != "" {
+			where, named := m.owners[to.Account]
+			if !named {
+				where = m.users
+			}
+			fs.flaw(flaw{where: where, message: fmt.Sprintf("mailbox %q: %s", to.User, message), hint: hint})
+		}
+		return !fs.full()
+	})
+	return fs
+}

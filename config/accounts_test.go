@@ -90,3 +90,28 @@ func TestSystemUsersAreDescribed(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// What is wrong with a system user is told where he is named. That a path is not the
+// delivery agent's to write is no matter of a system user's mailbox.
+func TestAccountsNot(t *testing.T) {
+	r := recipients(t, "domain='a.example'\nusers='system'\nmailboxes=['ann', 'bob']\n[mailbox.cid]\nuser='charles'\npath='/x'\n[mailbox.dan]\nuser=''\npath='/y'",
+		"domain='b.example'\nmailboxes=['ann']")
+	asked := make(map[string]int)
+	got := r.AccountsNot(func(name string) (string, string) {
+		asked[name]++
+		if name == "bob" {
+			return "", ""
+		}
+		return "no " + name, "make one"
+	})
+	compare(t, lines(t, got.sorted()), `
+		1.toml:2:7: mailbox "ann": no ann; make one
+		1.toml:5:6: mailbox "cid": no charles; make one`)
+	if len(asked) != 3 || asked["ann"] != 1 {
+		t.Errorf("asked %v", asked)
+	}
+	paths := r.PathsNot(func(string) bool { return false }, "%s", "")
+	if len(paths) != 1 || paths[0].Message != "/y" {
+		t.Errorf("paths %v", paths)
+	}
+}

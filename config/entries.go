@@ -35,7 +35,7 @@ func (m *domainMap) readMailboxTables() {
 		m.readAccount(t, e)
 		parsed(t, "path", `path = "/home/bob/Maildir"`, &e.path, parseMailboxPath)
 		if e.path != "" {
-			m.paths = append(m.paths, claim{e.path, t.at("path").value()})
+			m.paths = append(m.paths, claim{e.path, t.at("path").value(), e.account})
 		}
 		own := m.storage
 		m.readStorage(t, &own)

@@ -58,7 +58,9 @@ type domainMap struct {
 	served  []claim // the names of the domain
 	paths   []claim // those of its mailboxes
 	aliases []*entry
-	refs    map[string]bool // the domains that aliases lead to, and perhaps its own
+	refs    map[string]bool  // the domains that aliases lead to, and perhaps its own
+	users   place            // where it says that mailboxes are system users'
+	owners  map[string]place // the system users that mailboxes name, and where
 
 	// while it is read:
 	top    *table
@@ -67,8 +69,9 @@ type domainMap struct {
 
 // A claim is something that one map alone may have.
 type claim struct {
-	what  string
-	where place
+	what    string
+	where   place
+	account string // of a path: the system user whose it is
 }
 
 // good reports whether nothing is wrong with the map by itself.
@@ -81,7 +84,7 @@ func (m *domainMap) base() string { return filepath.Base(m.file) }
 func compile(s source) *domainMap {
 	doc, top := s.parse()
 	m := &domainMap{
-		doc: doc, sum: s.sum(), at: s.file, refs: make(map[string]bool), top: top, places: make(map[string]place),
+		doc: doc, sum: s.sum(), at: s.file, refs: make(map[string]bool), owners: make(map[string]place), top: top, places: make(map[string]place),
 		domain: domain{file: s.name, delimiter: '+', entries: make(map[string]*entry), storage: defaultStorage()},
 	}
 	if !doc.broken {
@@ -122,12 +125,12 @@ func (m *domainMap) readDomain() {
 	}
 	parsed(t, "domain", `domain = "example.com"`, &m.name, checkDomain)
 	if m.name != "" {
-		m.served = append(m.served, claim{m.name, t.at("domain").value()})
+		m.served = append(m.served, claim{what: m.name, where: t.at("domain").value()})
 	}
 	t.each("alias_domains", `alias_domains = ["example.net"]`, func(i int, s string) error {
 		name, err := checkDomain(s)
 		if err == nil {
-			m.served = append(m.served, claim{name, t.element("alias_domains", i)})
+			m.served = append(m.served, claim{what: name, where: t.element("alias_domains", i)})
 		}
 		return err
 	})

@@ -163,13 +163,13 @@ func (r *Recipients) All() iter.Seq[Member] {
 }
 
 // PathsNot returns a Mistake, with message, of which %s is the path, and hint, for
-// each path of a mailbox that is not good, where it stands in the maps.
+// each path of a mailbox of ours that is not good, where it stands in the maps.
 func (r *Recipients) PathsNot(good func(path string) bool, message, hint string) Mistakes {
 	var all []*findings
 	for _, m := range r.maps {
 		fs := &findings{doc: m.doc}
 		for _, c := range m.paths {
-			if !good(c.what) {
+			if c.account == "" && !good(c.what) {
 				fs.flaw(flaw{where: c.where, message: fmt.Sprintf(message, c.what), hint: hint})
 			}
 		}

@@ -366,3 +366,34 @@ func TestAccountsAtOnce(t *testing.T) {
 	owned(t, s.home("ann"), annUID)
 	owned(t, s.home("bob"), bobUID)
 }
+
+// check says which system users there are not, or must not be, where they are named,
+// and whether anybody starts their writers.
+func TestCheckAccounts(t *testing.T) {
+	s := newAccounts(t)
+	check := func() string {
+		out, _ := s.seeingAccounts("check").CombinedOutput()
+		return string(out)
+	}
+	out := check()
+	for _, want := range []string{
+		`example.com.toml:15:8: mailbox "low": the account low has the number 60999, below 61001`,
+		`example.com.toml:17:8: mailbox "nobody": there is no system user "nosuchuser"`,
+		"nobody listens on " + s.dir + "/launch.sock (mda.launcher) to start their writers",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("not said: %s\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, `"ann"`) || strings.Contains(out, "homes/bob/mail/box is below none") {
+		t.Errorf("said too much:\n%s", out)
+	}
+	s.startLauncher()
+	if out := check(); strings.Contains(out, "nobody listens on "+s.dir+"/launch.sock") {
+		t.Error(out)
+	}
+	s.write("recipients.d/example.com.toml", "domain = 'example.com'\nmailboxes = ['u0']\n")
+	if out := check(); strings.Contains(out, "accounts:") {
+		t.Error(out)
+	}
+}

@@ -64,6 +64,7 @@ func check(ctx context.Context, w io.Writer, path string, asJSON, filesAlone boo
 	l.permissions(c, h)
 	l.store(c)
 	l.homes(c, r)
+	l.accounts(c, r)
 	l.sockets(ctx, c, h)
 	if r != nil {
 		resolver, err := dns.NewClient(dns.Config{Servers: texts(c.DNS.Servers), Timeout: time.Second, Log: slog.New(slog.DiscardHandler)})
