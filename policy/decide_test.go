@@ -110,7 +110,7 @@ func TestDecide(t *testing.T) {
 		{name: "allowed for all", policy: Policy{Access: rules(t, access.Rule{Action: access.Allow, Recipients: []string{"here.example"}})}, facts: facts("ann@here.example", "bob@here.example"), found: rejected, want: Accept, note: "allowed by rule"},
 		{name: "allowed for one", policy: Policy{Access: rules(t, access.Rule{Action: access.Allow, Recipients: []string{"ann@here.example"}})}, facts: facts("ann@here.example", "bob@here.example"), found: rejected, want: Reject, reply: mail.DMARCFail},
 
-		{name: "listed, set apart", policy: Policy{Listed: Quarantine}, found: listedAt, want: Quarantine, note: "dnsbl:quarantine (listed: bad.example)"},
+		{name: "listed, set apart", policy: Policy{Listed: Quarantine}, found: listedAt, want: Quarantine, note: "dnsbl:quarantine (listed by bad.example)"},
 		{name: "listed, and yet here", found: listedAt, want: Accept},
 
 		{name: "stranger", policy: Policy{Greylist: true}, facts: stranger, want: Defer, reply: mail.Greylisted},

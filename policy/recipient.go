@@ -86,10 +86,10 @@ func (p *Policy) listed(c ClientFindings) (Demand, bool) {
 	for _, l := range c.Lists.Listings {
 		if l.State == dnsbl.Present {
 			on = append(on, l.List)
-			why = append(why, strings.TrimSpace(l.List+" "+l.Reason))
+			why = append(why, strings.TrimSuffix(l.List+": "+l.Reason, ": "))
 		}
 	}
-	d := Demand{By: "dnsbl", Action: p.Listed.or(Reject), Why: "listed: " + strings.Join(why, "; ")}
+	d := Demand{By: "dnsbl", Action: p.Listed.or(Reject), Why: "listed by " + strings.Join(why, "; ")}
 	return d.replying(mail.Listed.Saying("your address is listed by %s", mail.Printable(strings.Join(on, ", "), maxText))), true
 }
 

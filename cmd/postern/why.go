@@ -133,9 +133,17 @@ func (w *why) dropReleased(c *config.Config) {
 	}
 }
 
+// days writes a time of whole days as such: the longest unit that Go writes is the hour.
+func days(d time.Duration) string {
+	if day := 24 * time.Hour; d%day == 0 {
+		return fmt.Sprintf("%d days", d/day)
+	}
+	return d.String()
+}
+
 // nothing says that nothing was found, and what that may mean.
 func (w *why) nothing(c *config.Config) error {
-	hint := fmt.Sprintf("records are kept for %v (records.keep)", c.Records.Keep)
+	hint := "records are kept for " + days(c.Records.Keep) + " (records.keep)"
 	if c.Records.Keep == 0 {
 		hint = "no records are kept: records.keep is 0"
 	}
