@@ -41,12 +41,12 @@ func removeStale(path string) error {
 	case err != nil:
 		return err
 	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("listen on %s: something that is no socket is there", path)
+		return fmt.Errorf("listen on %s: something that is no socket is there: move it away", path)
 	}
 	conn, err := net.Dial("unix", path)
 	if err == nil {
 		_ = conn.Close()
-		return fmt.Errorf("listen on %s: another server listens there already", path)
+		return fmt.Errorf("listen on %s: another server listens there already: stop that one, or give this one a path of its own", path)
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("listen on %s: %w", path, err)
