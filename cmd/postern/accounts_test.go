@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,15 +16,19 @@ import (
 	"testing"
 	"time"
 
+	"postern/config"
 	"postern/internal/peer"
+	"postern/internal/writer"
+	"postern/mailbox"
 )
 
 // The accounts of the tests, which this host need not have: the programs see a
 // passwd(5) of their own.
 const (
-	annUID = 61001
-	bobUID = 61002
-	lowUID = 60999 // below the minimum
+	annUID  = 61001
+	bobUID  = 61002
+	friends = 61050 // a group that ann is in
+	lowUID  = 60999 // below the minimum
 )
 
 // newAccounts is a site whose map has mailboxes of the system users ann and bob, and
@@ -33,7 +39,7 @@ func newAccounts(t *testing.T, extra ...string) *site {
 		t.Skip("only root becomes other users")
 	}
 	s := newSite(t, append([]string{
-		"mda: launcher = 'launch.sock'", fmt.Sprintf("mda: launch_users = ['%d']", peer.Vmail), "mda: launch_min_uid = 61001",
+		"mda: launcher = 'launch.sock'", "mda: quota_warn = ['20%']", fmt.Sprintf("mda: launch_users = ['%d']", peer.Vmail), "mda: launch_min_uid = 61001",
 	}, extra...)...)
 	s.write("recipients.d/example.com.toml", `domain = "example.com"
 mailboxes = ["u0"]
@@ -69,6 +75,7 @@ all = ["ann", "bob", "u0"]
 		}
 	}
 	s.write("passwd", passwd)
+	s.write("group", fmt.Sprintf("root:x:0:\nfriends:x:%d:bob-not,ann\n", friends))
 	for _, dir := range []string{s.dir, filepath.Join(s.dir, "homes")} {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
@@ -77,10 +84,11 @@ all = ["ann", "bob", "u0"]
 	return s
 }
 
-// seeingAccounts returns a command of the program that finds the accounts.
+// seeingAccounts returns a command of the program that finds the accounts, whatever
+// this host has.
 func (s *site) seeingAccounts(args ...string) *exec.Cmd {
 	return exec.Command("unshare", append([]string{
-		"-m", "sh", "-c", `mount --bind "$0" /etc/passwd && exec "$@"`, filepath.Join(s.dir, "passwd"), binary, "--config", s.config,
+		"-m", "sh", "-c", `mount --bind "$0/passwd" /etc/passwd && mount --bind "$0/group" /etc/group && exec "$@"`, s.dir, binary, "--config", s.config,
 	}, args...)...)
 }
 
@@ -163,10 +171,15 @@ func TestAccounts(t *testing.T) {
 	if r := sendOne(t, c, "full@example.com", letter(5000)); !strings.HasPrefix(r, "552 5.2.2") {
 		t.Errorf("over quota: %s", r)
 	}
-	for path, want := range map[string]int{"ann/Maildir": 2, "ann/Maildir/.lists": 1, "ann/full": 1} {
+	for path, want := range map[string]int{"ann/Maildir": 2, "ann/Maildir/.lists": 1, "ann/full": 2} {
 		if n := len(peer.Maildir(t, s.home(path))); n != want {
 			t.Errorf("%s has %d messages, want %d", path, n, want)
 		}
+	}
+	if !slices.ContainsFunc(peer.Maildir(t, s.home("ann/full")), func(f peer.File) bool {
+		return strings.Contains(string(f.Read(t)), "Subject: Your mailbox is ")
+	}) {
+		t.Errorf("ann was not warned of her quota")
 	}
 	if text, err := os.ReadFile(s.home("bob/mail/box")); err != nil || strings.Count("\n"+string(text), "\nFrom ") != 2 {
 		t.Errorf("bob's mbox: %v\n%s", err, text)
@@ -209,9 +222,186 @@ func powerless(t *testing.T, launcher *peer.Process) {
 		if dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); err != nil || dir != "/" {
 			t.Errorf("folder %q, %v", dir, err)
 		}
+		groups := uid + " "
+		if uid == fmt.Sprint(annUID) {
+			groups += fmt.Sprint(friends, " ")
+		}
+		if !strings.Contains(string(text), "\nGroups:\t"+groups+"\n") {
+			t.Errorf("a writer has other groups than %s:\n%s", groups, text)
+		}
+		if info, err := os.Stat(fmt.Sprintf("/proc/%d/status", pid)); err == nil && info.Sys().(*syscall.Stat_t).Uid != 0 {
+			t.Error("a writer's user may look into it")
+		}
 		if uid == "0" {
 			t.Error("a writer is root")
 		}
+	}
+}
+
+// So it is without Landlock. With it, a writer leaves alone what is beside the mailbox.
+func TestWritersAreConfined(t *testing.T) {
+	t.Run("not wanted", func(t *testing.T) {
+		s := newAccounts(t, ": confine = false")
+		launcher := s.startLauncher()
+		s.asVmail("serve")
+		if r := sendOne(t, s.dial(), "ann@example.com", letter(100)); !strings.HasPrefix(r, "250") {
+			t.Error(r)
+		}
+		powerless(t, launcher)
+	})
+	s := newAccounts(t)
+	launcher := s.startLauncher()
+	agent := s.asVmail("serve")
+	c := s.dial()
+	send := func(want string) {
+		t.Helper()
+		if r := sendOne(t, c, "ann@example.com", letter(100)); !strings.HasPrefix(r, want) {
+			t.Errorf("%s, want %s", r, want)
+		}
+	}
+	send("250")
+	kill(t, launcher)
+	send("250") // by a writer that found the Maildir, and needs nothing beside it
+	if err := os.RemoveAll(s.home("ann/Maildir")); err != nil {
+		t.Fatal(err)
+	}
+	send("451 4.3.0")
+	if cause := "mkdir " + s.home("ann/Maildir") + ": permission denied"; !strings.Contains(agent.Output(), cause) {
+		t.Errorf("not in the log: %s\n%s", cause, agent.Output())
+	}
+	send("250") // by another
+}
+
+// A writer that could become somebody else does not serve.
+func TestWriterRefusesPrivilege(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root has privileges to refuse")
+	}
+	for _, tt := range []struct {
+		name string
+		attr syscall.SysProcAttr
+		want string
+	}{
+		{"root", syscall.SysProcAttr{}, "will not run as root"},
+		{"a capability", syscall.SysProcAttr{Credential: &syscall.Credential{Uid: annUID, Gid: annUID}, AmbientCaps: []uintptr{7}}, "nor with a capability"},
+		{"nothing", syscall.SysProcAttr{Credential: &syscall.Credential{Uid: annUID, Gid: annUID}}, "ready 1\n"},
+	} {
+		ends, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours, theirs := os.NewFile(uintptr(ends[0]), "ours"), os.NewFile(uintptr(ends[1]), "theirs")
+		cmd := exec.Command(binary, "writer", "/")
+		cmd.SysProcAttr, cmd.ExtraFiles = &tt.attr, []*os.File{theirs}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		_ = theirs.Close()
+		said := make([]byte, 500)
+		n, err := ours.Read(said)
+		if err != nil || !strings.Contains(string(said[:n]), tt.want) {
+			t.Errorf("%s: %q, %v", tt.name, said[:n], err)
+		}
+		_ = ours.Close()
+		_ = cmd.Wait()
+	}
+}
+
+// A writer delivers where it is told, in one mailbox.
+func TestAccountWriter(t *testing.T) {
+	home := t.TempDir()
+	w := &accountWriter{home: home}
+	base := writer.Settings{Host: "mx.example.com", MboxFormat: "mboxrd", MboxLocks: []string{"fcntl"}}
+	deliver := func(change func(*writer.Settings)) error {
+		s := base
+		change(&s)
+		box, err := w.open(s, func(int, mailbox.Usage) {})
+		if err != nil {
+			return err
+		}
+		d, err := box.Begin(mailbox.Arrival{})
+		if err != nil {
+			return err
+		}
+		defer d.Abort()
+		if _, err := d.Write([]byte(letter(100))); err != nil {
+			return err
+		}
+		return errors.Join(d.Sync(), d.Commit(), box.Room(1))
+	}
+	for _, tt := range []struct {
+		change func(*writer.Settings)
+		where  string // "": an error
+	}{
+		{func(s *writer.Settings) { s.Path = "Maildir" }, ""},
+		{func(s *writer.Settings) { s.Path = "/x/../y" }, ""},
+		{func(s *writer.Settings) { s.MboxLocks = []string{"none"} }, ""},
+		{func(s *writer.Settings) {}, "Maildir"},
+		{func(s *writer.Settings) { s.Folder = "Junk" }, "Maildir/.Junk"},
+		{func(s *writer.Settings) { s.Detail = "a.b" }, "Maildir/.a.b"},
+		{func(s *writer.Settings) { s.Folder = "../x" }, ""},
+		{func(s *writer.Settings) { s.Quota = 10 }, ""},
+		{func(s *writer.Settings) { s.Quota, s.Unrefused = 10, true }, ""}, // there is no room for more, but it is there
+		{func(s *writer.Settings) { s.Mbox = true }, ""},
+		{func(s *writer.Settings) { s.Path = home + "/other" }, ""},
+	} {
+		err := deliver(tt.change)
+		if (err == nil) != (tt.where != "") {
+			t.Errorf("into %q: %v", tt.where, err)
+		}
+		if tt.where != "" && len(peer.Maildir(t, filepath.Join(home, tt.where))) != 1 {
+			t.Errorf("nothing in %s", tt.where)
+		}
+	}
+	if n := len(peer.Maildir(t, filepath.Join(home, "Maildir"))); n != 2 {
+		t.Errorf("%d messages, and not what must not be refused", n)
+	}
+	w = &accountWriter{home: home}
+	if err := deliver(func(s *writer.Settings) { s.Mbox = true }); err != nil {
+		t.Error(err)
+	}
+	if text, err := os.ReadFile(filepath.Join(home, "mbox")); err != nil || !strings.HasPrefix(string(text), "From ") {
+		t.Errorf("mbox %q, %v", text, err)
+	}
+}
+
+// Two names of one mailbox are one, and folders are not.
+func TestAccountTargets(t *testing.T) {
+	s := &store{settings: writer.Settings{Host: "mx.example.com"}}
+	ann := config.Member{User: "ann", Domain: "a.example", Account: "ann", Detail: "x", Storage: config.Storage{Format: config.Maildir, Folders: config.DetailFolders, Quota: 5}}
+	same := ann
+	same.Domain = "b.example"
+	if a, b := s.accountTarget(ann), s.accountTarget(same); a.Mailbox != b.Mailbox || a.Room == nil {
+		t.Errorf("%q and %q", a.Mailbox, b.Mailbox)
+	}
+	for i, change := range []func(m *config.Member){
+		func(m *config.Member) { m.Account = "bob" },
+		func(m *config.Member) { m.Path = "/x" },
+		func(m *config.Member) { m.Detail = "y" },
+		func(m *config.Member) { m.Detail = "" },
+		func(m *config.Member) { m.Folders = config.NoFolders },
+	} {
+		other := ann
+		change(&other)
+		if a, b := s.accountTarget(ann), s.accountTarget(other); a.Mailbox == b.Mailbox {
+			t.Errorf("%d: %q", i, a.Mailbox)
+		}
+	}
+	junk, err := s.accountTarget(ann).Folder("Junk")
+	if err != nil || junk.Mailbox == s.accountTarget(ann).Mailbox || junk.Folder != nil {
+		t.Errorf("%+v, %v", junk, err)
+	}
+	box, err := junk.Open()
+	if err != nil || box.(*writer.Mailbox).Settings.Folder != "Junk" {
+		t.Errorf("%+v, %v", box, err)
+	}
+	box, err = s.accountTarget(ann).Open()
+	if err != nil || box.(*writer.Mailbox).Settings.Folder != "" {
+		t.Errorf("%+v, %v", box, err)
+	}
+	ann.Format = config.Mbox
+	if target := s.accountTarget(ann); target.Folder != nil {
+		t.Error("an mbox has folders")
 	}
 }
 

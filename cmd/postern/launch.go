@@ -33,8 +33,9 @@ connection. It serves root and mda.launch_users alone, and starts nothing as roo
 nor as a user with a number below mda.launch_min_uid.
 
 It must be root, and needs nothing of root but CAP_SETUID and CAP_SETGID: that is
-how postern-launch.service runs it. Accounts are looked up for each process; this
-command is restarted for a change of postern.toml.`,
+how postern-launch.service runs it. The accounts are those of /etc/passwd, looked up
+for each process; a program that was built with cgo asks other sources, too, and that
+of the packages was not. This command is restarted for a change of postern.toml.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runLauncher(cmd.Context(), configPath(cmd), io.err) },
 	}
