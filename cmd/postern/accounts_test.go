@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -150,6 +152,11 @@ func TestAccounts(t *testing.T) {
 	s := newAccounts(t)
 	launcher := s.startLauncher()
 	agent := s.asVmail("serve")
+	for line := range strings.Lines(agent.Output()) {
+		if strings.Contains(line, "msg=confined") && strings.Contains(line, "/homes") {
+			t.Errorf("the agent asks for homes that it has nothing to do with: %s", line)
+		}
+	}
 	c := s.dial()
 	for _, tt := range []struct{ to, want, cause string }{
 		{"ann", "250", ""},
@@ -402,6 +409,37 @@ func TestAccountTargets(t *testing.T) {
 	ann.Format = config.Mbox
 	if target := s.accountTarget(ann); target.Folder != nil {
 		t.Error("an mbox has folders")
+	}
+}
+
+// The delivery agent itself, and who looks after the store, leave system users'
+// mailboxes alone.
+func TestOthersLeaveAccountsAlone(t *testing.T) {
+	s := newAccounts(t)
+	s.write("recipients.d/example.com.toml", "domain = 'example.com'\nmailboxes = ['u0']\n[mailbox.ann]\nuser = 'ann'\npath = '"+s.home("ann/broken")+"'\n")
+	if err := os.WriteFile(s.home("ann/broken"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.command("store", "check").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "not looked at: 1 mailboxes that are system users'") {
+		t.Errorf("%v: %s", err, out)
+	}
+	p, err := load(s.config, io.Discard, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	p.log = slog.New(slog.NewTextHandler(&log, nil))
+	store, err := p.openStore()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	log.Reset() // of what the file system is like
+	store.probeHomes(p.log, p.recipients.Current().All())
+	store.clean(t.Context(), p.recipients.Current().All(), p.log)
+	if log.Len() > 0 {
+		t.Error(log.String())
 	}
 }
 

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -8,9 +9,11 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -219,4 +222,59 @@ func FuzzReadLine(f *testing.F) {
 			t.Errorf("%q and %q", line, rest)
 		}
 	})
+}
+
+// Mail is handed to a launcher of root's or of our own, and to nobody who happens to
+// listen there.
+func TestSomebodyElsesLauncher(t *testing.T) {
+	if path := os.Getenv("LISTEN_AS_ANOTHER"); path != "" {
+		listener, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Println("listening")
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(conn, Ready)
+			_ = conn.Close()
+		}
+	}
+	if os.Getuid() != 0 {
+		t.Skip("only root becomes other users")
+	}
+	dir, err := os.MkdirTemp("", "launch-test-") // that of t is for us alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "launch.sock")
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestSomebodyElsesLauncher$")
+	cmd.Env = []string{"LISTEN_AS_ANOTHER=" + path}
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "listening\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	conn, err := Dial(path, "bob")
+	if err == nil {
+		_ = conn.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "the user 65534, and neither root nor this one") {
+		t.Error(err)
+	}
 }

@@ -167,6 +167,9 @@ func (w *writers) close() {
 	}
 }
 
+// errAtCommit is what deliver adds to an error that came as late as that.
+var errAtCommit = errors.New("at commit")
+
 // deliver makes a delivery as the agent does.
 func deliver(box mailbox.Mailbox, text string) error {
 	d, err := box.Begin(mailbox.Arrival{Sender: "ann@example.org", Time: time.Unix(1e9, 0)})
@@ -180,7 +183,10 @@ func deliver(box mailbox.Mailbox, text string) error {
 	if err := d.Sync(); err != nil {
 		return err
 	}
-	return d.Commit()
+	if err := d.Commit(); err != nil {
+		return errors.Join(errAtCommit, err)
+	}
+	return nil
 }
 
 func TestDelivery(t *testing.T) {
@@ -241,6 +247,9 @@ func TestErrorsKeepTheirMeaning(t *testing.T) {
 					if errors.Is(err, kind) != errors.Is(want, kind) {
 						t.Errorf("%v at %s is %v: %v", want, step, kind, errors.Is(err, kind))
 					}
+				}
+				if errors.Is(err, errAtCommit) != (step == "commit") {
+					t.Errorf("%v at %s came late or early: %v", want, step, err)
 				}
 				box.fail = ""
 				if err := deliver(m, "text"); err != nil || len(box.committed) != 1 {
