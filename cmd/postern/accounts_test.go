@@ -152,11 +152,6 @@ func TestAccounts(t *testing.T) {
 	s := newAccounts(t)
 	launcher := s.startLauncher()
 	agent := s.asVmail("serve")
-	for line := range strings.Lines(agent.Output()) {
-		if strings.Contains(line, "msg=confined") && strings.Contains(line, "/homes") {
-			t.Errorf("the agent asks for homes that it has nothing to do with: %s", line)
-		}
-	}
 	c := s.dial()
 	for _, tt := range []struct{ to, want, cause string }{
 		{"ann", "250", ""},
@@ -416,12 +411,12 @@ func TestAccountTargets(t *testing.T) {
 // mailboxes alone.
 func TestOthersLeaveAccountsAlone(t *testing.T) {
 	s := newAccounts(t)
-	s.write("recipients.d/example.com.toml", "domain = 'example.com'\nmailboxes = ['u0']\n[mailbox.ann]\nuser = 'ann'\npath = '"+s.home("ann/broken")+"'\n")
+	s.write("recipients.d/example.com.toml", "domain = 'example.com'\nmailboxes = ['u0']\n[mailbox.ann]\nuser = 'ann'\npath = '"+s.home("ann/broken")+"'\n[mailbox.bob]\nuser = 'bob'\npath = '/nowhere/Maildir'\n")
 	if err := os.WriteFile(s.home("ann/broken"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, err := s.command("store", "check").CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "not looked at: 1 mailboxes that are system users'") {
+	if err != nil || !strings.Contains(string(out), "not looked at: 2 mailboxes that are system users'") {
 		t.Errorf("%v: %s", err, out)
 	}
 	p, err := load(s.config, io.Discard, "")
@@ -440,6 +435,10 @@ func TestOthersLeaveAccountsAlone(t *testing.T) {
 	store.clean(t.Context(), p.recipients.Current().All(), p.log)
 	if log.Len() > 0 {
 		t.Error(log.String())
+	}
+	var f fence
+	if f.addMDA(p.config, p.recipients.Current()); f.within("/nowhere/Maildir") {
+		t.Errorf("the agent could write homes: %v", f.write)
 	}
 }
 
