@@ -9,8 +9,8 @@ import (
 
 // takesChunks reports whether a message is to go along with its envelope, as one
 // chunk (RFC 3030): that spares a round trip, and the looking for dots at both ends.
-// It does so to a delivery agent of ours, where no recipient is refused that was
-// not a moment before. What others refuse is not sent in vain, and DATA is what they
+// It does so to a delivery agent of ours, where trouble alone refuses who was not
+// refused a moment before. What others refuse is not sent in vain, and DATA is what they
 // are used to.
 func (cn *conn) takesChunks() bool {
 	return cn.takes.id && cn.offer.Chunking && cn.offer.Pipelining
