@@ -39,34 +39,34 @@ func (c *Conn) Dry() bool {
 	if c.Buffered() > 0 {
 		return false
 	}
-	waiting := 0
-	c.control(func(fd int) { waiting, _ = unix.IoctlGetInt(fd, unix.SIOCINQ) })
-	return waiting <= 0
+	return c.control(func(fd int) int {
+		waiting, _ := unix.IoctlGetInt(fd, unix.SIOCINQ)
+		return waiting
+	}) <= 0
 }
 
 // Stale reports whether a connection at rest is good for nothing any more: its peer
 // closed it, or said something unasked.
 func (c *Conn) Stale() bool {
-	stale := c.Buffered() > 0
-	c.control(func(fd int) {
-		var b [1]byte
-		_, _, err := unix.Recvfrom(fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		stale = stale || err != unix.EAGAIN && err != unix.EINTR
-	})
-	return stale
+	return c.Buffered() > 0 || c.control(func(fd int) int {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}}
+		n, _ := unix.Poll(fds, 0)
+		return n
+	}) > 0
 }
 
-// control calls f with the descriptor of the socket, if there is one.
-func (c *Conn) control(f func(fd int)) {
+// control returns what f says of the descriptor of the socket; 0 if there is none.
+func (c *Conn) control(f func(fd int) int) (result int) {
 	nc := c.nc
 	if tls, ok := nc.(interface{ NetConn() net.Conn }); ok {
 		nc = tls.NetConn()
 	}
 	socket, ok := nc.(syscall.Conn)
 	if !ok {
-		return
+		return 0
 	}
 	if raw, err := socket.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) { f(int(fd)) })
+		_ = raw.Control(func(fd uintptr) { result = f(int(fd)) })
 	}
+	return result
 }
