@@ -132,13 +132,13 @@ type writers struct {
 	started int
 	conns   []net.Conn // the writers' ends
 	served  sync.WaitGroup
-	ctx     context.Context
 	stop    context.CancelFunc
 }
 
 func newWriters(t *testing.T, box *fakeBox) *writers {
 	w := &writers{t: t}
-	w.ctx, w.stop = context.WithCancel(context.Background())
+	var ctx context.Context
+	ctx, w.stop = context.WithCancel(context.Background())
 	var mu sync.Mutex
 	w.Pool = &Pool{Dial: func(string) (net.Conn, error) {
 		ours, theirs := net.Pipe()
@@ -146,7 +146,7 @@ func newWriters(t *testing.T, box *fakeBox) *writers {
 		defer mu.Unlock()
 		w.started++
 		w.conns = append(w.conns, theirs)
-		w.served.Go(func() { _ = (&Server{Open: box.opener}).Serve(w.ctx, theirs) })
+		w.served.Go(func() { _ = (&Server{Open: box.opener}).Serve(ctx, theirs) })
 		return ours, nil
 	}}
 	return w
