@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -192,5 +193,30 @@ func TestCheckAccounts(t *testing.T) {
 	s.write("recipients.d/example.com.toml", "domain = 'example.com'\nmailboxes = ['u0']\n")
 	if out := check(); strings.Contains(out, "accounts:") {
 		t.Error(out)
+	}
+}
+
+// The user reads what was written as the user.
+func TestRecipeDovecotSystemUsers(t *testing.T) {
+	s := newAccounts(t)
+	users, accounts := filepath.Join(s.dir, "users"), filepath.Join(s.dir, "accounts")
+	writeOpen(t, users, "ann:{PLAIN}another password\n")
+	writeOpen(t, accounts, fmt.Sprintf("ann:x:%d:%d::%s:\n", annUID, annUID, s.home("ann")))
+	// Its driver passwd would ask this host, which has no ann.
+	r := readRecipe(t, "dovecot.md", "/etc/dovecot/users", users, "driver = passwd\n", "driver = passwd-file\n  args = "+accounts+"\n")
+	dovecot := peer.StartDovecot(t, peer.DovecotConfig{
+		Users: []string{"somebody@else.example"}, Location: "maildir:/nowhere", Extra: r.file("/etc/dovecot/conf.d/99-postern-system.conf"),
+	})
+	s.startLauncher()
+	s.asVmail("serve")
+	if r := sendOne(t, s.dial(), "ann@example.com", letter(100)); !strings.HasPrefix(r, "250") {
+		t.Fatal(r)
+	}
+	byIMAP, err := peer.FetchIMAP(dovecot.IMAP, "ann@example.com", "another password", "INBOX")
+	if err != nil || len(byIMAP) != 1 || !strings.Contains(string(byIMAP[0].Octets), letter(100)) {
+		t.Errorf("%d messages, %v", len(byIMAP), err)
+	}
+	if c := dovecot.Complaints(); len(c) > 0 {
+		t.Errorf("Dovecot complains: %q", c)
 	}
 }
