@@ -199,6 +199,13 @@ func TestOverwritten(t *testing.T) {
 		t.Errorf("it is not read again: %v", g.Failure())
 	}
 	serve("a part", "abc")
+	s.must(g.CatchUp())
+	serve("what serves elsewhere", "ad")
+	s.write("maps/a.toml", of("a", "b", "c"))
+	s.must(g.Reload(Request{}))
+	s.write("maps/a.toml", "# new\n"+of("a", "d"))
+	s.must(g.Check())
+	serve("a part again", "abc")
 	s.write("maps/a.toml", "# new\n"+of("a", "b", "c", "d"))
 	s.must(g.Check())
 	serve("all of it", "abcd")

@@ -114,7 +114,7 @@ func (g *Generations) takeBack() {
 	g.log.Error("recipient maps taken back, since nobody confirmed them", "generation", next.id, "taken back", now.id)
 	g.publish(next)
 	g.tried = "" // what the folder holds is not what serves
-	_ = g.check()
+	_ = g.check(noticed)
 }
 
 // rouse tells Watch that there is another time to wait for.
@@ -146,6 +146,6 @@ func (g *Generations) due() {
 	if !g.again.IsZero() && !time.Now().Before(g.again) {
 		g.again = time.Time{}
 		g.tried = ""
-		_ = g.check() // it is logged
+		_ = g.check(noticed) // it is logged
 	}
 }

@@ -79,7 +79,7 @@ func Open(dir string, o Options) (*Generations, error) {
 	sources, err := readMaps(dir)
 	switch {
 	case g.Current() != nil && err == nil:
-		err = g.try(sources, Request{}, false)
+		err = g.try(sources, Request{}, noticed)
 	case g.Current() != nil:
 		err = g.failed("", Failure{Err: err})
 	case err == nil:
@@ -184,7 +184,7 @@ func (g *Generations) Reload(q Request) error {
 	if err != nil {
 		return g.failed("", Failure{Err: err})
 	}
-	return g.try(sources, q, true)
+	return g.try(sources, q, asked)
 }
 
 // Check is Reload for who has no wish of his own, but heard that there may be
@@ -192,28 +192,45 @@ func (g *Generations) Reload(q Request) error {
 func (g *Generations) Check() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.check()
+	return g.check(noticed)
 }
 
-func (g *Generations) check() error {
+// CatchUp is Check for who heard of another process that serves what is there: what
+// was good enough for that one is not waited for.
+func (g *Generations) CatchUp() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.check(behind)
+}
+
+func (g *Generations) check(why occasion) error {
 	sources, err := readMaps(g.dir)
 	switch {
 	case err != nil:
 		return g.failed("", Failure{Err: err})
 	case digest(sources) != g.tried || !g.again.IsZero():
-		return g.try(sources, Request{}, false)
+		return g.try(sources, Request{}, why)
 	}
 	return nil
 }
 
-// try makes what is good in sources serve. asked says that somebody wants it, who
-// knows what was taken back.
-func (g *Generations) try(sources []source, q Request, asked bool) error {
+// An occasion is why maps are read.
+type occasion int
+
+// The occasions.
+const (
+	noticed occasion = iota // there may be something new
+	behind                  // another process serves it
+	asked                   // somebody wants it, who knows what was taken back
+)
+
+// try makes what is good in sources serve.
+func (g *Generations) try(sources []source, q Request, why occasion) error {
 	old := g.Current()
-	if asked {
+	if why == asked {
 		g.held = nil
 	}
-	c := g.choose(sources, q, g.held, !asked)
+	c := g.choose(sources, q, g.held, why == noticed)
 	next, err := c.settle()
 	if err != nil { // nothing is left
 		return g.failed(digest(sources), Failure{Err: err})

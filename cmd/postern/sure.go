@@ -17,18 +17,26 @@ import (
 const sureFor = time.Second
 
 // A sure Deliverer asks the next hop about a recipient only if the answer is not
-// known: the maps bound the mailbox, the next hop is none of ours, or what it said of
-// the last message was not that everybody has it.
+// known: the maps bound the mailbox, the next hop is none of ours, what it said of
+// the last message was not that everybody has it, or that message was of another
+// generation of the maps. By the question an agent that has not noticed an edit
+// yet gets the very maps that the transaction goes by.
 type sure struct {
 	mail.Deliverer
-	ours func() bool  // the next hop is a delivery agent of ours
-	well atomic.Int64 // when a delivery went well last, in nanoseconds since 1970; 0: the last one did not
+	ours func() bool // the next hop is a delivery agent of ours
+	last atomic.Pointer[success]
+}
+
+// A success is a message that everybody got.
+type success struct {
+	at         time.Time
+	generation string
 }
 
 // Verify implements mail.Deliverer.
 func (s *sure) Verify(ctx context.Context, env *mail.Envelope, rcpt mail.Recipient) error {
-	ago := time.Now().UnixNano() - s.well.Load()
-	if rcpt.Unbounded && 0 <= ago && ago < int64(sureFor) && s.ours() {
+	last := s.last.Load()
+	if rcpt.Unbounded && last != nil && last.generation == env.Generation && time.Since(last.at) < sureFor && s.ours() {
 		return nil
 	}
 	return s.Deliverer.Verify(ctx, env, rcpt)
@@ -38,9 +46,9 @@ func (s *sure) Verify(ctx context.Context, env *mail.Envelope, rcpt mail.Recipie
 func (s *sure) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Message) []mail.Reply {
 	replies := s.Deliverer.Deliver(ctx, env, msg)
 	if slices.ContainsFunc(replies, func(r mail.Reply) bool { return !r.OK() }) {
-		s.well.Store(0)
+		s.last.Store(nil)
 	} else {
-		s.well.Store(time.Now().UnixNano())
+		s.last.Store(&success{time.Now(), env.Generation})
 	}
 	return replies
 }

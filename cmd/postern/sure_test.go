@@ -39,17 +39,19 @@ func TestAgentIsAskedUnlessSure(t *testing.T) {
 		name    string
 		rcpt    mail.Recipient
 		foreign bool
+		edited  bool
 		last    mail.Reply // to one of two recipients; zero: no message was delivered
 		later   time.Duration
 		asked   int
 	}{
-		{"sure", free, false, mail.Accepted, sureFor - 1, 0},
-		{"too long ago", free, false, mail.Accepted, sureFor, 1},
-		{"no message yet", free, false, mail.Reply{}, 0, 1},
-		{"one of two does not have it", free, false, mail.NoSpace, 0, 1},
-		{"one is refused", free, false, mail.MailboxFull, 0, 1},
-		{"a quota", mail.Recipient{Known: true}, false, mail.Accepted, 0, 1},
-		{"not ours", free, true, mail.Accepted, 0, 1},
+		{"sure", free, false, false, mail.Accepted, sureFor - 1, 0},
+		{"too long ago", free, false, false, mail.Accepted, sureFor, 1},
+		{"no message yet", free, false, false, mail.Reply{}, 0, 1},
+		{"one of two does not have it", free, false, false, mail.NoSpace, 0, 1},
+		{"one is refused", free, false, false, mail.MailboxFull, 0, 1},
+		{"a quota", mail.Recipient{Known: true}, false, false, mail.Accepted, 0, 1},
+		{"not ours", free, true, false, mail.Accepted, 0, 1},
+		{"the maps were edited since", free, false, true, mail.Accepted, 0, 1},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			agent := &scripted{reply: test.last}
@@ -61,7 +63,11 @@ func TestAgentIsAskedUnlessSure(t *testing.T) {
 				s.Deliver(t.Context(), two, nil)
 			}
 			time.Sleep(test.later)
-			if err := s.Verify(t.Context(), two, test.rcpt); err != nil || agent.asked != test.asked {
+			env := *two
+			if test.edited {
+				env.Generation = "another"
+			}
+			if err := s.Verify(t.Context(), &env, test.rcpt); err != nil || agent.asked != test.asked {
 				t.Errorf("%s: %v, asked %d times", test.name, err, agent.asked)
 			}
 		})
@@ -77,6 +83,7 @@ func TestUnboundedRecipients(t *testing.T) {
 		{config.Member{}, true},
 		{config.Member{Storage: config.Storage{Quota: 1}}, false},
 		{config.Member{Path: "/home/ann/Maildir"}, false},
+		{config.Member{Account: "ann"}, false},
 		{config.Member{NextHop: true}, false},
 	} {
 		if got := recipient(test.member); got.Unbounded != test.want || got.Known == test.member.NextHop {

@@ -219,7 +219,7 @@ func recipient(m config.Member) mail.Recipient {
 	return mail.Recipient{
 		Address:   mail.Address{Local: m.Local, Domain: m.Domain},
 		Known:     !m.NextHop,
-		Unbounded: !m.NextHop && m.Quota == 0 && m.Path == "",
+		Unbounded: !m.NextHop && m.Quota == 0 && m.Path == "" && m.Account == "",
 	}
 }
 
