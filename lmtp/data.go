@@ -228,5 +228,7 @@ func (s *session) recordMessage(tx *inbound, reply mail.Reply) {
 	for i, rcpt := range tx.To {
 		to[i] = rcpt.Address
 	}
-	s.record(mail.Outcome{Event: mail.Accept, ID: tx.ID, Upstream: tx.Upstream, Client: tx.Client, Generation: tx.Generation, From: tx.From, To: to, Size: tx.body.Size(), Reply: reply})
+	o := tx.Outcome(mail.Accept)
+	o.To, o.Size, o.Reply = to, tx.body.Size(), reply
+	s.record(o)
 }

@@ -26,6 +26,15 @@ type Outcome struct {
 	Note       string // what else an administrator wants to know, as "spf=pass dkim=none"
 }
 
+// Outcome returns the outcome of event with what the envelope says of it. What came
+// of it, and for whom, is for the caller to fill in.
+func (env *Envelope) Outcome(event Event) Outcome {
+	return Outcome{
+		Event: event, ID: env.ID, Upstream: env.Upstream, Client: env.Client,
+		Generation: env.Generation, From: env.From,
+	}
+}
+
 // An Event says what ended.
 type Event int
 

@@ -27,10 +27,11 @@ const maxHops = 100
 // Trouble with the store is never a 5xx: it is for us to repair, and the sender
 // keeps the mail meanwhile.
 type Agent struct {
-	// Lookup returns the mailboxes that take the mail of rcpt by a generation of
-	// the recipients, mail.Envelope.Generation: at least one,
-	// and more where rcpt is an alias. Its error is the refusal: mail.NoSuchUser,
-	// mail.NoRelay; one that is no mail.Reply is trouble of ours.
+	// Lookup returns the mailboxes that take the mail of rcpt, at least one, and
+	// more where rcpt is an alias. The generation is that of the recipient maps to
+	// look in (mail.Envelope.Generation). Its error is the refusal, such as
+	// mail.NoSuchUser or mail.NoRelay; any error that is no mail.Reply is trouble of
+	// ours.
 	Lookup func(generation string, rcpt mail.Address) ([]Target, error)
 	// Space reports whether there is room for a message of size octets; 0 is
 	// unknown. Its error is the refusal. Nil: there is always room.
@@ -129,7 +130,9 @@ func (a *Agent) refuseAll(env *mail.Envelope, msg *mail.Message, r mail.Reply) [
 	for i, rcpt := range env.To {
 		to[i] = rcpt.Address
 	}
-	a.record(mail.Outcome{Event: mail.Accept, ID: env.ID, Upstream: env.Upstream, Client: env.Client, Generation: env.Generation, From: env.From, To: to, Size: msg.Size(), Reply: r})
+	o := env.Outcome(mail.Accept)
+	o.To, o.Size, o.Reply = to, msg.Size(), r
+	a.record(o)
 	return slices.Repeat([]mail.Reply{r}, len(env.To))
 }
 

@@ -19,7 +19,7 @@ type job struct {
 
 	rcpts      []recipient      // as in env.To
 	deliveries []*delivery      // one for each mailbox, whoever named it
-	same       mailbox.Delivery // whose file the others may share; nil: none
+	same       mailbox.Delivery // the one whose file the others may share (Agent.Share); nil: none
 }
 
 // A recipient has either deliveries or an error.
@@ -188,8 +188,7 @@ func (j *job) conclude() []mail.Reply {
 }
 
 func (j *job) record(to mail.Address, r mail.Reply, took time.Duration) {
-	j.agent.record(mail.Outcome{
-		Event: mail.Delivery, ID: j.env.ID, Upstream: j.env.Upstream, Client: j.env.Client, Generation: j.env.Generation, From: j.env.From, To: []mail.Address{to},
-		Size: j.msg.Size(), Reply: r, Took: took,
-	})
+	o := j.env.Outcome(mail.Delivery)
+	o.To, o.Size, o.Reply, o.Took = []mail.Address{to}, j.msg.Size(), r, took
+	j.agent.record(o)
 }

@@ -147,10 +147,10 @@ func (l *Ledger) recall(env *mail.Envelope, msg *mail.Message, keys []key) []mai
 		}
 		replies[i] = mail.Accepted.Saying("OK %s, delivered before", env.ID)
 		if l.Record != nil {
-			l.Record(mail.Outcome{
-				Event: mail.Delivery, ID: env.ID, Upstream: env.Upstream, Client: env.Client, Generation: env.Generation, From: env.From, To: []mail.Address{env.To[i].Address},
-				Size: msg.Size(), Reply: replies[i], Note: "delivered before as " + id,
-			})
+			o := env.Outcome(mail.Delivery)
+			o.To, o.Size, o.Reply = []mail.Address{env.To[i].Address}, msg.Size(), replies[i]
+			o.Note = "delivered before as " + id
+			l.Record(o)
 		}
 	}
 	return replies

@@ -141,16 +141,16 @@ func (s *session) refused(env mail.Envelope, reply mail.Reply, to ...mail.Addres
 
 // refusedBecause is refused, with a note for the log.
 func (s *session) refusedBecause(note string, env mail.Envelope, reply mail.Reply, to ...mail.Address) mail.Reply {
-	s.record(mail.Outcome{Event: mail.Refused, ID: env.ID, Generation: env.Generation, From: env.From, To: to, Size: env.Size, Reply: reply, Note: note})
+	o := env.Outcome(mail.Refused)
+	o.To, o.Size, o.Reply, o.Note = to, env.Size, reply, note
+	s.record(o)
 	return reply
 }
 
 // refusedArgument is refused for an argument that was not understood: whoever
 // looks for a message that did not come has to see what was said.
 func (s *session) refusedArgument(env mail.Envelope, reply mail.Reply, arg string) mail.Reply {
-	note := "said " + mail.Printable(arg, maxNote)
-	s.record(mail.Outcome{Event: mail.Refused, ID: env.ID, Generation: env.Generation, From: env.From, Size: env.Size, Reply: reply, Note: note})
-	return reply
+	return s.refusedBecause("said "+mail.Printable(arg, maxNote), env, reply)
 }
 
 // maxNote is how much of what a client said is written down.

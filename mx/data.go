@@ -155,10 +155,9 @@ func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) (m
 	if received.OK() {
 		s.fruitless, s.since = 0, time.Now()
 	}
-	s.record(mail.Outcome{
-		Event: mail.Accept, ID: tx.env.ID, Generation: tx.env.Generation, From: tx.env.From, To: tx.addresses(), Size: tx.body.Size(),
-		Reply: reply, Took: time.Since(tx.began), Note: note,
-	})
+	o := tx.env.Outcome(mail.Accept)
+	o.To, o.Size, o.Reply, o.Took, o.Note = tx.addresses(), tx.body.Size(), reply, time.Since(tx.began), note
+	s.record(o)
 	switch {
 	case tx.env.PRDR && !unanimous(replies):
 		s.unheard = tx.env.ID

@@ -77,10 +77,9 @@ func (h handedOn) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Mes
 	replies := h.Deliverer.Deliver(ctx, env, msg)
 	for i, to := range env.To {
 		if i < len(replies) { // or it broke the contract, which is looked at elsewhere
-			h.record(mail.Outcome{
-				Event: mail.Delivery, ID: env.ID, Client: env.Client, Generation: env.Generation, From: env.From, To: []mail.Address{to.Address},
-				Size: msg.Size(), Reply: replies[i], Took: time.Since(begun),
-			})
+			o := env.Outcome(mail.Delivery)
+			o.To, o.Size, o.Reply, o.Took = []mail.Address{to.Address}, msg.Size(), replies[i], time.Since(begun)
+			h.record(o)
 		}
 	}
 	return replies
