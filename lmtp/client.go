@@ -56,8 +56,8 @@ type Client struct {
 	pool  pool
 	offer atomic.Pointer[smtp.Offer] // of the newest connection
 
-	remembers atomic.Bool // the next hop of the newest connection does
-	heard     hearsay
+	remembers atomic.Bool // see Remembers
+	heard     hearsay     // transactions whose clients heard their 250, which the next hop is still to be told
 }
 
 var _ mail.Deliverer = (*Client)(nil)
@@ -141,8 +141,9 @@ func (c *Client) with(ctx context.Context, timeout time.Duration, f func(*conn) 
 }
 
 // try has f use a kept connection. If that turns out to have died meanwhile, as
-// all do when the next hop restarts, f is called again with a new one: nothing
-// was answered, so nothing can have been delivered.
+// all do when the next hop restarts, f is called again with a new one. It is not
+// once the next hop has answered a command, nor once a whole message was sent to
+// it: it may have delivered that, although its reply was lost (RFC 1047).
 func (c *Client) try(ctx context.Context, f func(*conn) error) error {
 	if err := c.pool.acquire(ctx, cmp.Or(c.MaxConnections, 200)); err != nil {
 		return fmt.Errorf("lmtp: wait for a connection: %w", err)
@@ -151,7 +152,7 @@ func (c *Client) try(ctx context.Context, f func(*conn) error) error {
 	if cn := c.pool.take(); cn != nil {
 		err := cn.use(ctx, f)
 		c.keep(cn)
-		if err == nil || cn.heard || ctx.Err() != nil {
+		if err == nil || cn.final || ctx.Err() != nil {
 			return err
 		}
 	}

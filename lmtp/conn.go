@@ -28,7 +28,7 @@ type conn struct {
 	offer   smtp.Offer
 	takes   takes     // of our extension
 	hearsay *hearsay  // what there is to tell the server; nil: nothing ever
-	heard   bool      // there was an answer since the connection was taken from the pool
+	final   bool      // what is under way must not be tried on another connection; see try
 	open    bool      // the server may have a transaction under way
 	broken  bool      // out of step, or closed: good for nothing any more
 	expires time.Time // while idle
@@ -113,7 +113,7 @@ func (cn *conn) ask(commands []string, chunk io.WriterTo) ([]mail.Reply, error) 
 			r, err := cn.reply(command)
 			if err != nil {
 				// Who has a whole message and then says nothing may have delivered it.
-				cn.heard = cn.heard || sent && r.Code == 0
+				cn.final = cn.final || sent && r.Code == 0
 				return replies, err
 			}
 			replies = append(replies, r)
@@ -138,7 +138,7 @@ func (cn *conn) reply(command string) (mail.Reply, error) {
 	case class != positive && class != 4 && class != 5:
 		return r, mail.TryAgain.Because(fmt.Errorf("lmtp: %s: unexpected reply: %w", verb(command), r))
 	}
-	cn.heard = true
+	cn.final = true
 	return r, nil
 }
 

@@ -48,9 +48,11 @@ func (s *session) converse(ctx context.Context) error {
 		if reply.Closes() {
 			return s.conn.Flush()
 		}
-		answers := s.unheard != "" && s.conn.Dry() // what comes now is said after our replies
+		// If the client has sent nothing ahead, its next command shows that it read
+		// our replies, which are sent before we wait for it.
+		showsHeard := s.unheard != "" && s.conn.Dry()
 		cmd, err := s.readCommand(ctx)
-		if err == nil && answers {
+		if err == nil && showsHeard {
 			s.heard()
 		}
 		if err == nil {
@@ -266,7 +268,9 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 
 // refused records that MAIL or RCPT was refused, and returns the reply.
 func (s *session) refused(env *mail.Envelope, reply mail.Reply, to ...mail.Address) mail.Reply {
-	s.record(mail.Outcome{Event: mail.Refused, ID: env.ID, Upstream: env.Upstream, Client: env.Client, Generation: env.Generation, From: env.From, To: to, Size: env.Size, Reply: reply})
+	o := env.Outcome(mail.Refused)
+	o.To, o.Size, o.Reply = to, env.Size, reply
+	s.record(o)
 	return reply
 }
 
@@ -279,8 +283,9 @@ func (s *session) heard() {
 	s.unheard = ""
 }
 
-// final returns r, which others chose, if it can be said to a client: 2xx, 4xx
-// or 5xx, but not that we close the connection, for we do not.
+// final returns r, which a Deliverer chose, if it may be said to a client: 2xx, 4xx
+// or 5xx. A reply that announces the end of the connection, such as 421, may not:
+// the session goes on. In its place stands a 451.
 func final(r mail.Reply) mail.Reply {
 	if class := r.Code / 100; (class == 2 || class == 4 || class == 5) && !r.Closes() {
 		return r

@@ -7,11 +7,12 @@ import (
 	"postern/mail"
 )
 
-// takesChunks reports whether a message is to go along with its envelope, as one
-// chunk (RFC 3030): that spares a round trip, and the looking for dots at both ends.
-// It does so to a delivery agent of ours, where trouble alone refuses who was not
-// refused a moment before. What others refuse is not sent in vain, and DATA is what they
-// are used to.
+// takesChunks reports whether a message is to go in one write with its envelope, as
+// one chunk (RFC 3030): that spares a round trip, and the looking for dots at both
+// ends. Only a delivery agent of ours gets it so: we asked it about each recipient
+// a moment ago, and if it refuses all of them now, the message was sent in vain.
+// To others that may happen any time, so they are asked before the message is
+// sent, and with DATA, which they are used to.
 func (cn *conn) takesChunks() bool {
 	return cn.takes.id && cn.offer.Chunking && cn.offer.Pipelining
 }
