@@ -26,8 +26,9 @@ func (s *session) Conn() *smtp.Conn { return s.conn }
 // Client implements serve.Session.
 func (s *session) Client() mail.Client { return s.client }
 
-// Serve implements serve.Session. What is on the stack while a session waits,
-// thousands of them take: so Serve and converse leave to others what needs room.
+// Serve implements serve.Session. The stack frames of Serve and converse are held
+// by every session that waits, thousands at once: so they are kept small, and what
+// needs room is done in functions that return before the wait.
 func (s *session) Serve(ctx context.Context) error {
 	defer s.leave()
 	if ok, err := s.welcome(); !ok {
@@ -51,18 +52,19 @@ func (s *session) welcome() (ok bool, err error) {
 		return false, nil
 	}
 	s.conn.ReadTimeout = s.srv.Timeouts.orDefault().Command
-	if reply, err := s.listen(); err != nil || reply.Refuses() {
+	if reply, err := s.delayGreeting(); err != nil || reply.Refuses() {
 		s.Refuse(reply)
 		return false, err
 	}
 	return true, nil
 }
 
-// listen waits before the greeting, and refuses a client that cannot (RFC 5321,
-// section 3.1): one that sends all it has to say with the connection is no mail
-// server. Exempt clients are not made to wait, nor who comes through a proxy: it may
-// have waited for his first words before it connected to us.
-func (s *session) listen() (mail.Reply, error) {
+// delayGreeting waits for GreetDelay, and refuses a client that speaks in that time
+// and not after the greeting, as RFC 5321, section 3.1, has it: no mail server does
+// so, only a program that sends all its commands at once. Exempt clients are not
+// made to wait, nor those behind a proxy, which may have waited for a client's first
+// words before it connected to us.
+func (s *session) delayGreeting() (mail.Reply, error) {
 	if s.srv.GreetDelay <= 0 || s.listener.Proxy || !s.share.IsValid() {
 		return mail.Accepted, nil
 	}

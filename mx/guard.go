@@ -13,14 +13,14 @@ import (
 const (
 	// watched is how many of the clients who came last are looked at.
 	watched = 100
-	// nearlyAll of them from one private address, and from so many domains, are
-	// the world, behind something that hides it. A program of one's own that sends
-	// most of the mail has one domain, or a few; a monitor sends none.
+	// If nearlyAll of them have one private address and send for manyDomains, they
+	// are the world, behind something that hides it. A program of one's own that
+	// sends most of the mail does so for one domain, or a few; a monitor sends none.
 	nearlyAll   = 95
 	manyDomains = 10
-	// fewAgain of them, and that address hides nobody any more.
+	// If no more than fewAgain of them have it, that address hides nobody any more.
 	fewAgain = 50
-	// loudly is how often it is said while it lasts.
+	// loudly is the least time between two such errors in the log.
 	loudly = time.Hour
 )
 

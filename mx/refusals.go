@@ -17,9 +17,9 @@ const (
 	refusalAge = 5 * 24 * time.Hour
 )
 
-// Refusals remember final replies that their clients could not hear, because
-// SMTP has one reply for all recipients of a message, and others were served, or
-// may be later. The client was told to try again; when it does, it hears at RCPT
+// The refusals are final replies that their clients could not hear, because SMTP has
+// one reply for all recipients of a message, and others were served, or may be
+// later. The client was told to try again; when it does, it hears at RCPT
 // what it could not hear before. The zero value is ready, and safe for use by many
 // goroutines.
 //

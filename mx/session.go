@@ -46,9 +46,11 @@ func (s *session) converse(ctx context.Context) error {
 		if end, err := s.say(ctx, reply); end || err != nil {
 			return err
 		}
-		answers := s.unheard != "" && s.conn.Dry() // what comes now is said after our reply
+		// If the client has sent nothing ahead, its next command shows that it read
+		// our reply, which is sent before we wait for it.
+		showsHeard := s.unheard != "" && s.conn.Dry()
 		cmd, err := s.readCommand(ctx)
-		if err == nil && answers {
+		if err == nil && showsHeard {
 			s.heard()
 		}
 		if reply, err = s.replyTo(ctx, cmd, err); err != nil {
