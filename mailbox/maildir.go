@@ -177,8 +177,9 @@ func (d *maildirDelivery) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// timeShown is the unit of the time of arrival that readers show. What the kernel
-// notes of a file that took less to write is as good as the time of arrival.
+// timeShown is the precision with which readers show when a message arrived, which
+// they take from the time of its file. A file written within it of the arrival has
+// the right time already, and the call that would set it is spared.
 const timeShown = time.Second
 
 // Sync implements Delivery.
@@ -228,7 +229,6 @@ func (d *maildirDelivery) Commit() error {
 		name = sized(d.store.names.next(time.Now()), d.lines.size, d.lines.bare)
 		return d.publish(name)
 	})
-
 	if err == nil && !d.ordered {
 		err = d.store.sync(d.folder.Sync)
 	}
@@ -261,8 +261,8 @@ func (d *maildirDelivery) publish(name string) error {
 	return d.move(name)
 }
 
-// move is publish for a file in tmp/. Where its name depends on it, it must stay
-// open until then.
+// move is publish for a file in tmp/. Where the sync of new/ may leave out its name
+// (NamesByFile), the file is synced once it is there, and stays open until then.
 func (d *maildirDelivery) move(name string) error {
 	byFile := d.folder.NamesByFile()
 	if !byFile {
@@ -283,8 +283,8 @@ func (d *maildirDelivery) move(name string) error {
 	return d.closeFile()
 }
 
-// takeBack removes name from new/ after err, whether it came to be there or
-// not: no other file has it, unless err says so.
+// takeBack removes name from new/ after err, whether or not it got there: unless err
+// says that the name was taken, no file but ours can have it.
 func (d *maildirDelivery) takeBack(name string, err error) error {
 	if errors.Is(err, fs.ErrExist) {
 		return err

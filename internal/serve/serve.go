@@ -25,8 +25,9 @@ const (
 	farewell = time.Second
 	// lastAnswer is how long it then has to answer what was under way.
 	lastAnswer = 10 * time.Second
-	// leavers is which part of the connections may be on their way out, beyond Max:
-	// to say goodbye to a client that does not listen takes its time.
+	// leavers bounds the connections beyond Max: no more than a leavers-th of Max, one
+	// in eight, may have been told to make room and not be gone yet. To say goodbye to
+	// a client that does not listen takes its time.
 	leavers = 8
 )
 
@@ -57,7 +58,7 @@ type Sessions struct {
 	panics   atomic.Int64
 	mu       sync.Mutex
 	conns    map[*smtp.Conn]bool // true: it was told to go
-	going    int                 // so many were
+	going    int                 // how many of conns were told to go
 	fullTill time.Time           // nobody will have been silent for too long before
 }
 
