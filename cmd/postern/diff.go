@@ -37,7 +37,7 @@ A running server is asked; if none runs, its last good generation is compared.
 			return stdio.diff(cmd.Context(), configPath(cmd), asJSON, all)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, a server a line")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, one line for each server")
 	cmd.Flags().BoolVar(&all, "all", false, fmt.Sprintf("print up to %d changes of each domain, not 20", maxAddresses))
 	return cmd
 }

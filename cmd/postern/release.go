@@ -20,7 +20,7 @@ func releaseCommand(stdio stdio) *cobra.Command {
 		Use:   "release ID",
 		Short: "Deliver a message that was refused",
 		Long: `Has the running MX deliver a message that it refused after the data and kept
-(policy.keep_refused), with its envelope and as it came: to whoever it was for. The
+(policy.keep_refused), as it came, and to the recipients that it was for. The
 sender was told that it was refused, and is told nothing now. What is delivered is
 kept no longer. postern why names the messages that are kept.
 

@@ -56,7 +56,7 @@ exit code is 1 if something in the files does not serve.`,
 	flags.BoolVar(&ask.Force, "force", false, "serve the new recipients although domains, or many names, are gone")
 	flags.DurationVar(&ask.Confirm, "confirm", 0, "serve what served before again after this `time`, unless it is confirmed")
 	flags.BoolVar(&ask.Confirmed, "confirmed", false, "confirm what is on probation")
-	flags.BoolVar(&asJSON, "json", false, "print JSON, a server a line")
+	flags.BoolVar(&asJSON, "json", false, "print JSON, one line for each server")
 	cmd.MarkFlagsMutuallyExclusive("confirm", "confirmed")
 	cmd.MarkFlagsMutuallyExclusive("force", "confirmed")
 	return cmd

@@ -32,8 +32,8 @@ func replayCommand(stdio stdio) *cobra.Command {
 		Use:   "replay [--since 7d] [--config NEW]",
 		Short: "Say what an edit would have changed",
 		Long: `Judges the recorded transactions again, by the files as they are now (or those of
-another --config), and lists those that would end otherwise than they did: before
-an edit serves, it is seen what it does to the mail of the last days. Nothing is
+another --config), and lists those that would end otherwise than they did: so you
+see what an edit does to the mail of the last days before it serves. Nothing is
 delivered, nobody is asked: what the DNS, the filters and the next hop said then is
 in the record. What nobody asked then is said to be unknown, and left as it was.
 

@@ -40,8 +40,8 @@ func serveCommand(io stdio) *cobra.Command {
 other all the same. For small places: where the two run as users of their own,
 the one that faces the network cannot open a mailbox (postern mx, postern mda).
 
-SIGHUP reloads recipients and certificate, SIGTERM ends it: transactions under
-way get the time of grace that the configuration names.`,
+SIGHUP reloads recipients, access rules and certificates, SIGTERM ends it:
+transactions under way get the time of grace that the configuration names.`,
 	})
 }
 
@@ -50,7 +50,10 @@ func mxCommand(io stdio) *cobra.Command {
 		Use:   "mx",
 		Short: "Run the MX: from port 25 to any LMTP server",
 		Long: `Runs the SMTP server that faces the world. It hands messages to the LMTP server
-that mx.deliver_to names: postern mda, Dovecot's, or any other.`,
+that mx.deliver_to names: postern mda, Dovecot's, or any other.
+
+SIGHUP reloads recipients, access rules and certificates, SIGTERM ends it:
+transactions under way get the time of grace that the configuration names.`,
 	})
 }
 
@@ -59,7 +62,10 @@ func mdaCommand(io stdio) *cobra.Command {
 		Use:   "mda",
 		Short: "Run the delivery agent: from LMTP to the mailboxes",
 		Long: `Runs the LMTP server that writes the mailboxes, for postern mx or any other mail
-transfer agent.`,
+transfer agent. It listens where mda.listen says.
+
+SIGHUP reloads recipients, SIGTERM ends it: transactions under way get the time of
+grace that the configuration names.`,
 	})
 }
 

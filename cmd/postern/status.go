@@ -168,11 +168,11 @@ func statusCommand(stdio stdio) *cobra.Command {
 connected, what was taken and refused since they started, the last refusals with
 their reasons, what of the files serves and what does not, certificates, DNS lists
 and filters, and the folders that they write to. What somebody should look at is in
-capitals. Whether there is anything of that kind, --json says to programs: a server
-a line, with empty fields left out.
+capitals. For programs, --json prints one line for each server; a field that is empty
+is left out, so that a program can ask whether it is there, as the last example does.
 
-With --watch it is asked every two seconds, or as often as you say, and shows how
-many of each a second; on a terminal it stays in its place. Ctrl-C ends it.`,
+With --watch the servers are asked every two seconds, or as often as you say, and
+counts are also shown per second; a terminal is redrawn in place. Ctrl-C ends it.`,
 		Example: `  postern status
   postern status --watch        # or --watch=10s
   postern status --json | jq 'select(.reload_refused or .config_broken)'`,
@@ -188,8 +188,8 @@ many of each a second; on a terminal it stays in its place. Ctrl-C ends it.`,
 			return v.watch(cmd.Context(), every)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, a server a line")
-	cmd.Flags().DurationVar(&every, "watch", 0, "ask again each `time`")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, one line for each server")
+	cmd.Flags().DurationVar(&every, "watch", 0, "ask again after each `time`, until Ctrl-C")
 	cmd.Flags().Lookup("watch").NoOptDefVal = "2s"
 	return cmd
 }

@@ -23,6 +23,8 @@ func storeCommand(stdio stdio) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",
 		Short: "Look after the mailboxes",
+		Long: `Finds what is wrong in the mailboxes that the recipient maps name, and mends it if
+told to. Look first: check changes nothing.`,
 	}
 	verb := func(name, short, long string, repair bool) *cobra.Command {
 		v := storeVisit{stdio: stdio, repair: repair}
