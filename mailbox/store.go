@@ -52,8 +52,11 @@ const (
 	Ordered
 )
 
-// DefaultSyncs is how many syncs run at once if Options do not say.
-const DefaultSyncs = 64
+// DefaultSyncs is how many syncs run at once if Options do not say. One that had to
+// wait comes after the commit that its neighbours share, and flushes the disk by
+// itself: where 20 messages to 10 mailboxes each met 64, up to 37 flushes a message
+// in place of 4.
+const DefaultSyncs = 256
 
 // A Store opens mailboxes: those below its root, and those that have a folder
 // of their own elsewhere. It holds what they share. It is safe for use by many
