@@ -29,9 +29,7 @@ const (
 // whose delivery agent is vmail.
 func newAccounts(t *testing.T, extra ...string) *site {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("only root becomes other users")
-	}
+	peer.NeedRoot(t)
 	s := newSite(t, append([]string{
 		"mda: launcher = 'launch.sock'", "mda: quota_warn = ['20%']", fmt.Sprintf("mda: launch_users = ['%d']", peer.Vmail), "mda: launch_min_uid = 61001",
 	}, extra...)...)

@@ -20,9 +20,7 @@ import (
 
 // A writer that could become somebody else does not serve.
 func TestWriterRefusesPrivilege(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("only root has privileges to refuse")
-	}
+	peer.NeedRoot(t)
 	for _, tt := range []struct {
 		name string
 		attr syscall.SysProcAttr
