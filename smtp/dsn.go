@@ -94,7 +94,7 @@ func DecodeXtext(s string) (string, bool) {
 			}
 			b.WriteByte(unhex(s[i+1])<<4 | unhex(s[i+2]))
 			i += 2
-		case c < '!' || c > '~' || c == '=':
+		case isNotXchar(rune(c)):
 			return "", false
 		default:
 			b.WriteByte(c)

@@ -24,26 +24,35 @@ type XClient struct {
 	ESMTP   bool   // it said so with PROTO
 }
 
-// ParseXClient parses the argument of XCLIENT: attributes, each with its value in
-// xtext. Its errors are replies.
-func ParseXClient(arg string) (XClient, error) {
-	var (
-		x    XClient
-		seen = make(map[string]bool)
-	)
+// ParseXClient parses the argument of XCLIENT. Its errors are replies.
+func ParseXClient(arg string) (x XClient, err error) {
+	err = attributes(arg, x.set)
+	return x, err
+}
+
+// attributes calls set with each attribute of XCLIENT or XFORWARD that is in arg, its
+// name in capitals, and with its value, which was xtext. An error is a reply: also if
+// there is none, if one is there twice, or if set says that it is none.
+func attributes(arg string, set func(name, value string) (ok bool)) error {
+	seen := make(map[string]bool)
 	for word := range strings.FieldsFuncSeq(arg, isWSP) {
 		name, encoded, _ := strings.Cut(word, "=")
 		name = upper(name)
 		value, ok := DecodeXtext(encoded)
-		if !ok || value == "" || len(value) > maxDomain || seen[name] || !x.set(name, value) {
-			return x, mail.BadArgument
+		if !ok || value == "" || len(value) > maxDomain || seen[name] || !set(name, value) {
+			return mail.BadArgument
 		}
 		seen[name] = true
 	}
 	if len(seen) == 0 {
-		return x, mail.BadArgument
+		return mail.BadArgument
 	}
-	return x, nil
+	return nil
+}
+
+// unavailable reports whether value says that the peer does not know it.
+func unavailable(value string) bool {
+	return strings.EqualFold(value, "[UNAVAILABLE]") || strings.EqualFold(value, "[TEMPUNAVAIL]")
 }
 
 // set takes the value of an attribute, and reports whether it is one.

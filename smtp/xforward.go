@@ -1,11 +1,5 @@
 package smtp
 
-import (
-	"strings"
-
-	"postern/mail"
-)
-
 // XForwardAttributes are the attributes of XFORWARD (Postfix, XFORWARD_README), as
 // they are announced.
 const XForwardAttributes = "NAME ADDR PORT PROTO HELO IDENT SOURCE"
@@ -20,17 +14,9 @@ type XForward struct {
 // Take parses the argument of XFORWARD and adds it to x: there may be several
 // commands. Its error is a reply.
 func (x *XForward) Take(arg string) error {
-	taken, words := *x, 0
-	for word := range strings.FieldsFuncSeq(arg, isWSP) {
-		name, encoded, _ := strings.Cut(word, "=")
-		value, ok := DecodeXtext(encoded)
-		if !ok || value == "" || len(value) > maxDomain || !taken.set(upper(name), value) {
-			return mail.BadArgument
-		}
-		words++
-	}
-	if words == 0 {
-		return mail.BadArgument
+	taken := *x
+	if err := attributes(arg, taken.set); err != nil {
+		return err
 	}
 	*x = taken
 	return nil
@@ -44,15 +30,13 @@ func (x *XForward) set(name, value string) (ok bool) {
 			x.Ident = value
 		}
 		return true
-	case "SOURCE", "PROTO", "NAME": // whatever it is: it decides nothing
-		x.ESMTP = x.ESMTP || name == "PROTO" && upper(value) == "ESMTP"
+	case "PROTO":
+		x.ESMTP = upper(value) == "ESMTP"
+		return true
+	case "SOURCE", "NAME": // whatever it is: it decides nothing
 		return true
 	case "ADDR", "HELO", "PORT":
 		return x.XClient.set(name, value)
 	}
 	return false
-}
-
-func unavailable(value string) bool {
-	return strings.EqualFold(value, "[UNAVAILABLE]") || strings.EqualFold(value, "[TEMPUNAVAIL]")
 }

@@ -34,7 +34,7 @@ func TestXForward(t *testing.T) {
 			t.Errorf("%q: %+v", tt.args, got)
 		}
 	}
-	for _, arg := range []string{"", " ", "IDENT", "IDENT=", "WHAT=x", "ADDR=x", "PORT=65536", "IDENT=a+2", "IDENT=" + strings.Repeat("x", 256), "IDENT=ok ADDR=203.0.113"} {
+	for _, arg := range []string{"", " ", "IDENT", "IDENT=", "WHAT=x", "ADDR=x", "PORT=65536", "IDENT=a+2", "IDENT=" + strings.Repeat("x", 256), "IDENT=ok ADDR=203.0.113", "IDENT=a ident=b"} {
 		got := XForward{Ident: "before"}
 		if err := got.Take(arg); !errors.Is(err, mail.BadArgument) || got != (XForward{Ident: "before"}) {
 			t.Errorf("%q: %+v, %v", arg, got, err)
