@@ -158,7 +158,7 @@ func (l *Launcher) account(name string) (Account, error) {
 // Allowed says why no writer runs as a, if none does.
 func (a Account) Allowed(minUID int) error {
 	switch {
-	case a.UID <= 0 || a.GID <= 0:
+	case a.UID <= 0 || a.GID <= 0 || slices.Contains(a.Groups, 0):
 		return fmt.Errorf("the account %s is root's, or in its group", a.Name)
 	case a.UID < minUID:
 		return fmt.Errorf("the account %s has the number %d, below %d", a.Name, a.UID, minUID)

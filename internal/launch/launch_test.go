@@ -57,6 +57,7 @@ func (h *host) lookup(name string) (Account, error) {
 		"low":   {Name: "low", UID: 999, GID: 999, Home: "/x"},
 		"toor":  {Name: "toor", UID: 0, GID: 5, Home: "/x"},
 		"wheel": {Name: "wheel", UID: 1001, GID: 0, Home: "/x"},
+		"too":   {Name: "too", UID: 1001, GID: 5, Groups: []int{5, 0}, Home: "/x"},
 		"out":   {Name: "out", UID: 1001, GID: 5},
 	}[name]
 	if !ok {
@@ -111,6 +112,7 @@ func TestRefusedAccounts(t *testing.T) {
 		"low":                   "the account low has the number 999, below 1000",
 		"toor":                  "is root's, or in its group",
 		"wheel":                 "is root's, or in its group",
+		"too":                   "is root's, or in its group",
 		"out":                   "has no home",
 		"nobody-knows":          "the account nobody-knows: there is none",
 		"":                      "not the name of an account",
