@@ -49,8 +49,9 @@ type Recipient struct {
 	// Known says that a map of our own names the mailbox: a next hop that has the
 	// same maps and does not know it is behind, or ahead.
 	Known bool
-	// Unbounded says that the map gives the mailbox no quota and no place of its
-	// own: nothing by which the next hop could refuse it, and no other.
+	// Unbounded says that it is Known, and that the map gives the mailbox no quota,
+	// no path and no system user: the next hop refuses it only if it would refuse
+	// all such mailboxes.
 	Unbounded bool
 }
 
