@@ -83,8 +83,10 @@ func readFrame(r *bufio.Reader, buf []byte) (kind byte, payload []byte, err erro
 		return 0, nil, fmt.Errorf("%w: %d octets", errFrame, n)
 	}
 	payload = buf[:n]
-	if _, err := io.ReadFull(r, payload); err != nil {
-		return 0, nil, errors.Join(io.ErrUnexpectedEOF, err)
+	if _, err := io.ReadFull(r, payload); errors.Is(err, io.EOF) {
+		return 0, nil, io.ErrUnexpectedEOF
+	} else if err != nil {
+		return 0, nil, err
 	}
 	return header[0], payload, nil
 }

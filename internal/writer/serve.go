@@ -34,6 +34,7 @@ type Server struct {
 
 	conn     net.Conn
 	r        *bufio.Reader
+	w        *bufio.Writer
 	buf      []byte
 	delivery mailbox.Delivery // nil: there is none
 	failed   error            // of its data; the next question is answered with it
@@ -46,7 +47,8 @@ type Server struct {
 // Serve serves conn until its other side closes it, which is no error, or until ctx
 // has ended and no delivery is under way. What was not committed is aborted.
 func (s *Server) Serve(ctx context.Context, conn net.Conn) error {
-	s.conn, s.r, s.buf = conn, bufio.NewReaderSize(conn, headerSize+maxFrame), make([]byte, maxFrame)
+	s.conn, s.w = conn, bufio.NewWriter(conn)
+	s.r, s.buf = bufio.NewReaderSize(conn, headerSize+maxFrame), make([]byte, maxFrame)
 	defer conn.Close()
 	defer s.abort()
 	defer context.AfterFunc(ctx, s.interrupt)()
@@ -128,11 +130,10 @@ func (s *Server) answer(err error) error {
 	if err != nil {
 		return err
 	}
-	frame := bufio.NewWriterSize(s.conn, headerSize+len(payload)) // one write
-	if err := writeFrame(frame, kind, payload); err != nil {
+	if err := writeFrame(s.w, kind, payload); err != nil {
 		return err
 	}
-	return frame.Flush()
+	return s.w.Flush()
 }
 
 func (s *Server) open(payload []byte) (Box, request, error) {
