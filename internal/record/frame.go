@@ -153,6 +153,10 @@ func (f *frame) parse(b []byte) bool {
 		return false
 	}
 	n, at := int(binary.BigEndian.Uint16(b)), 0
+	if n > maxEntries {
+		return false
+	}
+	f.entries = make([]found, 0, n)
 	b = b[2:]
 	for range n {
 		if len(b) < entryHead {
@@ -171,7 +175,7 @@ func (f *frame) parse(b []byte) bool {
 		b = b[entryHead+keys:]
 	}
 	f.data = b
-	return n <= maxEntries
+	return true
 }
 
 // has reports whether the entry has a key of that hash.
