@@ -81,9 +81,7 @@ func (f *file) WriteOut() error {
 
 func (f *file) SyncAll() error {
 	return f.op("fsync", func() error {
-		if f.disk.NamesByFile {
-			f.disk.keepNames(f.node)
-		}
+		f.disk.keepNames(f.node)
 		f.disk.log = append(f.disk.log, change{node: f.node, data: slices.Clone(f.node.data)})
 		f.disk.commit()
 		return nil

@@ -25,9 +25,9 @@ const (
 	farewell = time.Second
 	// lastAnswer is how long it then has to answer what was under way.
 	lastAnswer = 10 * time.Second
-	// leavers bounds the connections beyond Max: no more than a leavers-th of Max, one
-	// in eight, may have been told to make room and not be gone yet. To say goodbye to
-	// a client that does not listen takes its time.
+	// leavers bounds the connections beyond Max: no more than one and a leavers-th of
+	// Max may have been told to make room and not be gone yet. To say goodbye to a
+	// client that does not listen takes its time.
 	leavers = 8
 )
 
