@@ -9,23 +9,9 @@ import (
 	"io"
 	"net"
 	"testing"
-	"time"
+
+	"postern/internal/dialogue"
 )
-
-// A readConn is a connection that text comes from, and whose answers are kept.
-type readConn struct {
-	r   io.Reader
-	out bytes.Buffer
-}
-
-func (c *readConn) Read(p []byte) (int, error)       { return c.r.Read(p) }
-func (c *readConn) Write(p []byte) (int, error)      { return c.out.Write(p) }
-func (c *readConn) Close() error                     { return nil }
-func (c *readConn) LocalAddr() net.Addr              { return nil }
-func (c *readConn) RemoteAddr() net.Addr             { return nil }
-func (c *readConn) SetDeadline(time.Time) error      { return nil }
-func (c *readConn) SetReadDeadline(time.Time) error  { return nil }
-func (c *readConn) SetWriteDeadline(time.Time) error { return nil }
 
 // Whatever a writer hears, it commits what a plain reading of the frames says, and
 // leaves nothing open.
@@ -48,7 +34,7 @@ func FuzzServe(f *testing.F) {
 	f.Add([]byte("B\x00\x00\x00\x02{]"))
 	f.Fuzz(func(t *testing.T, heard []byte) {
 		box := &fakeBox{}
-		_ = (&Server{Open: box.opener}).Serve(context.Background(), &readConn{r: bytes.NewReader(heard)})
+		_ = (&Server{Open: box.opener}).Serve(context.Background(), &dialogue.Recital{Says: string(heard)})
 		if box.open != 0 {
 			t.Errorf("%d deliveries are open", box.open)
 		}
@@ -131,7 +117,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte("O\x00\x00\x00\x02{}"))
 	f.Add([]byte("E\x00\x00\x00\x15{\"Text\":\"x\",\"Errno\":1}"))
 	f.Fuzz(func(t *testing.T, said []byte) {
-		conn := &readConn{r: bytes.NewReader(said)}
+		conn := &dialogue.Recital{Says: string(said)}
 		p := &Pool{Dial: func(string) (net.Conn, error) { return conn, nil }}
 		err := deliver(&Mailbox{Pool: p, Account: "bob"}, "x")
 		p.Close()

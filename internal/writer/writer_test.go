@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"strings"
@@ -384,4 +385,22 @@ func TestAnswersNobodyAskedFor(t *testing.T) {
 		}
 		synctest.Wait()
 	})
+}
+
+// A frame that is cut off is no end between two.
+func TestCutFrame(t *testing.T) {
+	var whole bytes.Buffer
+	if err := writeFrame(&whole, frameBegin, []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	for n := range whole.Len() {
+		want := io.ErrUnexpectedEOF
+		if n == 0 {
+			want = io.EOF
+		}
+		cut := bytes.NewReader(whole.Bytes()[:n])
+		if _, _, err := readFrame(bufio.NewReader(cut), make([]byte, maxFrame)); err != want {
+			t.Errorf("%d octets: %v, want %v", n, err, want)
+		}
+	}
 }
