@@ -202,6 +202,31 @@ func TestOneBrokenAccessFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	is("[a5]", "[a.toml]", "no such file")
+	if err := os.Rename(rename, dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.reload(false); err != nil || a.Failure() != nil {
+		t.Errorf("the folder is back with the same rules: %v, %v", err, a.Failure())
+	}
+}
+
+// Rules that could not be kept are kept by the next reload.
+func TestKeepAccessAgain(t *testing.T) {
+	dir, kept := t.TempDir(), filepath.Join(t.TempDir(), "state", "access")
+	write(t, filepath.Join(dir, "a.toml"), "[[rule]]\naction='deny'\nhelo=['a']")
+	a, err := OpenAccess(dir, kept, slog.New(slog.DiscardHandler), nil, func([]AccessRule) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Dir(kept), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(kept); err != nil {
+		t.Error(err)
+	}
 }
 
 func await(t *testing.T, done func() bool) {

@@ -297,12 +297,7 @@ func (g *Generations) failed(tried string, f Failure) error {
 		f.Old = g.Current().Domains()
 	}
 	g.failure.Store(&f)
-	causes := []error{f.Err}
-	var ms Mistakes
-	if errors.As(f.Err, &ms) {
-		causes = ms.Unwrap()
-	}
-	for _, cause := range causes {
+	for _, cause := range causes(f.Err) {
 		g.log.Error("recipient map not loaded, what served before goes on", "generation", g.Current().id, "cause", cause)
 	}
 	return f.Err

@@ -124,11 +124,13 @@ func (a *Access) reload(force bool) error {
 		return a.failed(Failure{Err: err, Old: a.names()})
 	}
 	a.publish(files)
-	if a.tried = id; f != nil {
-		a.tried = "" // what is cut off may be good by then
+	if f != nil {
 		return a.failed(*f)
 	}
-	a.failure.Store(nil)
+	a.tried = id
+	if a.failure.Swap(nil) != nil {
+		a.log.Info("all access rules are good again")
+	}
 	return nil
 }
 
@@ -217,22 +219,20 @@ func (a *Access) publish(files []accessFile) {
 	}
 	if err := keep(a.keep, sources); err != nil {
 		a.log.Warn("the access rules would not survive a restart", "cause", err)
+		a.serves = "" // the next reload tries it again
 	}
 }
 
-// failed notes why not all rules are used. It says so once.
+// failed notes why not all rules are used. It says so once. They are read again
+// even if they stay the same: the folder may be back, or what is cut off be good.
 func (a *Access) failed(f Failure) error {
+	a.tried = ""
 	if old := a.failure.Load(); old != nil && old.Err.Error() == f.Err.Error() {
 		return f.Err
 	}
 	f.Time = time.Now()
 	a.failure.Store(&f)
-	causes := []error{f.Err}
-	var ms Mistakes
-	if errors.As(f.Err, &ms) {
-		causes = ms.Unwrap()
-	}
-	for _, cause := range causes {
+	for _, cause := range causes(f.Err) {
 		a.log.Error("access rules not loaded, what served before goes on", "cause", cause)
 	}
 	return f.Err

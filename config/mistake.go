@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -83,6 +84,15 @@ func (ms Mistakes) Unwrap() []error {
 		errs[i] = m
 	}
 	return errs
+}
+
+// causes returns each Mistake that err is of, or else err alone.
+func causes(err error) []error {
+	var ms Mistakes
+	if errors.As(err, &ms) {
+		return ms.Unwrap()
+	}
+	return []error{err}
 }
 
 // sorted returns ms in order as an error, nil if there are none.
