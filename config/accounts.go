@@ -40,9 +40,18 @@ func (m *domainMap) readAccount(t *table, e *entry) {
 	if t.has("user") {
 		m.owners[e.account] = t.at("user").value()
 	}
-	if e.account == "root" {
-		t.complainAt(place{doc: t.doc, path: t.path}, "", hinted{`the mailbox "root" would be root's, who gets no mail: nothing is ever written as root`, "make it an alias of somebody"})
+}
+
+// checkRoot notes a mailbox that would be root's by its name.
+func (m *domainMap) checkRoot() {
+	const root = "root"
+	e, where := m.entries[root], m.places[root]
+	if _, listed := m.names.find([]byte(root)); e == nil && listed && m.system {
+		where = m.listedAt(root)
+	} else if e == nil || e.account != root {
+		return
 	}
+	m.doc.flaw(flaw{where: where, message: `the mailbox "root" would be root's, who gets no mail: nothing is ever written as root`, hint: "make it an alias of somebody"})
 }
 
 // parseAccount reads the name of a system user; "" is the delivery agent's own.

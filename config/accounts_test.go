@@ -69,11 +69,21 @@ func TestSystemUserMistakes(t *testing.T) {
 			1.toml:3:7: users: the mailboxes of this domain are the next hop's; remove it`},
 		{"root by its name", "domain='a.example'\nusers='system'\nmailboxes=['a']\n[mailbox.root]\nquota=5\n[aliases]\npostmaster=['a']", `
 			1.toml:4:10: the mailbox "root" would be root's, who gets no mail: nothing is ever written as root; make it an alias of somebody`},
+		{"root in the list", "domain='a.example'\nusers='system'\nmailboxes=['a','Root']\n[aliases]\npostmaster=['a']", `
+			1.toml:3:16: the mailbox "root" would be root's, who gets no mail: nothing is ever written as root; make it an alias of somebody`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := build(sources(tt.text), "mx.example")
 			compare(t, lines(t, err), tt.want)
 		})
+	}
+}
+
+// A mailbox called root may be the delivery agent's own.
+func TestRootOfNobody(t *testing.T) {
+	r := recipients(t, "domain='a.example'\nusers='system'\nmailboxes=['a','root']\n[mailbox.root]\nuser=''\n[aliases]\npostmaster=['a']")
+	if m := r.Lookup("root", "a.example").Members; len(m) != 1 || m[0].Account != "" {
+		t.Errorf("%+v", m)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -101,6 +102,7 @@ func (m *domainMap) read() {
 	m.readUsers()
 	m.readStorage(m.top, &m.storage)
 	m.readMailboxTables()
+	m.checkRoot()
 	m.checkNames()
 	m.readAliases()
 	m.readRefusals()
@@ -163,14 +165,16 @@ func (m *domainMap) readMailboxes() {
 
 // twice notes that element i of mailboxes has been there before.
 func (m *domainMap) twice(name string, i int) {
-	array, _ := m.top.values["mailboxes"].([]any)
-	first := 0
-	for ; first < i; first++ {
-		s, _ := array[first].(string)
-		if folded, err := checkMailbox(s); err == nil && folded == name {
-			break
-		}
-	}
-	m.top.doc.flaw(flaw{where: m.top.element("mailboxes", i), other: m.top.element("mailboxes", first),
+	m.top.doc.flaw(flaw{where: m.top.element("mailboxes", i), other: m.listedAt(name),
 		message: fmt.Sprintf("the mailbox %q is there already", name), hint: "remove one of them; case does not tell names apart"})
+}
+
+// listedAt returns the first element of mailboxes that is name.
+func (m *domainMap) listedAt(name string) place {
+	array, _ := m.top.values["mailboxes"].([]any)
+	return m.top.element("mailboxes", slices.IndexFunc(array, func(a any) bool {
+		s, _ := a.(string)
+		folded, err := checkMailbox(s)
+		return err == nil && folded == name
+	}))
 }
