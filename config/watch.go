@@ -69,8 +69,7 @@ func WatchFiles(ctx context.Context, files []string, log *slog.Logger, look func
 // interval, until ctx ends. It returns nil then.
 func watch(ctx context.Context, w watcher, log *slog.Logger, interval time.Duration, look func()) error {
 	if err := w.open(); err != nil {
-		interval = min(interval, blindInterval)
-		log.Warn("not watched, only read now and then", "what", w.what(), "every", interval, "cause", err)
+		interval = w.tell(log, interval, err)
 	}
 	defer w.close()
 	poll := time.NewTicker(interval)
