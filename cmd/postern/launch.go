@@ -3,17 +3,14 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"postern/config"
-	"postern/internal/control"
 	"postern/internal/launch"
 )
 
@@ -82,8 +79,5 @@ func launchListener(path string) (*net.UnixListener, error) {
 		}
 		return l, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("folder of the socket: %w", err)
-	}
-	return control.Listen(path, 0o666)
+	return listenUnix(path, 0o666)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,7 +15,7 @@ import (
 )
 
 // sockets are those that systemd opened for us, by FileDescriptorName: "smtp",
-// "smtp-proxy" and "lmtp". They replace what the configuration says for each.
+// "smtp-proxy", "lmtp" and "launch". They replace what the configuration says for each.
 type sockets map[string][]net.Listener
 
 func systemdSockets() (sockets, error) {
@@ -31,14 +32,19 @@ func (s sockets) listen(name string, e config.Endpoint) (net.Listener, error) {
 		return given[0], nil
 	}
 	if e.Network == "unix" {
-		if err := os.MkdirAll(filepath.Dir(e.Address), 0o755); err != nil {
-			return nil, fmt.Errorf("folder of the socket: %w", err)
-		}
 		// The permissions of the folder say who may come here; the socket lets
 		// the group in, in which an MX with a user of its own is.
-		return control.Listen(e.Address, 0o660)
+		return listenUnix(e.Address, 0o660)
 	}
 	return net.Listen(e.Network, e.Address)
+}
+
+// listenUnix listens at path, and makes the folder if it is missing.
+func listenUnix(path string, mode fs.FileMode) (*net.UnixListener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("folder of the socket: %w", err)
+	}
+	return control.Listen(path, mode)
 }
 
 // listenMX returns the listeners of the MX.

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -261,10 +260,7 @@ func (s *server) startControl(ctx context.Context, group *errgroup.Group, run ha
 	if !run.mx {
 		path = s.config.MDA.Control
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("control socket: %w", err)
-	}
-	l, err := control.Listen(path, 0o600)
+	l, err := listenUnix(path, 0o600)
 	if err != nil {
 		return fmt.Errorf("control socket: %w", err)
 	}
