@@ -1,8 +1,9 @@
 package main
 
 import (
-	"golang.org/x/sys/unix"
+	"time"
 
+	"postern/mail"
 	"postern/mailbox"
 )
 
@@ -16,35 +17,36 @@ type Place struct {
 	Trouble string   `json:"trouble,omitempty"` // why nothing can be written
 }
 
-// placeOf looks at a folder. There must be spare octets left in it.
-func placeOf(what, path string, spare int64) Place {
+// placeOf looks at a folder.
+func placeOf(what, path string) Place {
 	p := Place{What: what, Path: path}
 	found, err := mailbox.Probe(path)
-	if err != nil {
-		p.Trouble = err.Error()
-		return p
+	if err == nil {
+		p.Type, p.Dangers = found.Type, found.Dangers
+		p.Free, err = newRoom(path, spareSpace).look(0, time.Now())
 	}
-	p.Type = found.Type
-	var fs unix.Statfs_t
-	if err := unix.Statfs(path, &fs); err != nil {
-		p.Trouble = err.Error()
-		return p
-	}
-	p.Free = int64(fs.Bavail) * fs.Bsize
-	if err := space(path, spare)(0); err != nil {
+	switch {
+	case err == nil:
+	case mail.ReplyTo(err).Code == mail.NoSpace.Code:
 		p.Trouble = "it is full: " + err.Error()
+	default:
+		p.Trouble = err.Error()
 	}
 	return p
 }
 
 // place tells of the store.
 func (s *store) place() Place {
-	p := placeOf("store", s.path, spareSpace)
-	if found, err := mailbox.Probe(s.path); err == nil {
-		p.Dangers = found.Dangers
-	}
+	p := placeOf("store", s.path)
 	if _, err := s.get(); err != nil && p.Trouble == "" {
 		p.Trouble = err.Error()
 	}
+	return p
+}
+
+// spoolPlace tells of the spool, of whose messages nobody was told that we have them.
+func spoolPlace(path string) Place {
+	p := placeOf("spool", path)
+	p.Dangers = nil
 	return p
 }

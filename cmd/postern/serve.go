@@ -213,7 +213,7 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 		st.addMX(srv, certs)
 		st.addJudging(judge)
 		st.Remembered += next.ledger.Len()
-		st.Places = append(st.Places, placeOf("spool", s.config.MX.Spool, spareSpace))
+		st.Places = append(st.Places, spoolPlace(s.config.MX.Spool))
 	})
 	for _, l := range listeners {
 		if !l.Proxy {

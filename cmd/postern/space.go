@@ -35,7 +35,11 @@ type room struct {
 // inodes. It refuses mail with 452 4.3.1 where it has not, and with 451 where dir
 // cannot be looked at.
 func space(dir string, reserve int64) func(size int64) error {
-	return (&room{dir: dir, reserve: reserve, statfs: unix.Statfs}).check
+	return newRoom(dir, reserve).check
+}
+
+func newRoom(dir string, reserve int64) *room {
+	return &room{dir: dir, reserve: reserve, statfs: unix.Statfs}
 }
 
 func (r *room) check(size int64) error {
@@ -45,17 +49,23 @@ func (r *room) check(size int64) error {
 	if now.Before(r.plenty) && size < plentySpace/2 {
 		return nil
 	}
+	_, err := r.look(size, now)
+	return err
+}
+
+// look returns how many octets are left, and the error of check.
+func (r *room) look(size int64, now time.Time) (free int64, err error) {
 	var fs unix.Statfs_t
 	if err := r.statfs(r.dir, &fs); err != nil {
-		return fmt.Errorf("free space of %s: %w", r.dir, err)
+		return 0, fmt.Errorf("free space of %s: %w", r.dir, err)
 	}
-	free := int64(fs.Bavail) * fs.Bsize
+	free = int64(fs.Bavail) * fs.Bsize
 	limited := fs.Files > 0 // some file systems make inodes as they are needed
 	switch {
 	case free < size+r.reserve || limited && fs.Ffree < spareInodes:
-		return mail.NoSpace.Because(fmt.Errorf("%s has %d octets and %d inodes free", r.dir, free, fs.Ffree))
+		return free, mail.NoSpace.Because(fmt.Errorf("%s has %d octets and %d inodes free", r.dir, free, fs.Ffree))
 	case free > plentySpace+r.reserve && (!limited || fs.Ffree > plentyInodes):
 		r.plenty = now.Add(plentyFor)
 	}
-	return nil
+	return free, nil
 }
