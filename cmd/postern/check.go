@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"postern/config"
-	"postern/internal/dns"
 )
 
 func checkCommand(stdio stdio) *cobra.Command {
@@ -67,7 +65,7 @@ func check(ctx context.Context, w io.Writer, path string, asJSON, filesAlone boo
 	l.accounts(c, r)
 	l.sockets(ctx, c, h)
 	if r != nil {
-		resolver, err := dns.NewClient(dns.Config{Servers: texts(c.DNS.Servers), Timeout: time.Second, Log: slog.New(slog.DiscardHandler)})
+		resolver, err := briefResolver(texts(c.DNS.Servers))
 		if l.fail(err); err == nil {
 			ctx, cancel := context.WithTimeout(ctx, timeForDNS)
 			l.dns(ctx, resolver, c, r)

@@ -9,9 +9,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"postern/config"
 	"postern/internal/dns"
@@ -26,6 +28,12 @@ const (
 
 // An asker is dns.Client.Lookup.
 type asker func(ctx context.Context, typ, name string) (dns.Answer, error)
+
+// briefResolver returns one for who looks at the DNS, in no more than timeForDNS, and
+// tells people himself what it does not answer.
+func briefResolver(servers []string) (*dns.Client, error) {
+	return dns.NewClient(dns.Config{Servers: servers, Timeout: time.Second, Log: slog.New(slog.DiscardHandler)})
+}
 
 func (l *checklist) dns(ctx context.Context, resolver *dns.Client, c *config.Config, r *config.Recipients) {
 	l.about = "DNS"

@@ -9,10 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -108,7 +106,7 @@ func readChain(file string) (*tls.Certificate, error) {
 
 // compare asks the DNS, for no longer than timeForDNS.
 func (p *publication) compare(ctx context.Context) error {
-	resolver, err := dns.NewClient(dns.Config{Servers: p.servers, Timeout: time.Second, Log: slog.New(slog.DiscardHandler)})
+	resolver, err := briefResolver(p.servers)
 	if err != nil {
 		return err
 	}

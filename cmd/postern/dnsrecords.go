@@ -154,7 +154,7 @@ func (p *publication) mtaSTS(ctx context.Context, ask asker, hosts []string) {
 		fmt.Fprintf(&text, "mx: %s\r\n", host)
 	}
 	fmt.Fprintf(&text, "max_age: %d\r\n", age)
-	p.Policy = &mtaSTSPolicy{URL: "https://mta-sts." + p.Domain + "/.well-known/mta-sts.txt", Text: text.String()}
+	p.Policy = &mtaSTSPolicy{URL: stsURL(p.Domain), Text: text.String()}
 	sum := sha256.Sum256([]byte(p.Policy.Text))
 	p.tagged(ctx, ask, "_mta-sts."+p.Domain, "v=STSv1", "v=STSv1; id="+hex.EncodeToString(sum[:8]),
 		"MTA-STS: that there is a policy, at the end of this; the id must change whenever that does")
