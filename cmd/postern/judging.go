@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -156,23 +155,21 @@ func (j *judging) close() {
 }
 
 // checkRule says what is wrong with one rule.
-func checkRule(r config.AccessRule) error {
-	r.Name = ""
-	if _, err := accessList([]config.AccessRule{r}); err != nil {
-		return errors.New(strings.TrimPrefix(err.Error(), ": "))
-	}
-	return nil
-}
+func checkRule(r config.AccessRule) error { return accessRule(r).Check() }
 
 func accessList(rules []config.AccessRule) (*access.List, error) {
 	made := make([]access.Rule, len(rules))
 	for i, r := range rules {
-		made[i] = access.Rule{
-			Name: r.Name, Action: access.Action(r.Action), Text: r.Text,
-			Clients: r.Clients, Hello: r.Hello, Senders: r.Senders, Recipients: r.To,
-		}
+		made[i] = accessRule(r)
 	}
 	return access.New(made)
+}
+
+func accessRule(r config.AccessRule) access.Rule {
+	return access.Rule{
+		Name: r.Name, Action: access.Action(r.Action), Text: r.Text,
+		Clients: r.Clients, Hello: r.Hello, Senders: r.Senders, Recipients: r.To,
+	}
 }
 
 func dnsLists(lists []config.DNSList) ([]dnsbl.List, error) {

@@ -85,6 +85,12 @@ func New(rules []Rule) (*List, error) {
 	return l, errors.Join(errs...)
 }
 
+// Check says what is wrong with r, nil if nothing is.
+func (r Rule) Check() error {
+	_, err := r.compile()
+	return err
+}
+
 func (r Rule) compile() (rule, error) {
 	made := rule{match: Match{Rule: r.Name, Action: r.Action, Text: r.Text}}
 	var errs []error
