@@ -59,7 +59,7 @@ type Conn struct {
 
 	sendErr error // what ended the sending
 
-	mu          sync.Mutex // for Interrupt, Dismiss and Close: of nc, and of these
+	mu          sync.Mutex // for Interrupt, Dismiss, Silence and Close: of nc, and of these
 	waiting     bool       // for the peer
 	command     bool       // it is to say a command
 	since       time.Time  // when waiting for this line, or for these octets, began
