@@ -94,7 +94,7 @@ func (r *reader) note(m peer.Stored) (index int, ok bool) {
 		r.box.site.t.Errorf("%s: %s: UID %s: %v", r.box.user, r.name, m.ID, err)
 		return 0, false
 	}
-	if other, twice := r.uid[msg.Index]; twice && !r.box.renamedByMany {
+	if other, twice := r.uid[msg.Index]; twice && !r.box.readByMany {
 		r.box.site.t.Errorf("%s: %s: message %d is UID %s and %s", r.box.user, r.name, msg.Index, other, m.ID)
 	}
 	r.seen[m.ID], r.uid[msg.Index] = msg.Index, m.ID
@@ -128,7 +128,7 @@ func TestReadersTogether(t *testing.T) {
 		s.shared("u3", g).courierPOP3(3),
 		s.shared("u2", g).imap(0, dovecot).courierIMAP(1).pop3(2, dovecot).courierPOP3(3).mutt(4).python(5),
 	}
-	boxes[3].renamedByMany = true
+	boxes[3].readByMany = true
 
 	delivered := make(chan struct{})
 	var all sync.WaitGroup
@@ -178,13 +178,13 @@ func again(t *testing.T, user string, p pass, delivered <-chan struct{}) {
 
 // A shared is a mailbox that several programs have at the same time.
 type shared struct {
-	site          *site
-	user, path    string
-	messages      peer.Generator
-	readers       []*reader
-	passes        []pass
-	taken         map[int]func() map[int]bool // by the last digit of an index: what was removed
-	renamedByMany bool
+	site       *site
+	user, path string
+	messages   peer.Generator
+	readers    []*reader
+	passes     []pass
+	taken      map[int]func() map[int]bool // by the last digit of an index: what was removed
+	readByMany bool
 }
 
 // A pass is what a program does each time.
@@ -224,7 +224,7 @@ func (b *shared) check(left map[int]int, count int) {
 		switch {
 		case removed && !by()[i]:
 			t.Errorf("%s: message %d was not seen by whom it was for; in the mailbox: %v", b.user, i, there)
-		case removed && there && b.renamedByMany: // whoever removed it missed the new name
+		case removed && there && b.readByMany: // whoever removed it missed the new name
 			t.Logf("%s: message %d was removed, among others, and is there", b.user, i)
 		case removed && there:
 			t.Errorf("%s: message %d was removed and is there", b.user, i)
