@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"net/textproto"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -25,7 +26,8 @@ import (
 // What judging costs: messages a second over one connection, by a server that
 // judges nothing and stores nothing, and by one that asks SPF, DKIM, DMARC, ARC,
 // two DNS lists, access rules, rates and the greylist, with a resolver that has
-// the answers.
+// the answers. And the same over 20 connections, where the delivery agent stores
+// each message durably in TMPDIR, on which the rate depends.
 func BenchmarkJudging(b *testing.B) {
 	for _, size := range []int{4 << 10, 100 << 10} {
 		signed, record := signedMessage(b, size)
@@ -40,12 +42,23 @@ func BenchmarkJudging(b *testing.B) {
 		s.write("access.d/a.toml", "[[rule]]\naction = 'deny'\nclient = ['203.0.113.0/24']\n")
 		for _, judged := range []bool{false, true} {
 			b.Run(fmt.Sprintf("%dKiB/judged=%v", size>>10, judged), func(b *testing.B) {
-				conn := benchServer(b, s, judged)
+				conn := benchClient(b, benchServer(b, s, judged, false))
 				b.SetBytes(int64(len(signed)))
 				b.ReportAllocs()
 				for b.Loop() {
 					benchSend(b, conn, signed)
 				}
+			})
+			b.Run(fmt.Sprintf("%dKiB/stored/judged=%v", size>>10, judged), func(b *testing.B) {
+				addr := benchServer(b, s, judged, true)
+				b.SetBytes(int64(len(signed)))
+				b.SetParallelism(20 / runtime.GOMAXPROCS(0)) // 20 connections
+				b.RunParallel(func(pb *testing.PB) {
+					conn := benchClient(b, addr)
+					for pb.Next() {
+						benchSend(b, conn, signed)
+					}
+				})
 			})
 		}
 	}
@@ -70,8 +83,9 @@ func signedMessage(b *testing.B, size int) (signed, record string) {
 	return out.String(), "v=DKIM1; p=" + base64.StdEncoding.EncodeToString(public)
 }
 
-// benchServer starts the MX of s, which stores nothing, and connects to it.
-func benchServer(b *testing.B, s *site, judged bool) *textproto.Conn {
+// benchServer starts the MX of s, in front of its delivery agent or of one that
+// stores nothing, and returns its address.
+func benchServer(b *testing.B, s *site, judged, stored bool) string {
 	b.Helper()
 	p, err := load(s.config, io.Discard, "")
 	if err != nil {
@@ -86,30 +100,60 @@ func benchServer(b *testing.B, s *site, judged bool) *textproto.Conn {
 	if !judged {
 		judge = (*policy.Judge)(nil)
 	}
-	srv, _, err := p.mx(new(nextHop), judge)
+	srv, _, err := p.mx(p.nextHop(), judge)
 	if err != nil {
 		b.Fatal(err)
 	}
-	srv.Next, srv.NextOffer, srv.Heard = &dry{directory: directory{p.recipients.Current()}}, nil, nil
 	srv.Spool, srv.Record = p.spool(b.TempDir()), nil
+	if stored {
+		benchAgent(b, p)
+	} else {
+		srv.Next, srv.NextOffer, srv.Heard = &dry{directory: directory{p.recipients.Current()}}, nil, nil
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- srv.Serve(ctx, mx.Listener{Listener: elsewhere{l}}) }()
-	conn, err := textproto.Dial("tcp", l.Addr().String())
+	benchRun(b, func(ctx context.Context) error { return srv.Serve(ctx, mx.Listener{Listener: elsewhere{l}}) })
+	return l.Addr().String()
+}
+
+// benchAgent starts the delivery agent of p.
+func benchAgent(b *testing.B, p *parts) {
+	b.Helper()
+	store, err := p.openStore()
 	if err != nil {
 		b.Fatal(err)
 	}
+	srv, ledger := p.lmtp(p.agent(store))
+	l, err := net.Listen("unix", p.config.MDA.Listen.Address)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = ledger.Close() })
+	benchRun(b, func(ctx context.Context) error { return srv.Serve(ctx, l) })
+}
+
+// benchRun has serve run until the benchmark ends.
+func benchRun(b *testing.B, serve func(context.Context) error) {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- serve(ctx) }()
 	b.Cleanup(func() {
-		conn.Close()
 		stop()
 		if err := <-done; err != nil {
 			b.Error(err)
 		}
 	})
+}
+
+// benchClient connects to the server at addr and says EHLO.
+func benchClient(b *testing.B, addr string) *textproto.Conn {
+	conn, err := textproto.Dial("tcp", addr)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { conn.Close() })
 	for _, line := range []string{"", "EHLO client.good.example"} {
 		if line != "" {
 			_ = conn.PrintfLine("%s", line) // it will be heard if nothing answers
