@@ -681,6 +681,30 @@ func TestUnfit(t *testing.T) {
 	}
 }
 
+// A member of an alias that is not ASCII is our own matter: the next hop hears of
+// SMTPUTF8 whether or not the client has asked for it.
+func TestMemberInUTF8(t *testing.T) {
+	next := &answers{}
+	l := serve(t, newServer(next))
+	client := &lmtp.Client{Hostname: "mx.example", Dial: l.Dial}
+	defer client.Close()
+	env := envelope("ann", "jörg")
+	if err := client.Verify(t.Context(), env, env.To[1]); err != nil {
+		t.Errorf("verify: %v", err)
+	}
+	for i, r := range client.Deliver(t.Context(), env, message(text)) {
+		if !r.OK() {
+			t.Errorf("%v: %v", env.To[i].Address, r)
+		}
+	}
+	if got := next.last().env; !got.UTF8 || len(got.To) != 2 {
+		t.Errorf("SMTPUTF8 %v, %d recipients", got.UTF8, len(got.To))
+	}
+	if env.UTF8 {
+		t.Error("the MX's envelope was changed")
+	}
+}
+
 // More recipients than may be under way at once are sent in turns.
 func TestManyRecipients(t *testing.T) {
 	next := &answers{rcpt: map[string]error{"r7": mail.NoSuchUser, "r250": mail.NoSuchUser}}

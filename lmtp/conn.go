@@ -150,6 +150,7 @@ func verb(command string) string {
 // verify asks whether rcpt would be accepted. The first error is the answer; the
 // second one says that there is none.
 func (cn *conn) verify(env *mail.Envelope, rcpt mail.Recipient) (answer, err error) {
+	env = inUTF8(cn.offer, env, rcpt)
 	if err := cmp.Or(unfit(cn.offer, env, env.Size), unspeakable(env, rcpt.Address)); err != nil {
 		return err, nil
 	}

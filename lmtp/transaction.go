@@ -21,6 +21,7 @@ type transaction struct {
 // after it share the fate that its error tells. It can be called again if the
 // next hop answered nothing.
 func (t *transaction) run(cn *conn) error {
+	t.env = inUTF8(cn.offer, t.env, t.env.To...)
 	if err := unfit(cn.offer, t.env, t.msg.Size()); err != nil {
 		t.answer(mail.ReplyTo(err))
 		return nil

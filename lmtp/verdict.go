@@ -2,6 +2,7 @@ package lmtp
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"postern/mail"
@@ -105,6 +106,18 @@ func unfit(offer smtp.Offer, env *mail.Envelope, size int64) error {
 		return unspeakable(env, env.From)
 	}
 	return mail.TryAgain.Because(fmt.Errorf("lmtp: next hop does not offer %s", missing))
+}
+
+// inUTF8 returns env, or a copy that makes use of SMTPUTF8, if the next hop offers
+// that and one of to needs it. The client need not have asked for it: an alias in
+// ASCII may have members that are not, and those are our own matter.
+func inUTF8(offer smtp.Offer, env *mail.Envelope, to ...mail.Recipient) *mail.Envelope {
+	if env.UTF8 || !offer.UTF8 || !slices.ContainsFunc(to, func(r mail.Recipient) bool { return !r.IsASCII() }) {
+		return env
+	}
+	asked := *env
+	asked.UTF8 = true
+	return &asked
 }
 
 // unspeakable returns the reply for an address that cannot stand in a command:
