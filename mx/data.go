@@ -273,11 +273,11 @@ func (srv *Server) stamp(tx *transaction, h header.Header, verdict policy.Verdic
 // for a reader that is less strict: it would see a From that was not judged, and
 // results in our name that were not taken out.
 func endHeader(msg *mail.Message, h header.Header) *mail.Message {
-	if before := h.Separator(); before != "" {
-		return msg.Insert(0, before)
+	if h.Stop == header.FromLine || h.Stop == header.NotAField && h.End > 0 {
+		msg = msg.Insert(int64(h.End), "\r\n")
 	}
-	if h.Stop == header.NotAField || h.Stop == header.FromLine {
-		return msg.Insert(int64(h.End), "\r\n")
+	if before := h.Separator(); before != "" {
+		msg = msg.Insert(0, before)
 	}
 	return msg
 }

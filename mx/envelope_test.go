@@ -256,6 +256,8 @@ func TestRFC5322_2_2_MessagesThatAreNone(t *testing.T) {
 		{"a continuation", ` X-Evil: 1\r\na: b\r\n`, "X-Header-Begins-With-White-Space:\r\n X-Evil: 1\r\na: b\r\n"},
 		{"a TAB", `\tx\r\n\r\nhi\r\n`, "X-Header-Begins-With-White-Space:\r\n\tx\r\n\r\nhi\r\n"},
 		{"a blank line of spaces", ` \r\na: b\r\n`, "X-Header-Begins-With-White-Space:\r\n \r\na: b\r\n"},
+		{"a continuation, then Return-Path", ` x\r\nReturn-Path: <evil@example.org>\r\na: b\r\n\r\nhi\r\n`, "X-Header-Begins-With-White-Space:\r\n x\r\na: b\r\n\r\nhi\r\n"},
+		{"a continuation, then text", ` x\r\nhello\r\nFrom: evil\r\n`, "X-Header-Begins-With-White-Space:\r\n x\r\n\r\nhello\r\nFrom: evil\r\n"},
 		{"no header", `hello\r\nworld\r\n`, "\r\nhello\r\nworld\r\n"},
 		{"an empty header", `\r\nhello\r\n`, "\r\nhello\r\n"},
 		{"a header alone", `a: b\r\n`, "a: b\r\n"},

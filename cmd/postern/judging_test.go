@@ -134,6 +134,17 @@ func TestAccessRules(t *testing.T) {
 	s.play("198.51.100.7", rcpt("bob@reject.example", "451 *"))
 }
 
+// Whatever stands above the From field, it is the one that readers show.
+func TestWhiteSpaceHidesNoAuthor(t *testing.T) {
+	t.Parallel()
+	s := judgedSite(t, world)
+	s.start("serve")
+	for _, first := range []string{"X: y", " x", `\t`, " "} {
+		lines := "C: MAIL FROM:<a@other.example>\nS: 250 *\nC: RCPT TO:<u1@example.com>\nS: 250 *\nC: DATA\nS: 354 *\n"
+		s.play("192.0.2.7", lines+"C| "+first+`\r\nFrom: <ceo@reject.example>\r\n\r\nhi\r\n.\r\n`+"\nS: 550 5.7.26 *\n")
+	}
+}
+
 // However many come, each client network and each recipient gets its share.
 func TestRates(t *testing.T) {
 	t.Parallel()

@@ -44,28 +44,36 @@ func Unfold(value []byte) string {
 
 // cutField returns the field that b begins with, and its length in octets: the
 // line, which nameEnd has approved, and those that begin with white space after
-// it. The length is 0 if b is not the whole message and the field may go on.
+// it. The length is 0 if b is not the whole message and the field may go on. A first
+// line that begins with white space itself is a field without a name.
 func cutField(b []byte, whole bool) (Field, int) {
-	n := 0
-	for {
-		i := bytes.Index(b[n:], crlf)
-		if i < 0 {
-			if !whole {
-				return Field{}, 0
-			}
-			n = len(b)
-			break
-		}
-		n += i + len(crlf)
-		if n == len(b) && !whole {
-			return Field{}, 0
-		}
-		if n == len(b) || !isWSP(b[n]) {
-			break
-		}
+	n := fieldEnd(b, whole)
+	if n == 0 || isWSP(b[0]) {
+		return Field{raw: b[:n:n]}, n
 	}
 	name := nameEnd(b[:n])
 	return Field{raw: b[:n:n], name: name, value: name + bytes.IndexByte(b[name:n], ':') + 1}, n
+}
+
+// fieldEnd returns the length of the field that b begins with; 0 if it may go on
+// behind b.
+func fieldEnd(b []byte, whole bool) int {
+	for n := 0; ; {
+		i := bytes.Index(b[n:], crlf)
+		if i < 0 && !whole {
+			return 0
+		}
+		if i < 0 {
+			return len(b)
+		}
+		n += i + len(crlf)
+		if n == len(b) && !whole {
+			return 0
+		}
+		if n == len(b) || !isWSP(b[n]) {
+			return n
+		}
+	}
 }
 
 // nameEnd returns the length of the field name that line begins with, or -1 if

@@ -37,7 +37,6 @@ const (
 	EmptyLine    Stop = iota // the line that separates header and body (RFC 5322, section 2.1)
 	EndOfMessage             // the message ended: no empty line, no body
 	NotAField                // a line that is neither a field nor its continuation, and no empty line after it
-	Continuation             // the first line of the message begins with white space
 	FromLine                 // the first line of the message is that of an mbox, and no empty line after it
 	TooLong                  // Limits.Octets exceeded
 	TooMany                  // Limits.Fields exceeded
@@ -49,7 +48,6 @@ func (s Stop) String() string {
 		EmptyLine:    "empty line",
 		EndOfMessage: "end of message",
 		NotAField:    "line is no header field",
-		Continuation: "first line is a continuation",
 		FromLine:     "first line is an mbox separator",
 		TooLong:      "header too long",
 		TooMany:      "too many header fields",
@@ -59,9 +57,9 @@ func (s Stop) String() string {
 
 // A Header is the header section of a message. Its fields are adjacent: the
 // first begins at offset 0, each next where the one before ends, and the last
-// ends at End. A line among them that is no field, and that most readers skip,
-// is one without a name: whoever judges the message or takes something out of it
-// must see what those readers see.
+// ends at End. A line among them that is no field, and that most readers skip, or a
+// first one that begins with white space, is one without a name: whoever judges the
+// message or takes something out of it must see what those readers see.
 type Header struct {
 	Fields []Field
 	End    int // where the last field ends
@@ -77,7 +75,7 @@ func (h Header) Exceeded() bool { return h.Stop == TooLong || h.Stop == TooMany 
 // line would become part of ours, or its text part of the header.
 func (h Header) Separator() string {
 	switch {
-	case h.Stop == Continuation:
+	case len(h.Fields) > 0 && isWSP(h.Fields[0].raw[0]):
 		return "X-Header-Begins-With-White-Space:\r\n"
 	case h.Stop == NotAField && h.End == 0:
 		return "\r\n"
@@ -262,7 +260,7 @@ func ends(rest []byte, first, whole bool) (stop Stop, separator int, ended bool)
 	case complete && isEmpty(line):
 		return EmptyLine, len(line) + len(crlf), true
 	case first && isWSP(rest[0]):
-		return Continuation, 0, true
+		return 0, 0, false // it continues nothing, and most readers go on behind it
 	case first && bytes.HasPrefix(rest, []byte("From ")) && nameEnd(line) < 0:
 		return FromLine, 0, true
 	case nameEnd(line) < 0:
