@@ -46,6 +46,7 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 		return mail.BadSequence
 	}
 	addr, params, err := smtp.ParseRcpt(arg)
+	addr = s.named(addr)
 	to := mail.Recipient{Address: addr}
 	if err == nil {
 		err = s.offer.RcptParams(params, &to)

@@ -93,11 +93,30 @@ func (s *session) readProxy() error {
 	if !contains(s.listener.Trusted, s.client.IP) {
 		return fmt.Errorf("mx: proxy %v is not among the trusted ones", s.client.IP)
 	}
-	client, err := s.conn.ReadProxy()
-	if err == nil && client.IsValid() {
-		s.client.IP, s.introduced = client.Addr(), true
+	proxied, err := s.conn.ReadProxy()
+	if err == nil && proxied.Client.IsValid() {
+		s.client.IP, s.introduced = proxied.Client.Addr(), true
+		s.server = proxied.Server.Addr()
 	}
 	return err
+}
+
+// named returns addr, or the bare postmaster where addr is the postmaster at the
+// address that the client connected to: with that nobody can be meant but ours
+// (RFC 5321, section 2.3.5 and 4.5.1). Nobody else has mail there.
+func (s *session) named(addr mail.Address) mail.Address {
+	ip, ok := smtp.ParseLiteral(addr.Domain)
+	if !ok || !addr.IsPostmaster() {
+		return addr
+	}
+	server := s.server
+	if !server.IsValid() {
+		server = serve.LocalIP(s.conn.NetConn())
+	}
+	if ip == server {
+		addr.Domain = ""
+	}
+	return addr
 }
 
 func contains(networks []netip.Prefix, ip netip.Addr) bool {

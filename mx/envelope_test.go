@@ -28,6 +28,67 @@ func TestRFC5321_4_5_1_Postmaster(t *testing.T) {
 	play(t, sender+"C: RCPT TO:<ann>\nS: 501 5.1.3 *\n"+quit)
 }
 
+// RFC 5321, sections 2.3.5 and 4.1.3: the postmaster at the address that the client
+// connected to is ours, as if no domain had been named; nobody else is known there.
+func TestRFC5321_4_1_3_PostmasterAtOurAddress(t *testing.T) {
+	tests := []struct {
+		name, before, path, want string
+	}{
+		{"IPv4", "", "<Postmaster@[192.0.2.26]>", "250 2.1.5 *"},
+		{"any case", "", "<POSTMASTER@[192.0.2.26]>", "250 2.1.5 *"},
+		{"quoted", "", `<"postmaster"@[192.0.2.26]>`, "250 2.1.5 *"},
+		{"mapped", "", "<postmaster@[IPv6:::ffff:192.0.2.26]>", "250 2.1.5 *"},
+		{"another's address", "", "<postmaster@[192.0.2.27]>", "550 5.7.1 *"},
+		{"the client's address", "", "<postmaster@[192.0.2.1]>", "550 5.7.1 *"},
+		{"without brackets", "", "<postmaster@192.0.2.26>", "550 5.7.1 *"},
+		{"somebody else", "", "<ann@[192.0.2.26]>", "550 5.7.1 *"},
+		{"a sub-address", "", "<postmaster+x@[192.0.2.26]>", "550 5.7.1 *"},
+		{"PROXY", "PROXY TCP4 203.0.113.7 198.51.100.2 1234 25", "<postmaster@[198.51.100.2]>", "250 2.1.5 *"},
+		{"PROXY, IPv6", "PROXY TCP6 2001:db8::7 2001:db8::25 1234 25", "<postmaster@[ipv6:2001:DB8:0::0:25]>", "250 2.1.5 *"},
+		{"PROXY, our own address behind it", "PROXY TCP4 203.0.113.7 198.51.100.2 1234 25", "<postmaster@[192.0.2.26]>", "550 5.7.1 *"},
+		{"PROXY that speaks for itself", "PROXY UNKNOWN", "<postmaster@[192.0.2.26]>", "250 2.1.5 *"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inHouse(t, func(t *testing.T, h *house) {
+				header := ""
+				if tt.before != "" {
+					h.behindProxy("192.0.2.0/24")
+					header = "C: " + tt.before + "\n"
+				}
+				script := header + sender + "C: RCPT TO:" + tt.path + "\nS: " + tt.want + "\n"
+				if !strings.HasPrefix(tt.want, "250") {
+					h.play(t, script+quit)
+					return
+				}
+				h.play(t, script+data+"C: a: b\nC: .\nS: 250 *\n"+quit)
+				got := h.delivered(t)
+				if to := got.env.To[0].Path(); !strings.EqualFold(to, "<postmaster@mx.example>") || strings.Contains(got.text, "for <") {
+					t.Errorf("delivered to %v: %q", to, got.text)
+				}
+				if o := h.outcome(t, mail.Accept); len(o.To) != 1 || o.To[0].Domain != "" {
+					t.Errorf("recorded %v", o.To)
+				}
+			})
+		})
+	}
+}
+
+// XCLIENT, too, may tell which address the client connected to.
+func TestXClientTellsOurAddress(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.behindXClient("192.0.2.1/32")
+		h.play(t, greeting+"C: XCLIENT ADDR=203.0.113.7 DESTADDR=198.51.100.2 HELO=client.example\n"+greeting+`
+			C: MAIL FROM:<a@b>
+			S: 250 *
+			C: RCPT TO:<postmaster@[198.51.100.2]>
+			S: 250 2.1.5 *
+			C: RCPT TO:<postmaster@[192.0.2.26]>
+			S: 550 5.7.1 *
+			`+quit)
+	})
+}
+
 // The sender's spelling of a local part is not touched (section 2.4), a source
 // route is dropped (appendix C), quotes are only what they must be.
 func TestRFC5321_4_1_1_3_ForwardPaths(t *testing.T) {

@@ -43,6 +43,7 @@ var words = []string{
 	"EHLO a\r\n", "HELO a\r\n", "MAIL FROM:<a@b>\r\n", "MAIL FROM:<>", "RCPT TO:<ann@mx.example>\r\n", "RCPT TO:<both@mx.example>\r\n",
 	"RCPT TO:<nobody@mx.example>\r\n", "DATA\r\n", ".\r\n", "\r\n.\r\n", "From: x\r\n", "\r\n", "\n", "\r", ".", "BDAT 5\r\n", "BDAT 3 LAST\r\n",
 	"RSET\r\n", "NOOP\r\n", "QUIT\r\n", "STARTTLS\r\n", " ", "x", "\x00", " PRDR", " SMTPUTF8", "BDAT 5000\r\n", "Return-Path: <x>\r\n", "VRFY a\r\n",
+	"RCPT TO:<postmaster@[192.0.2.1]>\r\n",
 }
 
 // However the octets of a client arrive, it hears the same, and the same is

@@ -181,6 +181,11 @@ type from struct {
 
 func (f from) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(f.addr) }
 
+// LocalAddr returns the address of the server, as a listener on [::] shows it.
+func (f from) LocalAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort("[::ffff:192.0.2.26]:25"))
+}
+
 // directory knows ann, bob, postmaster, and the alias both.
 type directory struct{}
 

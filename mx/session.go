@@ -20,6 +20,7 @@ type session struct {
 	client     mail.Client
 	proxy      bool         // the peer may say who the client is, with XCLIENT
 	introduced bool         // a proxy named the client's address
+	server     netip.Addr   // that the client connected to, if a proxy named it
 	share      netip.Prefix // the network whose share it takes from; zero: none
 	offer      smtp.Offer   // what EHLO announced; zero after HELO
 	errors     int          // commands out of order or not understood

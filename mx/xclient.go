@@ -1,6 +1,8 @@
 package mx
 
 import (
+	"cmp"
+
 	"postern/mail"
 	"postern/smtp"
 )
@@ -26,6 +28,7 @@ func (s *session) xclient(arg string) mail.Reply {
 	if x.HasAddr {
 		s.client.IP, s.introduced = x.Addr, true
 	}
+	s.server = cmp.Or(x.Server, s.server)
 	if err := s.enter(); err != nil {
 		s.record(mail.Outcome{Event: mail.Connection, Reply: mail.ReplyTo(err)})
 		return mail.ReplyTo(err)

@@ -126,7 +126,8 @@ func parseDomain(s string) (domain, rest string, ok bool) {
 		if end < 0 {
 			return "", "", false
 		}
-		return s[:end+1], s[end+1:], isLiteral(s[1:end])
+		_, ok = ParseLiteral(s[:end+1])
+		return s[:end+1], s[end+1:], ok
 	}
 	end := 0
 	for end < len(s) && (isAlnum(s[end]) || s[end] >= 0x80 || strings.IndexByte(".-_", s[end]) >= 0) {
@@ -155,13 +156,25 @@ func IsDomain(s string) bool {
 	return true
 }
 
-// isLiteral reports whether s, without its brackets, is an address literal of
-// RFC 5321, section 4.1.3. No tag but "IPv6" was ever registered.
-func isLiteral(s string) bool {
+// ParseLiteral returns the address that an address literal of RFC 5321, section
+// 4.1.3, stands for, which has its brackets. One of IPv4 that is mapped into IPv6
+// is itself.
+func ParseLiteral(domain string) (netip.Addr, bool) {
+	s, opened := strings.CutPrefix(domain, "[")
+	s, closed := strings.CutSuffix(s, "]")
+	if !opened || !closed {
+		return netip.Addr{}, false
+	}
+	return parseLiteral(s)
+}
+
+// parseLiteral is ParseLiteral without the brackets. No tag but "IPv6" was ever
+// registered.
+func parseLiteral(s string) (netip.Addr, bool) {
 	if len(s) > 5 && strings.EqualFold(s[:5], "IPv6:") {
 		ip, err := netip.ParseAddr(s[5:])
-		return err == nil && ip.Is6() && ip.Zone() == ""
+		return ip.Unmap(), err == nil && ip.Is6() && ip.Zone() == ""
 	}
 	ip, err := netip.ParseAddr(s)
-	return err == nil && ip.Is4()
+	return ip, err == nil && ip.Is4()
 }

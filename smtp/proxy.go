@@ -19,18 +19,23 @@ const (
 	maxProxyV2     = 4 << 10 // addresses and whatever the proxy adds to them
 )
 
+// A Proxied is what a proxy says of the connection that it passes on. The zero
+// Proxied means that it speaks for itself (LOCAL, or UNKNOWN).
+type Proxied struct {
+	Client netip.AddrPort
+	Server netip.AddrPort // that the client connected to; zero where it cannot be read
+}
+
 // ReadProxy reads a PROXY header, version 1 or 2 (the HAProxy PROXY protocol,
-// 2020), with which a proxy says whose connection it passes on. The zero
-// AddrPort means that the proxy speaks for itself (LOCAL, or UNKNOWN). After an
-// error the connection is good for nothing.
-func (c *Conn) ReadProxy() (netip.AddrPort, error) {
+// 2020). After an error the connection is good for nothing.
+func (c *Conn) ReadProxy() (Proxied, error) {
 	for c.Buffered() < len(proxySignature) {
 		start := c.peek()
 		if !strings.HasPrefix(proxySignature, string(start)) && !bytes.HasPrefix(start, []byte("PROXY")[:min(len(start), 5)]) {
-			return netip.AddrPort{}, ErrNoProxy
+			return Proxied{}, ErrNoProxy
 		}
 		if err := c.fill(); err != nil {
-			return netip.AddrPort{}, err
+			return Proxied{}, err
 		}
 	}
 	if string(c.peek()[:len(proxySignature)]) == proxySignature {
@@ -38,7 +43,7 @@ func (c *Conn) ReadProxy() (netip.AddrPort, error) {
 	}
 	line, err := c.readLine(maxProxyV1, false)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("%w: %w", ErrNoProxy, err)
+		return Proxied{}, fmt.Errorf("%w: %w", ErrNoProxy, err)
 	}
 	return parseProxyV1(string(line))
 }
@@ -67,62 +72,77 @@ func (c *Conn) readFull(p []byte) error {
 }
 
 // parseProxyV1 parses "PROXY TCP4 source destination port port".
-func parseProxyV1(line string) (netip.AddrPort, error) {
+func parseProxyV1(line string) (Proxied, error) {
 	words := strings.Split(line, " ")
 	if words[0] != "PROXY" || len(words) < 2 {
-		return netip.AddrPort{}, ErrNoProxy
+		return Proxied{}, ErrNoProxy
 	}
 	if words[1] == "UNKNOWN" {
-		return netip.AddrPort{}, nil
+		return Proxied{}, nil
 	}
 	bad := fmt.Errorf("%w: bad line %q", ErrNoProxy, line)
 	if len(words) != 6 || words[1] != "TCP4" && words[1] != "TCP6" {
-		return netip.AddrPort{}, bad
+		return Proxied{}, bad
 	}
-	addr, err := netip.ParseAddr(words[2])
-	if err != nil || addr.Zone() != "" || addr.Is4() != (words[1] == "TCP4") {
-		return netip.AddrPort{}, bad
+	client, ok := parseProxyAddr(words[1], words[2], words[4])
+	if !ok {
+		return Proxied{}, bad
 	}
-	port, err := strconv.ParseUint(words[4], 10, 16)
+	server, _ := parseProxyAddr(words[1], words[3], words[5])
+	return Proxied{Client: client, Server: server}, nil
+}
+
+// parseProxyAddr parses an address of a family, TCP4 or TCP6, and its port.
+func parseProxyAddr(family, address, port string) (netip.AddrPort, bool) {
+	addr, err := netip.ParseAddr(address)
+	if err != nil || addr.Zone() != "" || addr.Is4() != (family == "TCP4") {
+		return netip.AddrPort{}, false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
-		return netip.AddrPort{}, bad
+		return netip.AddrPort{}, false
 	}
-	return netip.AddrPortFrom(addr.Unmap(), uint16(port)), nil
+	return netip.AddrPortFrom(addr.Unmap(), uint16(n)), true
 }
 
 // readProxyV2 reads the binary header, whose signature is in the buffer.
-func (c *Conn) readProxyV2() (netip.AddrPort, error) {
+func (c *Conn) readProxyV2() (Proxied, error) {
 	var head [16]byte
 	if err := c.readFull(head[:]); err != nil {
-		return netip.AddrPort{}, err
+		return Proxied{}, err
 	}
 	length := int(binary.BigEndian.Uint16(head[14:]))
 	if head[12]>>4 != 2 || length > maxProxyV2 {
-		return netip.AddrPort{}, fmt.Errorf("%w: version %d, %d octets", ErrNoProxy, head[12]>>4, length)
+		return Proxied{}, fmt.Errorf("%w: version %d, %d octets", ErrNoProxy, head[12]>>4, length)
 	}
 	body := make([]byte, length)
 	if err := c.readFull(body); err != nil {
-		return netip.AddrPort{}, err
+		return Proxied{}, err
 	}
 	switch command := head[12] & 0xf; command {
 	case 0: // LOCAL
-		return netip.AddrPort{}, nil
+		return Proxied{}, nil
 	case 1: // PROXY
 		return parseProxyV2(head[13], body)
 	default:
-		return netip.AddrPort{}, fmt.Errorf("%w: command %d", ErrNoProxy, command)
+		return Proxied{}, fmt.Errorf("%w: command %d", ErrNoProxy, command)
 	}
 }
 
-func parseProxyV2(family byte, body []byte) (netip.AddrPort, error) {
+func parseProxyV2(family byte, body []byte) (Proxied, error) {
 	size := map[byte]int{0x11: 4, 0x21: 16}[family] // TCP over IPv4, over IPv6
 	switch {
 	case family>>4 == 0: // AF_UNSPEC
-		return netip.AddrPort{}, nil
+		return Proxied{}, nil
 	case size == 0 || len(body) < 2*size+4:
-		return netip.AddrPort{}, fmt.Errorf("%w: family %#x, %d octets", ErrNoProxy, family, len(body))
+		return Proxied{}, fmt.Errorf("%w: family %#x, %d octets", ErrNoProxy, family, len(body))
 	}
-	addr, _ := netip.AddrFromSlice(body[:size])
-	port := binary.BigEndian.Uint16(body[2*size:])
-	return netip.AddrPortFrom(addr.Unmap(), port), nil
+	endpoint := func(addr, port []byte) netip.AddrPort {
+		ip, _ := netip.AddrFromSlice(addr)
+		return netip.AddrPortFrom(ip.Unmap(), binary.BigEndian.Uint16(port))
+	}
+	return Proxied{
+		Client: endpoint(body[:size], body[2*size:]),
+		Server: endpoint(body[size:2*size], body[2*size+2:]),
+	}, nil
 }

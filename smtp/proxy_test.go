@@ -19,15 +19,18 @@ func proxyV2(command, family byte, body string) string {
 
 func TestReadProxy(t *testing.T) {
 	v4 := "\xc0\x00\x02\x01\xc6\x33\x64\x02\x30\x39\x00\x19"
-	v6 := "\x20\x01\x0d\xb8" + strings.Repeat("\x00", 11) + "\x01" + strings.Repeat("\x00", 16) + "\x30\x39\x00\x19"
-	mapped := strings.Repeat("\x00", 10) + "\xff\xff\xc0\x00\x02\x01" + strings.Repeat("\x00", 16) + "\x30\x39\x00\x19"
+	v6 := "\x20\x01\x0d\xb8" + strings.Repeat("\x00", 11) + "\x01" + strings.Repeat("\x00", 15) + "\x02\x30\x39\x00\x19"
+	mapped := strings.Repeat("\x00", 10) + "\xff\xff\xc0\x00\x02\x01" + strings.Repeat("\x00", 10) + "\xff\xff\xc6\x33\x64\x02\x30\x39\x00\x19"
 	const bad = "bad"
 	tests := []struct {
-		name, in, want string // "": the proxy speaks for itself
+		name, in, want string // the client, and the server where it can be read; "": the proxy speaks for itself
 	}{
-		{"version 1, IPv4", "PROXY TCP4 192.0.2.1 198.51.100.2 12345 25\r\n", "192.0.2.1:12345"},
-		{"version 1, IPv6", "PROXY TCP6 2001:db8::1 2001:db8::2 12345 25\r\n", "[2001:db8::1]:12345"},
-		{"version 1, mapped", "PROXY TCP6 ::ffff:192.0.2.1 ::1 12345 25\r\n", "192.0.2.1:12345"},
+		{"version 1, IPv4", "PROXY TCP4 192.0.2.1 198.51.100.2 12345 25\r\n", "192.0.2.1:12345 198.51.100.2:25"},
+		{"version 1, IPv6", "PROXY TCP6 2001:db8::1 2001:db8::2 12345 25\r\n", "[2001:db8::1]:12345 [2001:db8::2]:25"},
+		{"version 1, mapped", "PROXY TCP6 ::ffff:192.0.2.1 ::ffff:198.51.100.2 12345 25\r\n", "192.0.2.1:12345 198.51.100.2:25"},
+		{"version 1, no server", "PROXY TCP4 192.0.2.1 x 12345 25\r\n", "192.0.2.1:12345"},
+		{"version 1, no server", "PROXY TCP4 192.0.2.1 ::1 12345 25\r\n", "192.0.2.1:12345"},
+		{"version 1, no server", "PROXY TCP4 192.0.2.1 198.51.100.2 12345 x\r\n", "192.0.2.1:12345"},
 		{"version 1, unknown", "PROXY UNKNOWN\r\n", ""},
 		{"version 1, unknown with addresses", "PROXY UNKNOWN ffff:f...f:ffff x 65535 65535\r\n", ""},
 		{"version 1, the longest line", "PROXY UNKNOWN " + strings.Repeat("x", maxProxyV1-16) + "\r\n", ""},
@@ -44,14 +47,14 @@ func TestReadProxy(t *testing.T) {
 		{"version 1, other protocol", "PROXY UDP4 192.0.2.1 198.51.100.2 12345 25\r\n", bad},
 		{"version 1, nothing", "PROXY         \r\n", bad},
 		{"version 1, glued", "PROXYTCP4 192.0.2.1 198.51.100.2 12345 25\r\n", bad},
-		{"version 2, IPv4", proxyV2(0x21, 0x11, v4), "192.0.2.1:12345"},
-		{"version 2, IPv4 and more", proxyV2(0x21, 0x11, v4+"\x04\x00\x01x"), "192.0.2.1:12345"},
-		{"version 2, IPv6", proxyV2(0x21, 0x21, v6), "[2001:db8::1]:12345"},
-		{"version 2, mapped", proxyV2(0x21, 0x21, mapped), "192.0.2.1:12345"},
+		{"version 2, IPv4", proxyV2(0x21, 0x11, v4), "192.0.2.1:12345 198.51.100.2:25"},
+		{"version 2, IPv4 and more", proxyV2(0x21, 0x11, v4+"\x04\x00\x01x"), "192.0.2.1:12345 198.51.100.2:25"},
+		{"version 2, IPv6", proxyV2(0x21, 0x21, v6), "[2001:db8::1]:12345 [::2]:25"},
+		{"version 2, mapped", proxyV2(0x21, 0x21, mapped), "192.0.2.1:12345 198.51.100.2:25"},
 		{"version 2, local", proxyV2(0x20, 0x00, ""), ""},
 		{"version 2, local with addresses", proxyV2(0x20, 0x11, v4), ""},
 		{"version 2, unspecified", proxyV2(0x21, 0x00, "xyz"), ""},
-		{"version 2, the largest", proxyV2(0x21, 0x11, v4+strings.Repeat("\x04", maxProxyV2-12)), "192.0.2.1:12345"},
+		{"version 2, the largest", proxyV2(0x21, 0x11, v4+strings.Repeat("\x04", maxProxyV2-12)), "192.0.2.1:12345 198.51.100.2:25"},
 		{"version 2, too large", proxyV2(0x21, 0x11, v4+strings.Repeat("\x04", maxProxyV2-11)), bad},
 		{"version 2, too short", proxyV2(0x21, 0x11, v4[:11]), bad},
 		{"version 2, IPv6 too short", proxyV2(0x21, 0x21, v6[:35]), bad},
@@ -75,9 +78,12 @@ func TestReadProxy(t *testing.T) {
 					}
 					continue
 				}
-				var want netip.AddrPort
-				if tt.want != "" {
-					want = netip.MustParseAddrPort(tt.want)
+				var want Proxied
+				if client, server, ok := strings.Cut(tt.want, " "); client != "" {
+					want.Client = netip.MustParseAddrPort(client)
+					if ok {
+						want.Server = netip.MustParseAddrPort(server)
+					}
 				}
 				if err != nil || got != want || w.left(c) != "EHLO a\r\n" {
 					t.Fatalf("cut at %d: got %v, rest %q, %v", i, got, w.left(c), err)
@@ -107,7 +113,7 @@ func FuzzReadProxy(f *testing.F) {
 		w := newWire(s)
 		c := NewConn(w)
 		want, wantErr := c.ReadProxy()
-		if wantErr == nil && want.IsValid() && want.Addr().Is4In6() {
+		if wantErr == nil && (want.Client.Addr().Is4In6() || want.Server.Addr().Is4In6() || want.Server.IsValid() && !want.Client.IsValid()) {
 			t.Fatalf("%q: %v", s, want)
 		}
 		slow := newWire(s, cutEvery(s, 1)...)

@@ -14,14 +14,15 @@ const XClientAttributes = "NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT"
 
 // An XClient is what a proxy says of its client with XCLIENT. Of what is known,
 // only what a server here can use is kept: the name of an address is looked up
-// anew, nobody logs in, and ports and our own address decide nothing.
+// anew, nobody logs in, and ports decide nothing.
 type XClient struct {
 	// Addr is the client's address, and zero where the proxy does not know it.
 	// HasAddr says that it spoke of it.
 	Addr    netip.Addr
 	HasAddr bool
-	Hello   string // "" where it said none
-	ESMTP   bool   // it said so with PROTO
+	Server  netip.Addr // that the client connected to; zero where it did not say
+	Hello   string     // "" where it said none
+	ESMTP   bool       // it said so with PROTO
 }
 
 // ParseXClient parses the argument of XCLIENT. Its errors are replies.
@@ -62,7 +63,7 @@ func (x *XClient) set(name, value string) (ok bool) {
 	case "ADDR":
 		x.HasAddr, ok = true, unknown
 		if !unknown {
-			x.Addr, ok = parseXClientAddr(value)
+			x.Addr, ok = parseLiteral(value)
 		}
 	case "HELO":
 		if ok = true; !unknown {
@@ -76,24 +77,12 @@ func (x *XClient) set(name, value string) (ok bool) {
 	case "LOGIN":
 		ok = true
 	case "DESTADDR":
-		_, ok = parseXClientAddr(value)
-		ok = ok || unknown
+		if ok = unknown; !unknown {
+			x.Server, ok = parseLiteral(value)
+		}
 	case "PORT", "DESTPORT":
 		_, err := strconv.ParseUint(value, 10, 16)
 		ok = unknown || err == nil
 	}
 	return ok
-}
-
-// parseXClientAddr parses an address; one of IPv6 has a tag before it, as in an
-// address literal (RFC 5321, section 4.1.3).
-func parseXClientAddr(s string) (netip.Addr, bool) {
-	if !isLiteral(s) {
-		return netip.Addr{}, false
-	}
-	if len(s) > 5 && strings.EqualFold(s[:5], "IPv6:") {
-		s = s[5:]
-	}
-	addr, err := netip.ParseAddr(s)
-	return addr.Unmap(), err == nil
 }

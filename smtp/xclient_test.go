@@ -13,21 +13,21 @@ import (
 func TestXClient(t *testing.T) {
 	v4, v6 := netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("2001:db8::7")
 	for arg, want := range map[string]XClient{
-		"NAME=spike.example ADDR=203.0.113.7":        {Addr: v4, HasAddr: true},
-		"addr=203.0.113.7 name=[unavailable]":        {Addr: v4, HasAddr: true},
-		"ADDR=IPV6:2001:db8::7":                      {Addr: v6, HasAddr: true},
-		"ADDR=IPv6:::ffff:203.0.113.7":               {Addr: v4, HasAddr: true},
-		"ADDR=[UNAVAILABLE]":                         {HasAddr: true},
-		"ADDR=[TEMPUNAVAIL] NAME=[TEMPUNAVAIL]":      {HasAddr: true},
-		"HELO=spike.example PROTO=ESMTP":             {Hello: "spike.example", ESMTP: true},
-		"HELO=a+20b+3Dc PROTO=SMTP":                  {Hello: "a b=c"},
-		"HELO=[192.0.2.1] PROTO=esmtp":               {Hello: "[192.0.2.1]", ESMTP: true},
-		"HELO=[UNAVAILABLE] PROTO=[UNAVAILABLE]":     {},
-		"PORT=65535  DESTADDR=192.0.2.1 DESTPORT=25": {},
-		"PORT=[UNAVAILABLE] DESTADDR=[UNAVAILABLE]":  {},
-		"LOGIN=ann+40example.org":                    {},
-		"LOGIN=[UNAVAILABLE]\tNAME=a_b.example":      {},
-		"DESTADDR=IPV6:2001:db8::7 PORT=0":           {},
+		"NAME=spike.example ADDR=203.0.113.7":         {Addr: v4, HasAddr: true},
+		"addr=203.0.113.7 name=[unavailable]":         {Addr: v4, HasAddr: true},
+		"ADDR=IPV6:2001:db8::7":                       {Addr: v6, HasAddr: true},
+		"ADDR=IPv6:::ffff:203.0.113.7":                {Addr: v4, HasAddr: true},
+		"ADDR=[UNAVAILABLE]":                          {HasAddr: true},
+		"ADDR=[TEMPUNAVAIL] NAME=[TEMPUNAVAIL]":       {HasAddr: true},
+		"HELO=spike.example PROTO=ESMTP":              {Hello: "spike.example", ESMTP: true},
+		"HELO=a+20b+3Dc PROTO=SMTP":                   {Hello: "a b=c"},
+		"HELO=[192.0.2.1] PROTO=esmtp":                {Hello: "[192.0.2.1]", ESMTP: true},
+		"HELO=[UNAVAILABLE] PROTO=[UNAVAILABLE]":      {},
+		"PORT=65535 DESTADDR=203.0.113.7 DESTPORT=25": {Server: v4},
+		"PORT=[UNAVAILABLE] DESTADDR=[UNAVAILABLE]":   {},
+		"LOGIN=ann+40example.org":                     {},
+		"LOGIN=[UNAVAILABLE]\tNAME=a_b.example":       {},
+		"DESTADDR=IPV6:2001:db8::7  PORT=0":           {Server: v6},
 	} {
 		if got, err := ParseXClient(arg); err != nil || got != want {
 			t.Errorf("%s: %+v, %v", arg, got, err)

@@ -43,6 +43,9 @@ func (r *Recital) Write(p []byte) (int, error) { return r.Heard.Write(p) }
 // RemoteAddr returns Peer.
 func (r *Recital) RemoteAddr() net.Addr { return r.Peer }
 
+// LocalAddr returns Peer, too: both sides are on one host.
+func (r *Recital) LocalAddr() net.Addr { return r.Peer }
+
 // Close does nothing.
 func (r *Recital) Close() error { return nil }
 

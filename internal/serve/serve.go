@@ -250,8 +250,13 @@ func (s *Sessions) Panics() int { return int(s.panics.Load()) }
 
 // RemoteIP returns the address of the peer. A listener on [::] shows IPv4
 // addresses mapped into IPv6; from here on they are themselves.
-func RemoteIP(nc net.Conn) netip.Addr {
-	if tcp, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
+func RemoteIP(nc net.Conn) netip.Addr { return addrIP(nc.RemoteAddr()) }
+
+// LocalIP returns the address that the peer connected to, as RemoteIP returns his.
+func LocalIP(nc net.Conn) netip.Addr { return addrIP(nc.LocalAddr()) }
+
+func addrIP(a net.Addr) netip.Addr {
+	if tcp, ok := a.(*net.TCPAddr); ok {
 		return tcp.AddrPort().Addr().Unmap().WithZone("")
 	}
 	return netip.Addr{}
