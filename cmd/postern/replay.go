@@ -17,6 +17,7 @@ import (
 
 	"postern/config"
 	"postern/internal/record"
+	"postern/internal/story"
 	"postern/policy"
 )
 
@@ -276,7 +277,7 @@ func zoneOf(name string) string {
 func (r *replay) print(w io.Writer) error {
 	since := ""
 	if !r.Since.IsZero() {
-		since = " since " + stamp(r.Since) + " UTC"
+		since = " since " + story.Stamp(r.Since) + " UTC"
 	}
 	if r.old != nil {
 		fmt.Fprintf(w, "This edit alters %s of %s verdicts, in %s of %s transactions%s.\n  then: as %s has it\n  now:  as %s has it\n\n",
@@ -300,7 +301,7 @@ func (r *replay) print(w io.Writer) error {
 		if c.Times > 1 {
 			times = fmt.Sprintf(", and %s more like it", number(c.Times-1))
 		}
-		fmt.Fprintf(w, "\n%s  %s  from %s, %s%s\n  then: %s\n  now:  %s\n  why:  %s\n", stamp(c.Time), c.ID, c.From, c.Of, times, c.Then, c.Now, c.Why)
+		fmt.Fprintf(w, "\n%s  %s  from %s, %s%s\n  then: %s\n  now:  %s\n  why:  %s\n", story.Stamp(c.Time), c.ID, c.From, c.Of, times, c.Then, c.Now, c.Why)
 	}
 	if r.More > 0 {
 		fmt.Fprintf(w, "\nand %s more that are like none of these\n", number(r.More))

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"postern/internal/dns"
+	"postern/internal/story"
 	"postern/mail"
 	"postern/policy"
 )
@@ -137,11 +137,11 @@ func (t Try) print(w io.Writer) error {
 	if r.Verdict != nil {
 		printDecision(tw, "judged the message", r.Verdict.Decision)
 		fmt.Fprintln(tw)
-		printFindings(tw, r)
+		story.PrintEvidence(tw, r)
 	}
 	if len(r.Asked) > 0 {
 		fmt.Fprintln(tw, "\nThe DNS was asked:")
-		printExchanges(tw, r.Asked)
+		story.PrintExchanges(tw, r.Asked)
 	}
 	if err := tw.Flush(); err != nil || t.Fields == "" {
 		return err
@@ -157,29 +157,5 @@ func printDecision(w io.Writer, what string, d policy.Decision) {
 		if demand.Pardon != "" {
 			fmt.Fprintf(w, "    pardoned:\t%s\n", demand.Pardon)
 		}
-	}
-}
-
-// printFindings tells what was found, and on what it rests.
-func printFindings(w io.Writer, r *policy.Record) {
-	for _, f := range evidenceOf(r) {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", f.What, f.Verdict, f.Why)
-	}
-}
-
-func alignment(a string) string {
-	if a == "" {
-		return "or not does not matter"
-	}
-	return a
-}
-
-func printExchanges(w io.Writer, asked []dns.Exchange) {
-	for _, e := range asked {
-		answer := strings.Join(e.Answers, " / ")
-		if e.Cause != "" {
-			answer = e.Cause
-		}
-		fmt.Fprintf(w, "%s %s\t%s\t%s\n", e.Type, e.Name, e.Outcome, answer)
 	}
 }

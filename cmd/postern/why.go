@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 
 	"postern/config"
 	"postern/internal/record"
+	"postern/internal/story"
 	"postern/policy"
 )
 
@@ -156,11 +156,11 @@ func (w *why) nothing(c *config.Config) error {
 func (w *why) printJSON() error {
 	type told struct {
 		Record *policy.Record
-		Story  story
+		Story  story.Story
 	}
 	all := []told{}
 	for _, r := range w.found {
-		all = append(all, told{r, tell(r)})
+		all = append(all, told{r, story.Tell(r)})
 	}
 	e := json.NewEncoder(w.out)
 	e.SetIndent("", "  ")
@@ -176,7 +176,7 @@ func (w *why) print() error {
 			fmt.Fprintf(tw, "%d older ones, and\n", w.more)
 		}
 		for _, r := range w.found {
-			fmt.Fprintln(tw, line(r))
+			fmt.Fprintln(tw, story.Line(r))
 		}
 		if err := tw.Flush(); err != nil {
 			return err
@@ -191,112 +191,18 @@ func (w *why) print() error {
 		if i > 0 {
 			fmt.Fprint(w.out, "\n", strings.Repeat("-", 72), "\n\n")
 		}
-		if err := tell(r).print(w.out); err != nil {
+		if err := story.Tell(r).Print(w.out); err != nil {
 			return err
 		}
 		if w.evidence {
 			fmt.Fprintln(tw, "\nAll that was found:")
-			printFindings(tw, r)
+			story.PrintEvidence(tw, r)
 			fmt.Fprintln(tw, "\nThe DNS was asked:")
-			printExchanges(tw, r.Asked)
+			story.PrintExchanges(tw, r.Asked)
 			if err := tw.Flush(); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-// line tells a record in a line.
-func line(r *policy.Record) string {
-	to := ""
-	for i, rcpt := range r.Recipients {
-		if i == 0 {
-			to = rcpt.To.Path()
-		}
-		if i == 1 {
-			to += fmt.Sprintf(" and %d more", len(r.Recipients)-1)
-		}
-	}
-	s := tell(r)
-	reply := cmp.Or(r.Reply.Text, "-")
-	if len(s.Reasons) > 0 {
-		reply = s.Reasons[0].Cause
-	}
-	return strings.Join([]string{stamp(r.Facts.Time), r.ID, r.Facts.From.Path(), "-> " + to, s.End, reply}, "\t")
-}
-
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
-
-// print tells the story.
-func (s story) print(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row := func(what, text string) {
-		if text != "" {
-			fmt.Fprintf(tw, "  %s\t%s\n", what, text)
-		}
-	}
-	fmt.Fprintf(tw, "%s: %s\n\n", s.ID, strings.ToUpper(s.End))
-	row("when", stamp(s.Time)+" UTC")
-	row("client", s.Client)
-	row("sender", s.Sender)
-	row("From", s.Author)
-	row("message", s.Message)
-	row("said", s.Said)
-	for _, a := range s.Answers {
-		row(a.To, a.Reply)
-	}
-	if err := tw.Flush(); err != nil {
-		return err
-	}
-	for _, r := range s.Reasons {
-		if err := r.print(w); err != nil {
-			return err
-		}
-	}
-	if s.Shortened {
-		fmt.Fprint(w, "\nThere was more than a record holds; the log has the rest.\n")
-	}
-	if s.Release != "" {
-		fmt.Fprintf(w, "\nThe message is kept. It is delivered all the same by: %s\n", s.Release)
-	}
-	return nil
-}
-
-func (r reason) print(w io.Writer) error {
-	fmt.Fprintf(w, "\nWhy (%s):\n%s", r.Cause, wrap(r.What))
-	if len(r.Evidence) > 0 {
-		fmt.Fprint(w, "\nWhat was seen:\n")
-		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		for _, e := range r.Evidence {
-			fmt.Fprintf(tw, "  %s\n", e)
-		}
-		if err := tw.Flush(); err != nil {
-			return err
-		}
-	}
-	_, err := fmt.Fprintf(w, "\nWhat the sender can do:\n%s\nWhat can be done here:\n%s", wrap(r.Sender), wrap(r.Here))
-	return err
-}
-
-// wrap breaks text into lines, indented, that a mail may quote.
-func wrap(text string) string {
-	const width = 74
-	var b strings.Builder
-	n := 0
-	for _, word := range strings.Fields(text) {
-		switch {
-		case n == 0:
-			b.WriteString("  ")
-		case n+1+len(word) > width:
-			b.WriteString("\n  ")
-			n = 0
-		default:
-			b.WriteString(" ")
-			n++
-		}
-		b.WriteString(word)
-		n += len(word)
-	}
-	return b.String() + "\n"
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"postern/internal/dns"
+	"postern/internal/story"
 )
 
 // picky is a filter that refuses whatever has a word in it.
@@ -151,7 +152,7 @@ func TestWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	compareGolden(t, s, "why/dmarc.txt", s.why(t, "Dmarc@reject.example"))
-	var told []struct{ Story story }
+	var told []struct{ Story story.Story }
 	if err := json.Unmarshal([]byte(s.why(t, "unknown@good.example", "--json")), &told); err != nil || len(told) != 1 || told[0].Story.Reasons[0].Cause != "unknown user" {
 		t.Errorf("JSON: %v, %+v", err, told)
 	}

@@ -25,6 +25,8 @@ var floors = map[string]int{
 	"lmtp": 5,
 	"mda":  5,
 
+	"internal/story": 5,
+
 	"policy": 4,
 
 	"policy/dmarc":   3,

@@ -1,4 +1,7 @@
-package main
+// Package story tells people what became of mail, and why: a decision record becomes a
+// story, which names the cause, what was seen of it, and the way out for the sender
+// and for the administrator. It reads what was recorded and asks nobody.
+package story
 
 import (
 	"fmt"
@@ -10,8 +13,8 @@ import (
 	"postern/policy"
 )
 
-// A story tells of one transaction, or of what was refused before it came to one.
-type story struct {
+// A Story tells of one transaction, or of what was refused before it came to one.
+type Story struct {
 	ID        string
 	Time      time.Time
 	End       string // "released", "taken", "set apart", "refused", "put off", "refused in part", "not finished"
@@ -20,26 +23,26 @@ type story struct {
 	Author    string // what the From field says, if that is another
 	Message   string
 	Said      string // what was not understood
-	Answers   []heard
-	Reasons   []reason
+	Answers   []Heard
+	Reasons   []Reason
 	Release   string // the command that delivers it after all; empty: it is not kept
 	Shortened bool
 }
 
-// A heard is what the client heard.
-type heard struct{ To, Reply string }
+// A Heard is what the client heard.
+type Heard struct{ To, Reply string }
 
-// A reason is why something was not taken, or taken only so.
-type reason struct {
+// A Reason is why something was not taken, or taken only so.
+type Reason struct {
 	Cause, What  string
 	Sender, Here string // the way out
 	Evidence     []string
 }
 
-// tell returns the story of r.
-func tell(r *policy.Record) story {
+// Tell returns the story of r.
+func Tell(r *policy.Record) Story {
 	f := r.Facts
-	s := story{ID: r.ID, Time: f.Time, Client: clientOf(f.Client), Sender: f.From.Path(), Said: strings.TrimPrefix(r.Note, "said "), Shortened: r.Cut}
+	s := Story{ID: r.ID, Time: f.Time, Client: clientOf(f.Client), Sender: f.From.Path(), Said: strings.TrimPrefix(r.Note, "said "), Shortened: r.Cut}
 	if v := r.Verdict; v != nil && v.IPRev.Verdict == "pass" {
 		s.Client = strings.Replace(s.Client, " ", " ("+v.IPRev.Name+") ", 1)
 	}
@@ -80,19 +83,19 @@ func clientOf(c mail.Client) string {
 func folded(a mail.Address) string { return strings.ToLower(a.String()) }
 
 // answers lists what the client heard, and what the next hop said that it did not.
-func (s *story) answers(r *policy.Record) {
+func (s *Story) answers(r *policy.Record) {
 	if r.Refused != "" {
-		s.Answers = append(s.Answers, heard{r.Refused, r.Reply.String()})
+		s.Answers = append(s.Answers, Heard{r.Refused, r.Reply.String()})
 		return
 	}
 	for _, to := range r.Recipients {
-		s.Answers = append(s.Answers, heard{to.To.Path(), to.Reply.String()})
+		s.Answers = append(s.Answers, Heard{to.To.Path(), to.Reply.String()})
 	}
 	for _, d := range r.Deliveries {
-		s.Answers = append(s.Answers, heard{"mailbox " + d.To.String(), d.Reply.String()})
+		s.Answers = append(s.Answers, Heard{"mailbox " + d.To.String(), d.Reply.String()})
 	}
 	if r.Reply.Code != 0 {
-		s.Answers = append(s.Answers, heard{"the message", r.Reply.String()})
+		s.Answers = append(s.Answers, Heard{"the message", r.Reply.String()})
 	}
 }
 
@@ -126,7 +129,7 @@ func endOf(r *policy.Record) string {
 }
 
 // reasons lists why something was not taken, each once.
-func (s *story) reasons(r *policy.Record) {
+func (s *Story) reasons(r *policy.Record) {
 	if r.Refused != "" {
 		s.because(r, policy.Decision{}, mail.Address{}, policy.BySession, r.Reply)
 		return
@@ -154,7 +157,7 @@ func (s *story) reasons(r *policy.Record) {
 }
 
 // because adds the reason for a reply, unless it is there.
-func (s *story) because(r *policy.Record, d policy.Decision, to mail.Address, by policy.Answerer, reply mail.Reply) {
+func (s *Story) because(r *policy.Record, d policy.Decision, to mail.Address, by policy.Answerer, reply mail.Reply) {
 	name, why := causeOf(reply, by), ""
 	if by == policy.ByPolicy {
 		demand := decisive(d)
@@ -180,8 +183,8 @@ func (s *story) because(r *policy.Record, d policy.Decision, to mail.Address, by
 		"{to}", to.String(), "{domain}", to.Domain, "{from}", f.From.String(), "{sender}", f.From.Domain, "{ip}", f.Client.IP.String(),
 		"{author}", author, "{why}", why, "{text}", reply.Text, "{size}", size, "{said}", s.Said, "{cause}", trouble,
 	}
-	add := reason{Cause: name, What: fill(c.what, words...), Sender: fill(c.sender, words...), Here: fill(c.here, words...)}
-	if slices.ContainsFunc(s.Reasons, func(old reason) bool { return old.What == add.What }) {
+	add := Reason{Cause: name, What: fill(c.what, words...), Sender: fill(c.sender, words...), Here: fill(c.here, words...)}
+	if slices.ContainsFunc(s.Reasons, func(old Reason) bool { return old.What == add.What }) {
 		return
 	}
 	add.Evidence = evidenceFor(r, strings.Fields(c.checks))
@@ -202,7 +205,7 @@ func decisive(d policy.Decision) policy.Demand {
 // a client that is on a list, is what the DNS said.
 func evidenceFor(r *policy.Record, checks []string) []string {
 	var lines []string
-	for _, e := range evidenceOf(r) {
+	for _, e := range Evidence(r) {
 		if slices.Contains(checks, e.Check) {
 			lines = append(lines, e.What+"\t"+e.Verdict+"\t"+e.Why)
 		}

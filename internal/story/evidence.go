@@ -1,28 +1,30 @@
-package main
+package story
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
+	"postern/internal/dns"
 	"postern/mail"
 	"postern/policy"
 )
 
-// An evidence is what one check found, and on what it rests.
-type evidence struct {
+// A Finding is what one check found, and on what it rests.
+type Finding struct {
 	Check   string // "dnsbl", "iprev", "spf", "dkim", "arc", "dmarc", "greylist", "filter"
 	What    string
 	Verdict string
 	Why     string
 }
 
-// evidenceOf returns what was found about the message of r.
-func evidenceOf(r *policy.Record) []evidence {
-	var all []evidence
+// Evidence returns what was found about the message of r.
+func Evidence(r *policy.Record) []Finding {
+	var all []Finding
 	row := func(check, what, verdict string, why ...string) {
 		why = slices.DeleteFunc(why, func(s string) bool { return s == "" })
-		all = append(all, evidence{check, what, verdict, strings.Join(why, ", ")})
+		all = append(all, Finding{check, what, verdict, strings.Join(why, ", ")})
 	}
 	v := r.Verdict
 	if v == nil {
@@ -54,4 +56,29 @@ func evidenceOf(r *policy.Record) []evidence {
 		row("filter", "filter "+f.Name, string(f.Action), f.Why)
 	}
 	return all
+}
+
+// PrintEvidence tells what was found, and on what it rests.
+func PrintEvidence(w io.Writer, r *policy.Record) {
+	for _, f := range Evidence(r) {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", f.What, f.Verdict, f.Why)
+	}
+}
+
+func alignment(a string) string {
+	if a == "" {
+		return "or not does not matter"
+	}
+	return a
+}
+
+// PrintExchanges tells what the DNS was asked, and what it said.
+func PrintExchanges(w io.Writer, asked []dns.Exchange) {
+	for _, e := range asked {
+		answer := strings.Join(e.Answers, " / ")
+		if e.Cause != "" {
+			answer = e.Cause
+		}
+		fmt.Fprintf(w, "%s %s\t%s\t%s\n", e.Type, e.Name, e.Outcome, answer)
+	}
 }
