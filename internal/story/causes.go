@@ -1,8 +1,6 @@
 package story
 
 import (
-	"strings"
-
 	"postern/mail"
 	"postern/policy"
 )
@@ -204,9 +202,4 @@ func causeBy(reply mail.Reply, by policy.Answerer) string {
 		return "our own trouble"
 	}
 	return "next hop"
-}
-
-// fill returns text with what stands in braces replaced.
-func fill(text string, words ...string) string {
-	return strings.NewReplacer(words...).Replace(text)
 }

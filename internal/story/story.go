@@ -163,9 +163,23 @@ func (s *Story) because(r *policy.Record, d policy.Decision, to mail.Address, by
 		demand := decisive(d)
 		name, why = byCheck[demand.By], mail.Printable(demand.Why, 400)
 	}
-	c, f := causes[name], r.Facts
+	c, words := causes[name], strings.NewReplacer(s.words(r, to, why, reply)...)
+	add := Reason{Cause: name, What: words.Replace(c.what), Sender: words.Replace(c.sender), Here: words.Replace(c.here)}
+	if slices.ContainsFunc(s.Reasons, func(old Reason) bool { return old.What == add.What }) {
+		return
+	}
+	add.Evidence = evidenceFor(r, strings.Fields(c.checks))
+	s.Reasons = append(s.Reasons, add)
+}
+
+// words are what replaces the words in braces of a cause.
+func (s *Story) words(r *policy.Record, to mail.Address, why string, reply mail.Reply) []string {
+	f, author := r.Facts, ""
 	if to.IsNull() && len(f.To) > 0 {
 		to = f.To[0]
+	}
+	if r.Verdict != nil {
+		author = r.Verdict.DMARC.Author
 	}
 	trouble := "it is in the log"
 	if reply.Err != nil {
@@ -175,20 +189,10 @@ func (s *Story) because(r *policy.Record, d policy.Decision, to mail.Address, by
 	if r.Size == 0 {
 		size = "as the client announced it"
 	}
-	author := ""
-	if r.Verdict != nil {
-		author = r.Verdict.DMARC.Author
-	}
-	words := []string{
+	return []string{
 		"{to}", to.String(), "{domain}", to.Domain, "{from}", f.From.String(), "{sender}", f.From.Domain, "{ip}", f.Client.IP.String(),
 		"{author}", author, "{why}", why, "{text}", reply.Text, "{size}", size, "{said}", s.Said, "{cause}", trouble,
 	}
-	add := Reason{Cause: name, What: fill(c.what, words...), Sender: fill(c.sender, words...), Here: fill(c.here, words...)}
-	if slices.ContainsFunc(s.Reasons, func(old Reason) bool { return old.What == add.What }) {
-		return
-	}
-	add.Evidence = evidenceFor(r, strings.Fields(c.checks))
-	s.Reasons = append(s.Reasons, add)
 }
 
 // decisive returns the demand that was done.
