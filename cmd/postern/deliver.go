@@ -41,7 +41,6 @@ message is refused; 64 the command line is wrong; 75 anything else, try again.`,
 	}
 	cmd.Flags().StringVar(&to, "to", "", "the recipient's `address`")
 	cmd.Flags().StringVar(&from, "from", "", "the envelope sender's `address`; empty: the null sender")
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exitCode{exitUsage, err} })
 	return cmd
 }
 
@@ -49,12 +48,12 @@ func deliver(ctx context.Context, config string, in io.Reader, from, to string) 
 	env := mail.Envelope{ID: mail.NewID(time.Now())}
 	rcpt, ok := smtp.ParseAddress(to)
 	if !ok {
-		return exitCode{exitUsage, fmt.Errorf("--to %q is not an address", to)}
+		return usage("--to %q is not an address", to)
 	}
 	env.To = []mail.Recipient{{Address: rcpt}}
 	if from != "" && from != "<>" {
 		if env.From, ok = smtp.ParseAddress(from); !ok {
-			return exitCode{exitUsage, fmt.Errorf("--from %q is not an address", from)}
+			return usage("--from %q is not an address", from)
 		}
 	}
 	reply, err := deliverOne(ctx, config, in, &env)

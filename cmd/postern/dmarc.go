@@ -48,7 +48,7 @@ func loadCounted(cmd *cobra.Command, day string) (counted, error) {
 	}
 	if day != "" {
 		if c.day, err = time.Parse(time.DateOnly, day); err != nil {
-			return c, exitCode{exitUsage, fmt.Errorf("--day %q is not written as 2026-01-31", day)}
+			return c, usage("--day %q is not written as 2026-01-31", day)
 		}
 	}
 	dir := filepath.Join(c.config.State, halves{mx: true}.name(), reportFolder)

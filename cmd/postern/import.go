@@ -25,8 +25,6 @@ func importCommand(stdio stdio) *cobra.Command {
 		Short: "Take over whose mail another server takes",
 		Long: `Writes recipient maps for Postern from what another mail server, on this host, is
 configured to take. That server is only read, and goes on as before.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(importPostfixCommand(stdio))
 	return cmd

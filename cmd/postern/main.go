@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -42,16 +43,23 @@ func (e exitCode) Unwrap() error { return e.err }
 
 // run runs one command line and returns the code to exit with.
 func run(ctx context.Context, args []string, io stdio) int {
-	cmd := newRoot(io)
-	cmd.SetArgs(args)
-	err := cmd.ExecuteContext(ctx)
+	root, began := newRoot(io), false
+	noteRun(root, &began)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
 	code := exitCode{code: 1, err: err}
+	if !began {
+		code.code = exitUsage
+	}
 	errors.As(err, &code)
 	if code.err != nil {
 		fmt.Fprintf(io.err, "postern: %v\n", code.err)
+	}
+	if code.code == exitUsage {
+		fmt.Fprintf(io.err, "see: %s --help\n", cmd.CommandPath())
 	}
 	return code.code
 }
@@ -73,7 +81,11 @@ Then write ` + defaultConfig + `, and:
   postern check        # is it right, and what is not?
   postern serve        # the MX and the delivery agent in one process
   postern mx           # or each as a process, and a user, of its own
-  postern mda`,
+  postern mda
+
+Exit codes of every command: 0 it is done, and all is well; 64, as in sysexits.h,
+the command line is wrong, and nothing was done; 1 it failed, or found what it
+looks for. Those that have others name them in their help.`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
@@ -90,6 +102,11 @@ Then write ` + defaultConfig + `, and:
 		storeCommand(io), dmarcCommand(io), dnsCommand(io),
 		selftestCommand(io), importCommand(io), versionCommand(io),
 	)
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	strict(root)
+	// A family is called by its members alone.
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	return root
 }
 

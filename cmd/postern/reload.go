@@ -49,6 +49,9 @@ exit code is 1 if something in the files does not serve.`,
   postern reload --confirmed    # it is right`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("confirm") && ask.Confirm < leastProbation {
+				return usage("--confirm=%v: it must be at least %v", ask.Confirm, leastProbation)
+			}
 			return stdio.reload(cmd.Context(), configPath(cmd), ask, asJSON)
 		},
 	}
@@ -61,6 +64,10 @@ exit code is 1 if something in the files does not serve.`,
 	cmd.MarkFlagsMutuallyExclusive("force", "confirmed")
 	return cmd
 }
+
+// leastProbation is what an edit may be put on probation for: nothing at all would
+// be none, and no time to confirm it.
+const leastProbation = time.Second
 
 // A reloadRequest is the argument of the verb "reload".
 type reloadRequest struct {
@@ -93,9 +100,6 @@ type Reloaded struct {
 }
 
 func (s stdio) reload(ctx context.Context, path string, ask reloadRequest, asJSON bool) error {
-	if ask.Confirm < 0 || ask.Confirm > 0 && ask.Confirm < time.Second {
-		return exitCode{exitUsage, errors.New("--confirm is shorter than a second")}
-	}
 	wrong := false
 	var all telling
 	err := eachServer(ctx, path, request{"reload", ask}, func(name string, answer json.RawMessage) error {
@@ -190,6 +194,9 @@ func (s *server) reloadVerb(_ context.Context, arg json.RawMessage) (any, error)
 	var ask reloadRequest
 	if err := json.Unmarshal(arg, &ask); err != nil {
 		return nil, fmt.Errorf("reload: %w", err)
+	}
+	if ask.Confirm != 0 && ask.Confirm < leastProbation {
+		return nil, fmt.Errorf("reload: a probation of %v is shorter than %v", ask.Confirm, leastProbation)
 	}
 	if ask.Confirmed {
 		if err := s.recipients.Confirm(); err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -84,7 +83,7 @@ func selftestProtocol(io stdio, protocol selftest.Protocol, cmd *cobra.Command) 
 		checks, err := selftest.Select(selftest.Checks(protocol), s.only)
 		switch {
 		case err != nil:
-			return err
+			return exitCode{exitUsage, err}
 		case s.list:
 			return listChecks(io.out, checks)
 		}
@@ -118,14 +117,14 @@ func listChecks(w io.Writer, checks []selftest.Check) error {
 func (s *tester) aim(addr string) error {
 	for flag, value := range map[string]string{"--to": s.target.To, "--unknown": s.target.Unknown, "--from": s.target.From} {
 		if value != "" && !strings.Contains(value, "@") {
-			return fmt.Errorf("%s %q is not an address", flag, value)
+			return usage("%s %q is not an address", flag, value)
 		}
 	}
 	network := "tcp"
 	if s.target.Protocol == selftest.LMTP {
 		var found bool
 		if network, addr, found = strings.Cut(addr, ":"); !found || network != "unix" && network != "tcp" {
-			return errors.New("the LMTP server must be unix:PATH or tcp:HOST:PORT")
+			return usage("the LMTP server must be unix:PATH or tcp:HOST:PORT")
 		}
 	} else if _, _, err := net.SplitHostPort(addr); err != nil {
 		addr = net.JoinHostPort(strings.Trim(addr, "[]"), "25")
@@ -133,7 +132,7 @@ func (s *tester) aim(addr string) error {
 	if network == "tcp" {
 		var err error
 		if s.target.Host, s.target.Port, err = net.SplitHostPort(addr); err != nil {
-			return err
+			return exitCode{exitUsage, err}
 		}
 	}
 	s.target.Dial = func(ctx context.Context) (net.Conn, error) {

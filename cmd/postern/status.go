@@ -183,7 +183,7 @@ counts are also shown per second; a terminal is redrawn in place. Ctrl-C ends it
 			case !cmd.Flags().Changed("watch"):
 				return v.show(cmd.Context(), stdio.out)
 			case every < leastInterval:
-				return fmt.Errorf("--watch=%v: it must be at least %v", every, leastInterval)
+				return usage("--watch=%v: it must be at least %v", every, leastInterval)
 			}
 			return v.watch(cmd.Context(), every)
 		},

@@ -36,14 +36,15 @@ FILE is the message, "-" for standard input; its lines may end in LF. Without on
 the recipients alone are tried.
 
 Exit codes, as in sysexits.h: 0 everything is taken; 65 something is refused for
-good; 75 something is refused for now; 64 the command line is wrong.`,
+good; 75 something is refused for now; 64 the command line is wrong, or FILE cannot
+be opened; 1 it could not be tried, for the configuration is broken, say.`,
 		Example: `  postern try --ip 192.0.2.7 --helo mail.client.example --from ann@client.example \
     --to bob@example.com message.eml`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if t.ip, err = netip.ParseAddr(ip); err != nil {
-				return exitCode{exitUsage, fmt.Errorf("--ip %q is not an address", ip)}
+				return usage("--ip %q is not an address", ip)
 			}
 			if t.helo == "" {
 				t.helo = literal(t.ip)
@@ -65,7 +66,6 @@ good; 75 something is refused for now; 64 the command line is wrong.`,
 	for _, name := range []string{"ip", "to"} {
 		_ = cmd.MarkFlagRequired(name) // fails for an unknown flag alone
 	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exitCode{exitUsage, err} })
 	return cmd
 }
 
@@ -132,7 +132,7 @@ func (t *try) message() ([]byte, error) {
 	if t.file != "-" {
 		f, err := os.Open(t.file)
 		if err != nil {
-			return nil, err
+			return nil, exitCode{exitUsage, err}
 		}
 		defer f.Close()
 		in = f
