@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 
 	"postern/config"
 	"postern/internal/control"
+	"postern/internal/refused"
 	"postern/mail"
 	"postern/policy"
 )
@@ -72,10 +74,23 @@ func tellReleased(w io.Writer, came []policy.Delivery) error {
 // was refused. The argument is its ID, the answer the policy.Deliveries.
 const verbRelease = "release"
 
+// refusedFolder is where refused messages are kept, in the state folder of the MX.
+const refusedFolder = "refused"
+
+// refusedMail returns what keeps messages of the MX that were refused, nil if
+// that is not wanted.
+func (p *parts) refusedMail() *refused.Keeper {
+	c := p.config.Policy
+	if c.KeepRefused == 0 || p.state == "" {
+		return nil
+	}
+	return refused.New(p.kept(refusedFolder), c.KeepRefused, c.KeepRefusedSize, p.log)
+}
+
 // A releaser delivers what was refused.
 type releaser struct {
 	*parts
-	refused *refused
+	refused *refused.Keeper
 	next    *nextHop
 }
 
@@ -89,7 +104,7 @@ func (r *releaser) verb(ctx context.Context, arg json.RawMessage) (any, error) {
 
 // release delivers the message id, and keeps it for those who did not get it.
 func (r *releaser) release(ctx context.Context, id string) ([]policy.Delivery, error) {
-	env, content, err := r.refused.open(id)
+	env, content, err := r.refused.Open(id)
 	if err != nil {
 		return nil, err
 	}
@@ -120,10 +135,10 @@ func (r *releaser) release(ctx context.Context, id string) ([]policy.Delivery, e
 	}
 	r.note(env, body.Size(), came)
 	if len(left) == 0 {
-		return came, r.refused.remove(id)
+		return came, r.refused.Remove(id)
 	}
 	env.To = left
-	return came, r.refused.write(env, mail.NewMessage(body).WriteTo)
+	return came, r.refused.Replace(env, mail.NewMessage(body))
 }
 
 // note writes down what came of it.
@@ -137,4 +152,13 @@ func (r *releaser) note(env *mail.Envelope, size int64, came []policy.Delivery) 
 		ID: env.ID, Released: true, Generation: env.Generation, Size: size, Deliveries: came, Reply: mail.Merge(replies),
 		Facts: policy.Facts{Time: time.Now(), Client: env.Client, From: env.From},
 	})
+}
+
+// digest returns that of a message, by which who gets it twice is told.
+func digest(src mail.Source) (d mail.Digest, err error) {
+	h := sha256.New()
+	if err = src.WriteRange(h, mail.Range{End: src.Size()}); err == nil {
+		h.Sum(d[:0])
+	}
+	return d, err
 }

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"postern/mail"
 )
 
 // What was refused is delivered all the same, once, to whom it was for.
@@ -89,76 +86,5 @@ func TestNothingRefusedIsKept(t *testing.T) {
 	}
 	if out, err := s.command("release", "0123456789abcdef").CombinedOutput(); err == nil || !strings.Contains(string(out), "keep_refused is 0") {
 		t.Errorf("%v\n%s", err, out)
-	}
-}
-
-func newRefused(t *testing.T, size int64) *refused {
-	return &refused{dir: filepath.Join(t.TempDir(), "refused"), age: time.Hour, size: size, log: slog.New(slog.DiscardHandler), writing: make(chan struct{}, 1)}
-}
-
-func keepOne(k *refused, id string, size int) bool {
-	return k.keep(&mail.Envelope{ID: id}, mail.NewMessage(mail.Octets(strings.Repeat("x", size))))
-}
-
-// The oldest goes for the sake of the newest, and what is too old goes.
-func TestRefusedMailIsBounded(t *testing.T) {
-	k := newRefused(t, 1<<20)
-	for _, id := range []string{"a", "b", "c", "d"} {
-		if !keepOne(k, id, 300<<10) {
-			t.Errorf("%s is not kept", id)
-		}
-	}
-	names := func() (found string) {
-		entries, _ := os.ReadDir(k.dir)
-		for _, e := range entries {
-			found += strings.TrimSuffix(e.Name(), refusedSuffix) + " "
-		}
-		return found
-	}
-	if got := names(); got != "b c d " {
-		t.Errorf("kept are %q", got)
-	}
-	if keepOne(k, "huge", 2<<20) || names() != "b c d " {
-		t.Errorf("one that is too large: %q", names())
-	}
-	if err := os.WriteFile(filepath.Join(k.dir, "tmp-1"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	again := newRefused(t, 1<<20)
-	again.dir = k.dir
-	if err := again.makeRoom(0, time.Now().Add(59*time.Minute)); err != nil || names() != "b c d " {
-		t.Errorf("after a restart: %v, %q", err, names())
-	}
-	if err := again.makeRoom(0, time.Now().Add(61*time.Minute)); err != nil || names() != "" {
-		t.Errorf("too old: %v, %q", err, names())
-	}
-}
-
-// Whatever goes wrong with what is kept, it is no failure.
-func TestRefusedMailThatCannotBeKept(t *testing.T) {
-	k := newRefused(t, 1<<20)
-	if err := os.WriteFile(k.dir, nil, 0o600); err != nil { // where the folder would be
-		t.Fatal(err)
-	}
-	if keepOne(k, "a", 1) {
-		t.Error("kept in a file")
-	}
-	k = newRefused(t, 1<<20)
-	k.writing <- struct{}{} // somebody is at it
-	if keepOne(k, "a", 1) {
-		t.Error("it waited")
-	}
-	if _, _, err := k.open("a"); err == nil {
-		t.Error("there is one")
-	}
-	<-k.writing
-	if !keepOne(k, "a", 1) {
-		t.Fatal("not kept")
-	}
-	if err := os.WriteFile(k.path("a"), []byte("no envelope"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := k.open("a"); err == nil || !strings.Contains(err.Error(), "the envelope of a") {
-		t.Errorf("%v", err)
 	}
 }

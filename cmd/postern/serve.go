@@ -233,8 +233,8 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 func (s *server) keepRefused(ctx context.Context, group *errgroup.Group, srv *mx.Server, next *nextHop) {
 	kept := s.refusedMail()
 	if kept != nil {
-		srv.Keep = kept.keep
-		group.Go(func() error { kept.run(ctx); return nil })
+		srv.Keep = kept.Keep
+		group.Go(func() error { kept.Run(ctx); return nil })
 	}
 	s.release = (&releaser{parts: s.parts, refused: kept, next: next}).verb
 }

@@ -49,6 +49,7 @@ var floors = map[string]int{
 	"internal/writer":  1,
 	"internal/record":  1,
 	"internal/metrics": 1,
+	"internal/refused": 1,
 
 	"mail":                0,
 	"mailbox":             0,

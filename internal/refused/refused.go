@@ -1,9 +1,11 @@
-package main
+// Package refused keeps messages that were refused, for whoever wants one after all. It
+// is a favour: nobody was told that we have them, nothing is synced, and what goes
+// wrong changes no reply.
+package refused
 
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,10 +23,7 @@ import (
 )
 
 const (
-	// refusedFolder is where refused messages are kept, in the state folder of the
-	// MX.
-	refusedFolder = "refused"
-	refusedSuffix = ".msg"
+	suffix = ".msg"
 	// maxKeeping is how many are written at a time. What comes when so many are is
 	// not kept: nobody waits for a disk for the sake of a message that is refused.
 	maxKeeping = 4
@@ -32,10 +31,10 @@ const (
 	maxEnvelope = 4 << 20
 )
 
-// A refused keeps messages that were refused, for a while: a file for each, which
-// begins with a line of JSON, its envelope. Their names are the IDs of their
-// transactions, which sort by time. A nil refused keeps none.
-type refused struct {
+// A Keeper keeps messages in a folder, a file for each, which begins with a line of
+// JSON, its envelope. Their names are the IDs of their transactions, which sort by
+// time. A nil Keeper has none.
+type Keeper struct {
 	dir     string
 	age     time.Duration
 	size    int64
@@ -44,32 +43,25 @@ type refused struct {
 
 	mu     sync.Mutex
 	loaded bool
-	files  []keptFile // what is in the folder, the oldest first
-	total  int64      // octets of them
+	files  []file // what is in the folder, the oldest first
+	total  int64  // octets of them
 }
 
-type keptFile struct {
+type file struct {
 	name string
 	size int64
 	at   time.Time
 }
 
-// refusedMail returns what keeps messages of the MX that were refused, nil if
-// that is not wanted.
-func (p *parts) refusedMail() *refused {
-	c := p.config.Policy
-	if c.KeepRefused == 0 || p.state == "" {
-		return nil
-	}
-	return &refused{
-		dir: p.kept(refusedFolder), age: c.KeepRefused, size: c.KeepRefusedSize, log: p.log,
-		writing: make(chan struct{}, maxKeeping),
-	}
+// New returns a Keeper of what is in dir. There are at most size octets, and what is
+// older than age goes when the next message comes, or when Run looks.
+func New(dir string, age time.Duration, size int64, log *slog.Logger) *Keeper {
+	return &Keeper{dir: dir, age: age, size: size, log: log, writing: make(chan struct{}, maxKeeping)}
 }
 
-// keep keeps a message, if there is room and time for it, and reports whether it
+// Keep keeps a message, if there is room and time for it, and reports whether it
 // does. What goes wrong is in the log alone.
-func (k *refused) keep(env *mail.Envelope, msg *mail.Message) bool {
+func (k *Keeper) Keep(env *mail.Envelope, msg *mail.Message) bool {
 	select {
 	case k.writing <- struct{}{}:
 		defer func() { <-k.writing }()
@@ -79,7 +71,7 @@ func (k *refused) keep(env *mail.Envelope, msg *mail.Message) bool {
 	}
 	err := k.makeRoom(msg.Size()+maxEnvelope/64, time.Now())
 	if err == nil {
-		err = k.write(env, msg.WriteTo)
+		err = k.Replace(env, msg)
 	}
 	if err != nil {
 		k.log.Warn("a refused message is not kept", "id", env.ID, "cause", err)
@@ -87,9 +79,9 @@ func (k *refused) keep(env *mail.Envelope, msg *mail.Message) bool {
 	return err == nil
 }
 
-// write writes the file of a message, which appears whole. It is not synced: the
-// client was told that we do not have it.
-func (k *refused) write(env *mail.Envelope, message func(io.Writer) (int64, error)) error {
+// Replace writes the file of a message, which appears whole, in the place of what it
+// had before. It is not synced: the client was told that we do not have it.
+func (k *Keeper) Replace(env *mail.Envelope, msg *mail.Message) error {
 	if err := os.MkdirAll(k.dir, 0o700); err != nil {
 		return err
 	}
@@ -100,7 +92,7 @@ func (k *refused) write(env *mail.Envelope, message func(io.Writer) (int64, erro
 	w := bufio.NewWriterSize(f, 64<<10)
 	err = json.NewEncoder(w).Encode(env)
 	if err == nil {
-		_, err = message(w)
+		_, err = msg.WriteTo(w)
 	}
 	if err == nil {
 		err = w.Flush()
@@ -115,24 +107,24 @@ func (k *refused) write(env *mail.Envelope, message func(io.Writer) (int64, erro
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.forget(env.ID)
-	return k.note(env.ID + refusedSuffix)
+	return k.note(env.ID + suffix)
 }
 
 // note adds a file to what is known to be in the folder.
-func (k *refused) note(name string) error {
+func (k *Keeper) note(name string) error {
 	info, err := os.Stat(filepath.Join(k.dir, name))
 	if err != nil {
 		return err
 	}
-	k.files = append(k.files, keptFile{name, info.Size(), info.ModTime()})
+	k.files = append(k.files, file{name, info.Size(), info.ModTime()})
 	k.total += info.Size()
 	return nil
 }
 
 // forget takes the message id out of what is known to be in the folder.
-func (k *refused) forget(id string) {
-	k.files = slices.DeleteFunc(k.files, func(f keptFile) bool {
-		gone := f.name == id+refusedSuffix
+func (k *Keeper) forget(id string) {
+	k.files = slices.DeleteFunc(k.files, func(f file) bool {
+		gone := f.name == id+suffix
 		if gone {
 			k.total -= f.size
 		}
@@ -140,21 +132,21 @@ func (k *refused) forget(id string) {
 	})
 }
 
-// remove removes the message id.
-func (k *refused) remove(id string) error {
+// Remove removes the message id.
+func (k *Keeper) Remove(id string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.forget(id)
 	return os.Remove(k.path(id))
 }
 
-func (k *refused) path(id string) string { return filepath.Join(k.dir, id+refusedSuffix) }
+func (k *Keeper) path(id string) string { return filepath.Join(k.dir, id+suffix) }
 
 // errTooLarge says that a message is larger than all that may be kept.
 var errTooLarge = errors.New("it is larger than policy.keep_refused_size")
 
 // makeRoom removes what is too old, and the oldest until n octets fit.
-func (k *refused) makeRoom(n int64, now time.Time) error {
+func (k *Keeper) makeRoom(n int64, now time.Time) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if n > k.size {
@@ -174,7 +166,7 @@ func (k *refused) makeRoom(n int64, now time.Time) error {
 }
 
 // load reads what is in the folder, once, and removes what was left half written.
-func (k *refused) load() error {
+func (k *Keeper) load() error {
 	if k.loaded {
 		return nil
 	}
@@ -186,7 +178,7 @@ func (k *refused) load() error {
 		switch name := e.Name(); {
 		case strings.HasPrefix(name, "tmp-"):
 			_ = os.Remove(filepath.Join(k.dir, name)) // it is tried again at the next start
-		case strings.HasSuffix(name, refusedSuffix):
+		case strings.HasSuffix(name, suffix):
 			if err := k.note(name); err != nil {
 				return err
 			}
@@ -196,8 +188,8 @@ func (k *refused) load() error {
 	return nil
 }
 
-// run removes what is too old, again and again until ctx ends.
-func (k *refused) run(ctx context.Context) {
+// Run removes what is too old, again and again until ctx ends.
+func (k *Keeper) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Hour)
 	defer tick.Stop()
 	for {
@@ -212,8 +204,9 @@ func (k *refused) run(ctx context.Context) {
 	}
 }
 
-// open returns the envelope of a message that is kept, and what stands behind it.
-func (k *refused) open(id string) (*mail.Envelope, io.ReadCloser, error) {
+// Open returns the envelope of a message that is kept, and what stands behind it. The
+// error says what to do, for whoever asked for it.
+func (k *Keeper) Open(id string) (*mail.Envelope, io.ReadCloser, error) {
 	if k == nil {
 		return nil, nil, errors.New("refused messages are not kept: policy.keep_refused is 0")
 	}
@@ -257,13 +250,4 @@ func readLine(r *bufio.Reader, most int) ([]byte, error) {
 			return nil, errors.New("a line without an end")
 		}
 	}
-}
-
-// digest returns that of a message, by which who gets it twice is told.
-func digest(src mail.Source) (d mail.Digest, err error) {
-	h := sha256.New()
-	if err = src.WriteRange(h, mail.Range{End: src.Size()}); err == nil {
-		h.Sum(d[:0])
-	}
-	return d, err
 }
