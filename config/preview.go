@@ -1,8 +1,10 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 )
 
 // A Preview is what would come of a reload.
@@ -41,4 +43,22 @@ func Recall(dir string, o Options) (*Generations, error) {
 	err = g.recall()
 	g.journal = nil
 	return g, err
+}
+
+// Doubt returns why what is said of a domain may not be what the folder holds: an old
+// version of its map serves, or what was read is waited for to lie still. Nil: there is
+// no doubt.
+func (g *Generations) Doubt(domain string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r := g.Current()
+	name, served := r.Serves(domain)
+	f := g.Failure()
+	switch {
+	case f != nil && (!served || slices.Contains(f.Old, r.domains[name].name)):
+		return f.Err
+	case !g.again.IsZero():
+		return errors.New("a recipient map was written just now, and may not be whole")
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,6 +33,11 @@ func deliverCommand(stdio stdio) *cobra.Command {
 without asking a running one: as the same user, with the same guarantee. For
 other mail systems' pipe transports, and for putting a message back.
 
+Where a recipient map is broken or gone, the last good one serves, as a server has
+kept it (in the state folder). Nobody is refused by an old map, nor by one that is
+newer than that of a server and lacks the recipient: that is put off. So is mail for
+a domain that no map has, for whoever calls us takes it for ours.
+
 Exit codes, as in sysexits.h: 0 it is on stable storage; 67 no such user; 65 the
 message is refused; 64 the command line is wrong; 75 anything else, try again.`,
 		Args: cobra.NoArgs,
@@ -44,7 +50,12 @@ message is refused; 64 the command line is wrong; 75 anything else, try again.`,
 	return cmd
 }
 
-func deliver(ctx context.Context, config string, in io.Reader, from, to string) error {
+func deliver(ctx context.Context, config string, in io.Reader, from, to string) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // a caller takes the code of a panic for a refusal
+			err = exitCode{exitTempFail, fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
+		}
+	}()
 	env := mail.Envelope{ID: mail.NewID(time.Now())}
 	rcpt, ok := smtp.ParseAddress(to)
 	if !ok {
@@ -73,7 +84,11 @@ func deliver(ctx context.Context, config string, in io.Reader, from, to string) 
 // deliverOne delivers the message that in holds. Its lines may end in LF, and an
 // mbox separator before it is left out, since pipe transports add one.
 func deliverOne(ctx context.Context, config string, in io.Reader, env *mail.Envelope) (mail.Reply, error) {
-	b, err := load(config, io.Discard, "")
+	b, err := newParts(config, io.Discard)
+	if err != nil {
+		return mail.Reply{}, err
+	}
+	was, err := b.recall()
 	if err != nil {
 		return mail.Reply{}, err
 	}
@@ -87,7 +102,9 @@ func deliverOne(ctx context.Context, config string, in io.Reader, env *mail.Enve
 	if err := readMessage(body, in); err != nil {
 		return mail.Reply{}, fmt.Errorf("read the message: %w", err)
 	}
-	return mail.Deliver(ctx, b.agent(store), env, mail.NewMessage(body))[0], nil
+	agent := b.agent(store)
+	agent.Lookup = was.hesitant(agent.Lookup)
+	return mail.Deliver(ctx, agent, env, mail.NewMessage(body))[0], nil
 }
 
 func readMessage(body *spool.Buffer, in io.Reader) error {

@@ -46,12 +46,11 @@ type parts struct {
 // folder, since the halves may run as different users; without a name nothing is
 // kept.
 func load(path string, w io.Writer, half string) (*parts, error) {
-	c, err := config.Load(path)
+	p, err := newParts(path, w)
 	if err != nil {
 		return nil, err
 	}
-	log := newLog(w, c.Log.Format, c.Log.Level)
-	p := &parts{config: c, log: log, tally: new(tally), metrics: metrics.New(version())}
+	c := p.config
 	if half != "" {
 		p.state = filepath.Join(c.State, half)
 		// If one is missing in the end, the log will say what that means.
@@ -60,6 +59,18 @@ func load(path string, w io.Writer, half string) (*parts, error) {
 	}
 	p.recipients, err = config.Open(c.Recipients, p.recipientOptions())
 	return p, err
+}
+
+// newParts reads the configuration alone.
+func newParts(path string, w io.Writer) (*parts, error) {
+	c, err := config.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	return &parts{
+		config: c, log: newLog(w, c.Log.Format, c.Log.Level),
+		tally: new(tally), metrics: metrics.New(version()),
+	}, nil
 }
 
 func (p *parts) recipientOptions() config.Options {
