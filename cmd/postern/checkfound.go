@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -105,9 +104,7 @@ func (l *checklist) report(w io.Writer, r *config.Recipients, file string, asJSO
 		if r != nil {
 			c.Generation, c.Domains, c.Mailboxes = r.ID(), len(r.Domains()), r.Mailboxes()
 		}
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		if err := e.Encode(c); err != nil {
+		if err := printJSON(w, c); err != nil {
 			return err
 		}
 	default:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -48,9 +47,7 @@ is signed with DNSSEC.`,
 				return err
 			}
 			if asJSON {
-				e := json.NewEncoder(stdio.out)
-				e.SetIndent("", "  ")
-				return e.Encode(p)
+				return printJSON(stdio.out, p)
 			}
 			return p.print(stdio.out)
 		},

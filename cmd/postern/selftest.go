@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -178,9 +177,7 @@ func (s *tester) print(server selftest.Server, results []selftest.Result) error 
 	if !s.json {
 		return selftest.WriteSummary(s.io.out, results)
 	}
-	enc := json.NewEncoder(s.io.out)
-	enc.SetIndent("", "  ")
-	return enc.Encode(struct {
+	return printJSON(s.io.out, struct {
 		Protocol selftest.Protocol `json:"protocol"`
 		Server   selftest.Server   `json:"server"`
 		Summary  selftest.Summary  `json:"summary"`

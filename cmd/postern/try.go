@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -110,10 +109,7 @@ func (t *try) run(ctx context.Context) error {
 		result.Transaction = r // there is one
 	}
 	if t.json {
-		e := json.NewEncoder(t.io.out)
-		e.SetIndent("", "  ")
-		e.SetEscapeHTML(false)
-		err = e.Encode(result)
+		err = printJSON(t.io.out, result)
 	} else {
 		err = result.print(t.io.out)
 	}

@@ -162,10 +162,7 @@ func (w *why) printJSON() error {
 	for _, r := range w.found {
 		all = append(all, told{r, story.Tell(r)})
 	}
-	e := json.NewEncoder(w.out)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(all)
+	return printJSON(w.out, all)
 }
 
 // print lists what was found, if it is more than one, and tells the newest.
