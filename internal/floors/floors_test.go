@@ -25,7 +25,8 @@ var floors = map[string]int{
 	"lmtp": 5,
 	"mda":  5,
 
-	"internal/story": 5,
+	"internal/story":  5,
+	"internal/replay": 5,
 
 	"policy": 4,
 

@@ -27,11 +27,10 @@ func Line(r *policy.Record) string {
 	if len(s.Reasons) > 0 {
 		reply = s.Reasons[0].Cause
 	}
-	return strings.Join([]string{Stamp(r.Facts.Time), r.ID, r.Facts.From.Path(), "-> " + to, s.End, reply}, "\t")
+	return strings.Join([]string{stamp(r.Facts.Time), r.ID, r.Facts.From.Path(), "-> " + to, s.End, reply}, "\t")
 }
 
-// Stamp writes a time as stories do: in UTC, to the second.
-func Stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
+func stamp(t time.Time) string { return t.UTC().Format(time.DateTime) }
 
 // Print tells the story, in words that can be forwarded to a user.
 func (s Story) Print(w io.Writer) error {
@@ -42,7 +41,7 @@ func (s Story) Print(w io.Writer) error {
 		}
 	}
 	fmt.Fprintf(tw, "%s: %s\n\n", s.ID, strings.ToUpper(s.End))
-	row("when", Stamp(s.Time)+" UTC")
+	row("when", stamp(s.Time)+" UTC")
 	row("client", s.Client)
 	row("sender", s.Sender)
 	row("From", s.Author)

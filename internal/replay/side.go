@@ -1,63 +1,31 @@
-package main
+package replay
 
 import (
-	"net/netip"
-	"time"
-
-	"postern/config"
 	"postern/mail"
 	"postern/policy"
-	"postern/policy/rate"
 )
 
-// A side judges what was recorded by one configuration.
-type side struct {
-	config     *config.Config
-	judge      *policy.Judge
-	recipients *config.Recipients
-	known      map[mail.Address]error // what the maps say of an address
+// A Side judges what was recorded by one configuration.
+type Side struct {
+	Name  string        // of its file
+	Judge *policy.Judge // one that replays
+	// Find returns what the recipient maps say of an address; nil: that they know it.
+	// It is asked once about an address, or nearly so.
+	Find func(mail.Address) error
+
+	known map[mail.Address]error // what Find said
 }
 
-// newSide reads the files of a configuration.
-func newSide(path string) (*side, error) {
-	c, err := config.Load(path)
-	if err != nil {
-		return nil, err
-	}
-	s := &side{config: c, known: make(map[mail.Address]error)}
-	if s.recipients, err = config.LoadRecipients(c.Recipients, c.Hostname); err != nil {
-		return nil, err
-	}
-	lists, err := dnsLists(c.DNSBL.Lists)
-	if err != nil {
-		return nil, err
-	}
-	p := &parts{config: c}
-	rules := p.policy(lists)
-	if c.Policy.Access != "" {
-		loaded, err := config.LoadAccess(c.Policy.Access, checkRule)
-		if err != nil {
-			return nil, err
-		}
-		if rules.Access, err = accessList(loaded); err != nil {
-			return nil, err
-		}
-	}
-	s.judge = &policy.Judge{
-		Policy: func() *policy.Policy { return rules }, Filters: p.filters(),
-		ByClient:    rate.New[netip.Prefix](c.Limits.MessagesPerClient, time.Hour, maxCounted),
-		ByRecipient: rate.New[string](c.Limits.MessagesPerRecipient, time.Hour, maxCounted),
-	}
-	return s, nil
-}
+// maxKnown bounds the addresses that Find is not asked about again.
+const maxKnown = 100_000
 
 // find returns what the maps say of an address; nil: that they know it.
-func (s *side) find(addr mail.Address) error {
+func (s *Side) find(addr mail.Address) error {
 	err, asked := s.known[addr]
 	if !asked {
-		_, err = lookup(s.recipients, addr)
-		if len(s.known) >= maxCounted {
-			clear(s.known)
+		err = s.Find(addr)
+		if len(s.known) >= maxKnown || s.known == nil {
+			s.known = make(map[mail.Address]error)
 		}
 		s.known[addr] = err
 	}
@@ -91,8 +59,8 @@ func answered(then *policy.Record) ending {
 }
 
 // judges returns how it would end by this configuration.
-func (s *side) judges(then *policy.Record) ending {
-	again := s.judge.Replay(then, func(i int) bool { return s.find(then.Recipients[i].To) == nil })
+func (s *Side) judges(then *policy.Record) ending {
+	again := s.Judge.Replay(then, func(i int) bool { return s.find(then.Recipients[i].To) == nil })
 	e := ending{unknown: compact(again.Unknown)}
 	for i, rcpt := range then.Recipients {
 		e.recipients = append(e.recipients, s.answer(rcpt, again.Recipients[i]))
@@ -105,7 +73,7 @@ func (s *side) judges(then *policy.Record) ending {
 
 // answer returns what the client would hear of a recipient, and why. The session
 // and the next hop say what they said.
-func (s *side) answer(rcpt policy.RecipientRecord, d policy.Decision) rejudged {
+func (s *Side) answer(rcpt policy.RecipientRecord, d policy.Decision) rejudged {
 	if rcpt.By == policy.BySession || rcpt.By == policy.ByMemory {
 		return rejudged{rcpt.Reply, ""}
 	}
