@@ -118,7 +118,7 @@ func TestKept(t *testing.T) {
 	if err := k.Remove("0123"); err != nil || k.total != 0 {
 		t.Errorf("%v; %d octets are left", err, k.total)
 	}
-	for id, want := range map[string]string{"0123": "no refused message", "../0123": "not the ID", ".": "not the ID"} {
+	for id, want := range map[string]string{"0123": "no refused message", "../0123": "not the ID", ".": "not the ID", "a/0123": "not the ID"} {
 		if _, _, err := k.Open(id); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", id, err)
 		}
