@@ -27,6 +27,9 @@ func (s *session) mail(arg string) mail.Reply {
 	if !from.IsASCII() && !env.UTF8 {
 		return s.refused(env, mail.NonASCIIAddress)
 	}
+	if !from.IsASCII() && !smtp.HasULabels(from.Domain) {
+		return s.refusedArgument(env, mail.BadSender, arg)
+	}
 	if s.srv.Space != nil {
 		if err := s.srv.Space(env.Size); err != nil {
 			return s.refused(env, mail.ReplyTo(err))

@@ -173,6 +173,32 @@ func TestRFC6531_3_5_NonASCII(t *testing.T) {
 	})
 }
 
+// RFC 6531, section 3.3: a sender's domain is of U-labels, so that what is judged is
+// what is shown. Recipients we know ourselves, however they are written.
+func TestRFC6531_3_3_SenderDomain(t *testing.T) {
+	for domain, want := range map[string]string{
+		`m\xc3\xbcller.example`:     "250 2.1.0 *",
+		`M\xc3\x9cLLER.example`:     "250 2.1.0 *",
+		`ex\xc2\xadample.org`:       "501 5.1.7 *", // a soft hyphen
+		`a\xe2\x80\xaeb.example`:    "501 5.1.7 *", // U+202E
+		`a\xe2\x80\x8cb.example`:    "501 5.1.7 *", // a ZWNJ
+		`\xef\xbd\x86ull.example`:   "501 5.1.7 *", // a wide "f"
+		`mu\xcc\x88ller.example`:    "501 5.1.7 *", // not NFC
+		`a\xe3\x80\x82example`:      "501 5.1.7 *", // an ideographic full stop
+		`xn--zz--nothing.example`:   "250 2.1.0 *", // ASCII is not looked at
+		`m\xc3\xbcller.r3---x.test`: "250 2.1.0 *",
+	} {
+		inHouse(t, func(t *testing.T, h *house) {
+			h.play(t, ehlo+"C: MAIL FROM:<a@"+domain+"> SMTPUTF8\nS: "+want+"\n"+quit)
+			if strings.HasPrefix(want, "5") {
+				if o := h.outcome(t, mail.Refused); !strings.HasPrefix(o.Note, "said FROM:<a@") {
+					t.Errorf("%s: recorded %+v", domain, o)
+				}
+			}
+		})
+	}
+}
+
 // One who is named twice, or stands behind an alias too, gets one copy; and each
 // RCPT is answered.
 func TestRFC5321_3_3_SameRecipientTwice(t *testing.T) {
