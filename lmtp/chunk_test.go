@@ -44,7 +44,7 @@ func TestRFC3030_2_Chunks(t *testing.T) {
 		C: MAIL FROM:<ann@mta.example>
 		S: 250 *
 		C: QUIT
-		S: 221 *
+		S: 221 2.0.0 mda.example *
 		S.`)
 	// The bare LF at the end got its CR.
 	if got := next.last(); got.text != "a: b\r\n\r\n.\r\n.\r\nx\r\n\r\n" || len(got.env.To) != 2 {
@@ -71,7 +71,7 @@ func TestRFC3030_2_RefusedChunks(t *testing.T) {
 			next := &answers{}
 			srv := newServer(next)
 			srv.MaxSize = 10
-			play(t, srv, tt.script+"C: NOOP\nS: 250 2.0.0 *\nC: QUIT\nS: 221 *\nS.")
+			play(t, srv, tt.script+"C: NOOP\nS: 250 2.0.0 *\nC: QUIT\nS: 221 2.0.0 mda.example *\nS.")
 			if n := len(next.delivered); n != 0 {
 				t.Errorf("%d messages were delivered", n)
 			}
@@ -85,7 +85,7 @@ func TestRFC3030_2_RefusedChunks(t *testing.T) {
 // Where nobody knows how many octets follow, nobody knows where a command begins.
 func TestRFC3030_2_UnreadableChunkSize(t *testing.T) {
 	for arg, reply := range map[string]string{
-		"": "501 5.5.4 *", " x": "501 5.5.4 *", " -1 LAST": "501 5.5.4 *", " 99999999999999999999 LAST": "552 5.3.4 *",
+		"": "521 5.5.4 mda.example *", " x": "521 5.5.4 mda.example *", " -1 LAST": "521 5.5.4 mda.example *", " 99999999999999999999 LAST": "552 5.3.4 *",
 	} {
 		play(t, newServer(&answers{}), toBoth+"C: BDAT"+arg+"\nS: "+reply+"\nS.")
 	}
@@ -115,7 +115,7 @@ func TestRFC3030_2_SlowChunks(t *testing.T) {
 				}
 				defer nc.Close()
 				start := time.Now()
-				dialogue.Play(t, nc, toBoth+"C: BDAT 5\nC| hello\nS: 250 *\nC: BDAT 100 LAST\nC| a\nS: 421 4.4.2 *\nS.")
+				dialogue.Play(t, nc, toBoth+"C: BDAT 5\nC| hello\nS: 250 *\nC: BDAT 100 LAST\nC| a\nS: 421 4.4.2 mda.example *\nS.")
 				if d := time.Since(start); d != tt.after || len(next.delivered) != 0 {
 					t.Errorf("after %v; %d delivered", d, len(next.delivered))
 				}

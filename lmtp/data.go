@@ -83,9 +83,9 @@ func (s *session) data(ctx context.Context, arg string) (mail.Reply, error) {
 func (s *session) bdat(ctx context.Context, arg string) (mail.Reply, error) {
 	size, last, err := smtp.ParseChunk(arg)
 	if size < 0 || size/2 > s.srv.maxSize() {
-		reply := mail.TooBig
-		if err != nil {
-			reply = mail.ReplyTo(err)
+		reply := mail.ReplyTo(err)
+		if !reply.Closes() { // it could be read, and is far above the limit
+			reply = mail.FarTooBig
 		}
 		s.Refuse(reply)
 		return reply, errOutOfStep

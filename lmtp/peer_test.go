@@ -376,8 +376,8 @@ func TestHeardByForeignClient(t *testing.T) {
 		want         int
 	}{
 		{"says no more", message + "S: 250 *\nC.", 0},
-		{"says something later", message + "S: 250 *\nC: QUIT\nS: 221 *\nS.", 1},
-		{"said it before", message + "C: QUIT\nS: 250 *\nS: 221 *\nS.", 0},
+		{"says something later", message + "S: 250 *\nC: QUIT\nS: 221 2.0.0 mda.example *\nS.", 1},
+		{"said it before", message + "C: QUIT\nS: 250 *\nS: 221 2.0.0 mda.example *\nS.", 0},
 		{"said it before, and waits for 354", message + `
 			C: MAIL FROM:<ann@mta.example>
 			C: RCPT TO:<bob@mda.example>

@@ -76,7 +76,7 @@ func TestRFC2033_4_1_LHLO(t *testing.T) {
 		C: RCPT TO:<bob@mda.example>
 		S: 503 5.5.1 *
 		C: QUIT
-		S: 221 2.0.0 *
+		S: 221 2.0.0 mda.example *
 		S.`)
 }
 
@@ -106,7 +106,7 @@ func TestRFC2033_4_2_Example(t *testing.T) {
 		S: 452 4.3.1 *
 		S: 250 2.0.0 OK
 		C: QUIT
-		S: 221 2.0.0 *
+		S: 221 2.0.0 mda.example *
 		S.`)
 	got := next.last()
 	if got.text != "Blah blah blah...\r\n.and this\r\n" || len(got.env.To) != 3 || got.env.From.String() != "chris@bar.com" {
@@ -315,7 +315,7 @@ func TestTooManyErrors(t *testing.T) {
 		C| NOOP\nNOOP\r\n
 		S: 500 5.5.2 *
 		C: XYZZY
-		S: 421 4.7.0 *
+		S: 421 4.7.0 mda.example *
 		S.`)
 }
 
@@ -326,14 +326,14 @@ func TestRFC5321_4_5_3_2_Timeouts(t *testing.T) {
 		C: NOOP
 		S: 250 2.0.0 *
 		WAIT 10m
-		S: 421 4.4.2 timeout
+		S: 421 4.4.2 mda.example timeout
 		S.`)
 	play(t, srv, toTwo+`
 		C: some data
 		WAIT 2m59s
 		C: more
 		WAIT 3m
-		S: 421 4.4.2 timeout
+		S: 421 4.4.2 mda.example timeout
 		S.`)
 }
 
@@ -365,7 +365,7 @@ func TestShutdown(t *testing.T) {
 		dialogue.Play(t, late, toTwo+"C: half")
 		start := time.Now()
 		cancel()
-		dialogue.Play(t, idle, "S: 421 4.3.2 *\nS.")
+		dialogue.Play(t, idle, "S: 421 4.3.2 mda.example *\nS.")
 		synctest.Wait()
 		if nc, err := l.Dial(t.Context()); err == nil {
 			t.Error("still accepts")
@@ -380,12 +380,12 @@ func TestShutdown(t *testing.T) {
 			C: whole
 			C: .
 			S: 250 2.0.0 *
-			S: 421 4.3.2 *
+			S: 421 4.3.2 mda.example *
 			S.`)
 		if d := time.Since(start); d != 20*time.Second {
 			t.Errorf("the transaction took %v", d)
 		}
-		dialogue.Play(t, slow, "S: 421 4.3.2 *\nS.")
+		dialogue.Play(t, slow, "S: 421 4.3.2 mda.example *\nS.")
 		if d := time.Since(start); d != 30*time.Second {
 			t.Errorf("grace of %v", d)
 		}
@@ -424,7 +424,7 @@ func TestPanic(t *testing.T) {
 		l := serve(t, srv)
 		other, unlucky := dial(t, l), dial(t, l)
 		dialogue.Play(t, other, lhlo)
-		dialogue.Play(t, unlucky, toTwo+"C: text\nC: .\nS: 421 4.3.0 *\nS.")
+		dialogue.Play(t, unlucky, toTwo+"C: text\nC: .\nS: 421 4.3.0 mda.example *\nS.")
 		dialogue.Play(t, other, "C: NOOP\nS: 250 *")
 		if memory, files := srv.Spool.Held(); memory != 0 || files != 0 {
 			t.Errorf("spool holds %d and %d octets", memory, files)
@@ -443,8 +443,8 @@ func TestServerMaxConnections(t *testing.T) {
 		first, second := dial(t, l), dial(t, l)
 		dialogue.Play(t, first, lhlo)
 		dialogue.Play(t, second, lhlo)
-		dialogue.Play(t, dial(t, l), "S: 421 4.7.0 *\nS.")
-		dialogue.Play(t, first, "C: QUIT\nS: 221 *\nS.")
+		dialogue.Play(t, dial(t, l), "S: 421 4.7.0 mda.example *\nS.")
+		dialogue.Play(t, first, "C: QUIT\nS: 221 2.0.0 mda.example *\nS.")
 		synctest.Wait()
 		dialogue.Play(t, dial(t, l), lhlo)
 	})
@@ -456,8 +456,8 @@ func TestNetworks(t *testing.T) {
 		networks []netip.Prefix
 		script   string
 	}{
-		{nil, "S: 421 4.7.1 access denied\nS."},
-		{[]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, "S: 421 4.7.1 access denied\nS."},
+		{nil, "S: 421 4.7.1 mda.example access denied\nS."},
+		{[]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, "S: 421 4.7.1 mda.example access denied\nS."},
 		{[]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("127.0.0.0/8")}, `
 			S: 220 mda.example *
 			C: LHLO x
@@ -470,7 +470,7 @@ func TestNetworks(t *testing.T) {
 			S: ...
 			S: 250 ENHANCEDSTATUSCODES
 			C: QUIT
-			S: 221 *
+			S: 221 2.0.0 mda.example *
 			S.`},
 	}
 	for _, tt := range tests {

@@ -28,7 +28,7 @@ func TestXForward(t *testing.T) {
 			var last mail.Outcome
 			srv := newServer(&answers{rcpt: map[string]error{"nobody": mail.NoSuchUser}})
 			srv.Record = func(o mail.Outcome) { last = o }
-			play(t, srv, lhlo+tt.script+"C: QUIT\nS: 221 *\n")
+			play(t, srv, lhlo+tt.script+"C: QUIT\nS: 221 2.0.0 mda.example *\n")
 			ip := ""
 			if last.Client.IP.IsValid() {
 				ip = last.Client.IP.String()

@@ -66,6 +66,7 @@ var (
 	BadLine          = Reply{Code: 500, Status: Status{5, 5, 2}, Text: "line end must be CRLF"}
 	LineTooLong      = Reply{Code: 500, Status: Status{5, 5, 2}, Text: "line too long"}
 	BadArgument      = Reply{Code: 501, Status: Status{5, 5, 4}, Text: "syntax error in arguments"}
+	BadChunk         = Reply{Code: 521, Status: Status{5, 5, 4}, Text: "no size of a chunk, closing the connection"}
 	BadSender        = Reply{Code: 501, Status: Status{5, 1, 7}, Text: "syntax error in sender address"}
 	BadRecipient     = Reply{Code: 501, Status: Status{5, 1, 3}, Text: "syntax error in recipient address"}
 	NotImplemented   = Reply{Code: 502, Status: Status{5, 5, 1}, Text: "command not implemented"}
@@ -113,9 +114,24 @@ func (r Reply) Temporary() bool { return r.Code/100 == 4 }
 // Refuses reports whether r says no, for now (4xx) or for good (5xx).
 func (r Reply) Refuses() bool { return r.Code/100 == 4 || r.Code/100 == 5 }
 
-// Closes reports whether the server closes the connection after r.
+// Closes reports whether the server closes the connection after r: with 221 and
+// 421 (RFC 5321, section 3.8), with 521 (RFC 7504), and where the text says so.
 func (r Reply) Closes() bool {
-	return r.Code == Bye.Code || r.Code == ShuttingDown.Code || r.Is(EarlyTalker) || r.Is(FarTooBig)
+	switch r.Code {
+	case Bye.Code, ShuttingDown.Code, BadChunk.Code:
+		return true
+	}
+	return r.Is(EarlyTalker) || r.Is(FarTooBig)
+}
+
+// By returns r as a server of that name sends it: the reply with which a session
+// ends says whose it is, as the greeting does (RFC 5321, section 4.2.3). Is does
+// not know it any more.
+func (r Reply) By(host string) Reply {
+	if host != "" && r.Closes() {
+		r.Text = host + " " + r.Text
+	}
+	return r
 }
 
 // Error implements error: the reply as it is sent, and its cause.

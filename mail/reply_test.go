@@ -78,6 +78,7 @@ func TestRFC3463_2_ClassOfStatus(t *testing.T) {
 		211: true, 214: true, 220: true, 221: true, 250: true, 251: true, 252: true, 353: true, 354: true,
 		421: true, 450: true, 451: true, 452: true, 454: true, 455: true,
 		500: true, 501: true, 502: true, 503: true, 504: true, 550: true, 551: true, 552: true, 553: true, 554: true, 555: true,
+		521: true, // RFC 7504
 	}
 	seen := make(map[string]string)
 	for name, r := range catalogue(t) {
@@ -271,9 +272,12 @@ func TestReplyStrings(t *testing.T) {
 
 func TestCloses(t *testing.T) {
 	for name, r := range catalogue(t) {
-		want := r.Code == 221 || r.Code == 421 || name == "EarlyTalker" || name == "FarTooBig"
+		want := r.Code == 221 || r.Code == 421 || r.Code == 521 || name == "EarlyTalker" || name == "FarTooBig"
 		if r.Closes() != want {
 			t.Errorf("%s: %v", name, r.Closes())
+		}
+		if named := r.By("mx.example"); want != strings.HasPrefix(named.Text, "mx.example ") || !strings.HasSuffix(named.Text, r.Text) || !r.By("").Is(r) {
+			t.Errorf("%s: %v", name, named)
 		}
 	}
 }

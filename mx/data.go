@@ -95,8 +95,8 @@ var errOutOfStep = errors.New("mx: a chunk whose size is not known")
 
 // outOfStep says reply, the last one of a session.
 func (s *session) outOfStep(reply mail.Reply) error {
-	if reply.OK() {
-		reply = mail.TooBig
+	if !reply.Closes() { // it could be read, and is far above the limit
+		reply = mail.FarTooBig
 	}
 	s.Refuse(reply.Because(errOutOfStep))
 	return errOutOfStep

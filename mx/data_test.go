@@ -212,7 +212,7 @@ func TestRFC5321_4_5_3_2_5_DataTimeout(t *testing.T) {
 			C: a: b
 			WAIT 2m
 			C: c: d
-			S: 421 4.4.2 *
+			S: 421 4.4.2 mx.example *
 			S.`)
 		if d := time.Since(start); d != 5*time.Minute {
 			t.Errorf("after %v", d)
@@ -237,7 +237,7 @@ func TestRFC5321_4_5_3_2_SlowData(t *testing.T) {
 				time.Sleep(2 * time.Minute)
 			}
 		})
-		dialogue.Play(t, nc, "S: 421 4.4.2 *\nS.")
+		dialogue.Play(t, nc, "S: 421 4.4.2 mx.example *\nS.")
 		if d := time.Since(start); d != time.Hour {
 			t.Errorf("after %v", d)
 		}
@@ -248,7 +248,7 @@ func TestRFC5321_4_5_3_2_SlowData(t *testing.T) {
 
 // The times for a message are over with it.
 func TestRFC5321_4_5_3_2_7_CommandTimeoutAfterData(t *testing.T) {
-	play(t, toAnn+data+"C: a: b\nC: .\nS: 250 2.0.0 *\n"+strings.Repeat("WAIT 4m59s\nC: NOOP\nS: 250 2.0.0 *\n", 10)+"S: 421 4.4.2 *\nS.")
+	play(t, toAnn+data+"C: a: b\nC: .\nS: 250 2.0.0 *\n"+strings.Repeat("WAIT 4m59s\nC: NOOP\nS: 250 2.0.0 *\n", 10)+"S: 421 4.4.2 mx.example *\nS.")
 }
 
 // RFC 1047: what was not received in whole was not received.
@@ -378,7 +378,7 @@ func TestPanicCostsOneConnection(t *testing.T) {
 		h.play(t, toAnn+data+`
 			C: a: b
 			C: .
-			S: 421 4.3.0 *
+			S: 421 4.3.0 mx.example *
 			S.`)
 		h.next.trip = nil
 		h.play(t, toAnn+data+"C: a: b\nC: .\nS: 250 2.0.0 *\n"+quit)
@@ -430,11 +430,12 @@ func TestRFC3030_2_RefusedChunks(t *testing.T) {
 // A size that cannot be read ends the session: nobody knows what is a command.
 func TestRFC3030_2_UnreadableChunkSize(t *testing.T) {
 	for arg, want := range map[string]string{
-		"": "501 *", "x": "501 *", "-1": "501 *", "99999999999999999999": "552 *", "9000000000000000000": "552 *",
+		"": "521 5.5.4 mx.example *", "x": "521 5.5.4 mx.example *", "-1": "521 5.5.4 mx.example *", "99999999999999999999": "552 5.3.4 mx.example *far*", "9000000000000000000": "552 5.3.4 mx.example *far*",
+		"9000000000000000000 FIRST": "552 5.3.4 mx.example *far*",
 	} {
 		t.Run(arg, func(t *testing.T) {
 			inHouse(t, func(t *testing.T, h *house) {
-				h.play(t, toAnn+"C: BDAT "+arg+" LAST\nS: "+want+"\nS.")
+				h.play(t, toAnn+"C: BDAT "+arg+" LAST\nC: QUIT\nS: "+want+"\nS.")
 				h.nothingDelivered(t)
 			})
 		})
@@ -451,7 +452,7 @@ func TestRFC3030_2_SlowChunks(t *testing.T) {
 		for time.Since(start) < time.Hour-2*time.Minute {
 			dialogue.Play(t, nc, "C| BDAT 1\\r\\n\nWAIT 2m\nC| x\nS: 250 *\n")
 		}
-		dialogue.Play(t, nc, "C| BDAT 1\\r\\n\nS: 421 4.4.2 *\nS.")
+		dialogue.Play(t, nc, "C| BDAT 1\\r\\n\nS: 421 4.4.2 mx.example *\nS.")
 		h.nothingDelivered(t)
 	})
 }
@@ -464,7 +465,7 @@ func TestShutdownDuringDelivery(t *testing.T) {
 		dialogue.Play(t, nc, toAnn+data+"C: a: b\nC: .\nWAIT 1s")
 		start := time.Now()
 		h.shutdown()
-		dialogue.Play(t, nc, "S: 250 2.0.0 OK *\nS: 421 4.3.2 *\nS.")
+		dialogue.Play(t, nc, "S: 250 2.0.0 OK *\nS: 421 4.3.2 mx.example *\nS.")
 		if d := time.Since(start); d != 9*time.Second {
 			t.Errorf("after %v", d)
 		}
@@ -488,7 +489,7 @@ func TestRFC5321_3_8_ShutdownDuringTransaction(t *testing.T) {
 			C: a: b
 			C: .
 			S: 250 2.0.0 OK *
-			S: 421 4.3.2 *
+			S: 421 4.3.2 mx.example *
 			S.`)
 		if d := time.Since(start); d != time.Second {
 			t.Errorf("after %v", d)
@@ -527,7 +528,7 @@ func TestRFC5321_3_8_ShutdownIdle(t *testing.T) {
 				dialogue.Play(t, nc, state+"WAIT 1s")
 				start := time.Now()
 				h.shutdown()
-				dialogue.Play(t, nc, "S: 421 4.3.2 *\nS.")
+				dialogue.Play(t, nc, "S: 421 4.3.2 mx.example *\nS.")
 				if d := time.Since(start); d != 0 {
 					t.Errorf("after %v", d)
 				}

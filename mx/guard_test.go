@@ -48,7 +48,7 @@ func TestGuardHiddenClients(t *testing.T) {
 		dialogue.Play(t, first, ehlo)
 		second, server := net.Pipe()
 		h.dialledFrom(server, proxy)
-		dialogue.Play(t, second, "S: 421 4.7.0 too many connections*\nS.")
+		dialogue.Play(t, second, "S: 421 4.7.0 mx.example too many connections*\nS.")
 		if h.ClientsHidden().IsValid() {
 			t.Fatal("too early")
 		}

@@ -152,7 +152,7 @@ const (
 	toAnn    = sender + "C: RCPT TO:<ann@mx.example>\nS: 250 2.1.5 *\n"
 	toBoth   = toAnn + "C: RCPT TO:<bob@mx.example>\nS: 250 2.1.5 *\n"
 	data     = "C: DATA\nS: 354 *\n"
-	quit     = "C: QUIT\nS: 221 2.0.0 *\nS.\n"
+	quit     = "C: QUIT\nS: 221 2.0.0 mx.example *\nS.\n"
 )
 
 // pipes is a net.Listener whose clients are in the same bubble.

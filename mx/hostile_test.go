@@ -25,13 +25,13 @@ func TestRFC5321_3_1_EarlyTalker(t *testing.T) {
 		if d := time.Since(start); d != time.Second {
 			t.Errorf("greeted after %v", d)
 		}
-		h.play(t, "WAIT 900ms\nC: EHLO client.example\nS: 554 5.5.0 *\nS.")
+		h.play(t, "WAIT 900ms\nC: EHLO client.example\nS: 554 5.5.0 mx.example *\nS.")
 		if o := h.outcome(t, mail.Connection); o.Reply.Err == nil {
 			t.Errorf("recorded %+v", o)
 		}
-		h.play(t, "C| E\nS: 554 5.5.0 *\nS.")
-		h.play(t, "C: RCPT TO:<ann@mx.example>\nS: 554 5.5.0 *\nS.")
-		h.play(t, "S: 421 4.7.0 too many errors\nS.")
+		h.play(t, "C| E\nS: 554 5.5.0 mx.example *\nS.")
+		h.play(t, "C: RCPT TO:<ann@mx.example>\nS: 554 5.5.0 mx.example *\nS.")
+		h.play(t, "S: 421 4.7.0 mx.example too many errors\nS.")
 	})
 	// Who is exempt is not made to wait.
 	inHouse(t, func(t *testing.T, h *house) {
@@ -60,7 +60,7 @@ func TestRFC5321_3_1_EarlyTalker(t *testing.T) {
 			t.Errorf("%d connections", n)
 		}
 		h.shutdown()
-		dialogue.Play(t, nc, "S: 421 4.3.2 *\nS.")
+		dialogue.Play(t, nc, "S: 421 4.3.2 mx.example *\nS.")
 	})
 }
 
@@ -79,12 +79,12 @@ func TestFruitlessSession(t *testing.T) {
 					n /= 2
 				}
 				h.play(t, greeting+"C: EHLO x\nS: ...\nS: 250 *\nC: RSET\nS: 250 *\nC: RSET\nS: 250 *\n"+strings.Repeat(script, n-3)+
-					strings.Repeat("C: NOOP\n", 20)+"S: ...\nS: 421 4.7.0 *\nS.")
+					strings.Repeat("C: NOOP\n", 20)+"S: ...\nS: 421 4.7.0 mx.example *\nS.")
 			})
 		})
 	}
 	inHouse(t, func(t *testing.T, h *house) {
-		h.play(t, ehlo+strings.Repeat("WAIT 4m\nC: NOOP\nS: 250 *\n", 15)+"WAIT 1s\nC: NOOP\nS: 421 4.4.2 *\nS.")
+		h.play(t, ehlo+strings.Repeat("WAIT 4m\nC: NOOP\nS: 250 *\n", 15)+"WAIT 1s\nC: NOOP\nS: 421 4.4.2 mx.example *\nS.")
 	})
 	inHouse(t, func(t *testing.T, h *house) {
 		h.play(t, ehlo+strings.Repeat(strings.Repeat("WAIT 4m\nC: NOOP\nS: 250 *\n", 14)+
@@ -123,7 +123,7 @@ func TestRecipientHarvesting(t *testing.T) {
 			}()
 			answers, _ := io.ReadAll(client)
 			heard += strings.Count(string(answers), "550 5.1.1 ")
-			if !strings.HasSuffix(string(answers), "421 4.7.0 too many errors\r\n") {
+			if !strings.HasSuffix(string(answers), "421 4.7.0 mx.example too many errors\r\n") {
 				t.Fatalf("session %d heard %q", i, answers)
 			}
 		}

@@ -119,7 +119,7 @@ func TestHeard(t *testing.T) {
 	}{
 		{"no more", toAnn + data + message + "S: 250 *\nC.", 0},
 		{"QUIT", toAnn + data + message + "S: 250 *\n" + quit, 1},
-		{"QUIT in one piece with the end", toAnn + data + message + "C: QUIT\nS: 250 *\nS: 221 *\nS.", 0},
+		{"QUIT in one piece with the end", toAnn + data + message + "C: QUIT\nS: 250 *\nS: 221 2.0.0 mx.example *\nS.", 0},
 		{"a line that is none", toAnn + data + message + "S: 250 *\nC: XYZZY\nS: 500 *\nC.", 1},
 		{"silence", toAnn + data + message + "S: 250 *\nWAIT 5m\nS: 421 *\nS.", 0},
 		{"the next message in one piece with the end", toAnn + data + message + `

@@ -53,7 +53,7 @@ func TestListenerIsClosed(t *testing.T) {
 		conns <- server
 		dialogue.Play(t, client, greeting)
 		closeListener()
-		dialogue.Play(t, client, "S: 421 4.3.2 *\nS.")
+		dialogue.Play(t, client, "S: 421 4.3.2 mx.example *\nS.")
 		if err := <-ended; !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Serve: %v", err)
 		}

@@ -192,7 +192,7 @@ func TestRFC2920_3_2_Pipelining(t *testing.T) {
 			C: QUIT
 			S: 250 2.0.0 OK *
 			S: 250 2.1.0 *
-			S: 221 2.0.0 *
+			S: 221 2.0.0 mx.example *
 			S.`)
 		h.delivered(t)
 	})
@@ -286,7 +286,7 @@ func TestRFC5321_4_1_1_10_Quit(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		nc := h.dial()
 		defer nc.Close()
-		dialogue.Play(t, nc, greeting+"C: QUIT\nC: NOOP\nS: 221 2.0.0 *\nS.")
+		dialogue.Play(t, nc, greeting+"C: QUIT\nC: NOOP\nS: 221 2.0.0 mx.example *\nS.")
 	})
 	// A client that leaves without it has done no wrong.
 	inHouse(t, func(t *testing.T, h *house) {
@@ -332,7 +332,7 @@ func TestRFC5321_4_1_1_11_Parameters(t *testing.T) {
 func TestTooManyErrors(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		h.MaxErrors = 3
-		h.play(t, greeting+strings.Repeat("C: XYZZY\nS: 500 5.5.1 *\n", 3)+"C: XYZZY\nS: 421 4.7.0 *\nS.")
+		h.play(t, greeting+strings.Repeat("C: XYZZY\nS: 500 5.5.1 *\n", 3)+"C: XYZZY\nS: 421 4.7.0 mx.example *\nS.")
 		if o := h.outcome(t, mail.Connection); !o.Reply.Is(mail.TooManyErrors) {
 			t.Errorf("recorded %v", o.Reply)
 		}
@@ -353,7 +353,7 @@ func TestRFC5321_4_5_3_2_7_CommandTimeout(t *testing.T) {
 				defer nc.Close()
 				dialogue.Play(t, nc, script)
 				start := time.Now()
-				dialogue.Play(t, nc, "S: 421 4.4.2 *\nS.")
+				dialogue.Play(t, nc, "S: 421 4.4.2 mx.example *\nS.")
 				if d := time.Since(start); d != 5*time.Minute {
 					t.Errorf("after %v", d)
 				}
@@ -406,7 +406,7 @@ func TestRFC5321_4_5_3_1_4_CommandLine(t *testing.T) {
 // A line without an end costs a client its connection.
 func TestRFC5321_4_5_3_1_4_EndlessLine(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
-		h.play(t, ehlo+"C| NOOP "+strings.Repeat("x", 300<<10)+"\nS: 421 4.7.0 *\nS.")
+		h.play(t, ehlo+"C| NOOP "+strings.Repeat("x", 300<<10)+"\nS: 421 4.7.0 mx.example *\nS.")
 	})
 }
 
@@ -461,7 +461,7 @@ func TestTooManyConnections(t *testing.T) {
 		defer second.Close()
 		dialogue.Play(t, first, greeting)
 		dialogue.Play(t, second, greeting)
-		h.play(t, "S: 421 4.7.0 *\nS.")
+		h.play(t, "S: 421 4.7.0 mx.example *\nS.")
 		dialogue.Play(t, first, quit)
 		_ = first.Close()
 		synctest.Wait()
@@ -477,10 +477,10 @@ func TestNoRoomForIdlers(t *testing.T) {
 		defer other.Close()
 		dialogue.Play(t, idler, greeting)
 		dialogue.Play(t, other, "WAIT 6s\n"+sender)
-		h.play(t, "S: 421 4.7.0 *\nS.")
+		h.play(t, "S: 421 4.7.0 mx.example *\nS.")
 		time.Sleep(patience - 5*time.Second)
 		third := h.dial()
-		dialogue.Play(t, idler, "S: 421 4.4.2 *\nS.")
+		dialogue.Play(t, idler, "S: 421 4.4.2 mx.example *\nS.")
 		dialogue.Play(t, third, greeting+quit)
 		dialogue.Play(t, other, "C: RCPT TO:<ann@mx.example>\nS: 250 2.1.5 *\n"+quit)
 	})
@@ -553,7 +553,7 @@ func TestRFC3207_4_2_ForgetEverything(t *testing.T) {
 			S: 250 *
 			C: RCPT TO:<ann@mx.example>
 			S: 250 *
-			`+data+"C: a: b\nC: .\nS: 250 2.0.0 *\nC: QUIT\nS: 221 *")
+			`+data+"C: a: b\nC: .\nS: 250 2.0.0 *\nC: QUIT\nS: 221 2.0.0 mx.example *")
 		got := h.delivered(t)
 		if strings.Contains(got.text, "clear.example") || !strings.Contains(got.text, "(TLSv1.3 TLS_") || !strings.Contains(got.text, " with ESMTPS\r\n") {
 			t.Errorf("delivered %q", got.text)
@@ -570,7 +570,7 @@ func TestRFC3207_4_2_CommandInjection(t *testing.T) {
 		h.play(t, ehlo+`
 			C: STARTTLS
 			C: MAIL FROM:<evil@example.org>
-			S: 554 5.5.0 *
+			S: 554 5.5.0 mx.example *
 			S.`)
 		h.outcome(t, mail.Connection)
 	})

@@ -18,7 +18,7 @@ func TestConnectionsPerClient(t *testing.T) {
 		dialogue.Play(t, first, greeting)
 		second := h.dial()
 		dialogue.Play(t, second, greeting)
-		h.play(t, "S: 421 4.7.0 too many connections*\nS.")
+		h.play(t, "S: 421 4.7.0 mx.example too many connections*\nS.")
 		if err := first.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -55,10 +55,10 @@ func TestErrorsPerClient(t *testing.T) {
 			return b.String()
 		}
 		h.play(t, sender+try(3)+quit)
-		h.play(t, sender+try(2)+"C: RCPT TO:<x@mx.example>\nS: 421 4.7.0 too many errors\nS.")
-		h.play(t, "S: 421 4.7.0 too many errors\nS.")
+		h.play(t, sender+try(2)+"C: RCPT TO:<x@mx.example>\nS: 421 4.7.0 mx.example too many errors\nS.")
+		h.play(t, "S: 421 4.7.0 mx.example too many errors\nS.")
 		time.Sleep(10 * time.Minute)
 		h.play(t, toAnn+quit)
-		h.play(t, sender+"C: RCPT TO:<x@other.example>\nS: 421 4.7.0 too many errors\nS.")
+		h.play(t, sender+"C: RCPT TO:<x@other.example>\nS: 421 4.7.0 mx.example too many errors\nS.")
 	})
 }

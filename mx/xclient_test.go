@@ -137,7 +137,7 @@ func TestXClientShares(t *testing.T) {
 		defer first.Close()
 		defer second.Close()
 		dialogue.Play(t, first, greeting+introduction)
-		dialogue.Play(t, second, greeting+"C: XCLIENT ADDR=203.0.113.99\nS: 421 4.7.0 too many connections*\nS.")
+		dialogue.Play(t, second, greeting+"C: XCLIENT ADDR=203.0.113.99\nS: 421 4.7.0 mx.example too many connections*\nS.")
 		h.play(t, greeting+`
 			C: XCLIENT ADDR=198.51.100.1
 			S: 220 *
@@ -146,9 +146,9 @@ func TestXClientShares(t *testing.T) {
 			C: WHAT
 			S: 500 *
 			C: WHAT
-			S: 421 4.7.0 too many errors
+			S: 421 4.7.0 mx.example too many errors
 			S.`)
-		h.play(t, greeting+"C: XCLIENT ADDR=198.51.100.2\nS: 421 4.7.0 too many errors\nS.")
+		h.play(t, greeting+"C: XCLIENT ADDR=198.51.100.2\nS: 421 4.7.0 mx.example too many errors\nS.")
 		h.play(t, greeting+"C: XCLIENT ADDR=192.0.2.1\nS: 220 *\n"+quit)
 		dialogue.Play(t, first, quit)
 	})

@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"strings"
 
@@ -9,18 +10,20 @@ import (
 )
 
 // ParseChunk parses the argument of BDAT: chunk-size [ SP "LAST" ] (RFC 3030,
-// section 2). The size is right also where the error only says that it is above
-// every limit; a size that cannot be read at all is negative, and then nobody
-// knows where the next command begins.
+// section 2). The size is right also where the error is about the rest. A size that
+// cannot be read, or is above every limit, is negative: then nobody knows where the
+// next command begins, and the error is a reply that ends the session.
 func ParseChunk(arg string) (size int64, last bool, err error) {
 	words := strings.FieldsFunc(arg, isWSP)
 	if len(words) == 0 {
-		return -1, false, mail.BadArgument
+		return -1, false, mail.BadChunk
 	}
 	size, err = Offer{}.parseSize(words[0])
 	switch {
+	case errors.Is(err, mail.TooBig):
+		return -1, false, mail.FarTooBig
 	case err != nil:
-		return -1, false, err
+		return -1, false, mail.BadChunk
 	case len(words) == 1:
 		return size, false, nil
 	case len(words) > 2 || upper(words[1]) != "LAST":

@@ -48,6 +48,9 @@ type Conn struct {
 	// sending of what was gathered, and of each 64 KiB of a message (RFC 5321,
 	// section 4.5.3.2).
 	ReadTimeout, WriteTimeout time.Duration
+	// Host is what a server is called in a reply that ends the session; see
+	// mail.Reply.By.
+	Host string
 
 	nc   net.Conn
 	end  time.Time         // when all reading ends, however busy the peer is; zero: never

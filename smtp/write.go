@@ -55,7 +55,7 @@ func (c *Conn) write(p []byte) error {
 
 // WriteReply gathers r, to be sent when the peer is waited for.
 func (c *Conn) WriteReply(r mail.Reply) error {
-	c.out = AppendReply(c.out, r)
+	c.out = AppendReply(c.out, r.By(c.Host))
 	return c.flushIfFull()
 }
 

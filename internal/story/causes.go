@@ -167,7 +167,7 @@ func causeOf(reply mail.Reply, by policy.Answerer) string {
 		{"our own trouble", []mail.Reply{mail.NoSpace, mail.Broken, mail.LocalError, mail.TryAgain, mail.NextHopDown, mail.NextHopSlow, mail.ShuttingDown}},
 		{"several recipients", []mail.Reply{mail.MixedResult}},
 		{"too large", []mail.Reply{mail.TooBig, mail.FarTooBig}},
-		{"malformed", []mail.Reply{mail.BareNewline, mail.MailLoop, mail.HeaderTooBig}},
+		{"malformed", []mail.Reply{mail.BareNewline, mail.MailLoop, mail.HeaderTooBig, mail.BadChunk}},
 		{"broken off", []mail.Reply{mail.ClientLost, mail.IdleTooLong}},
 		{"too many", []mail.Reply{mail.TooManyConnections, mail.TooManyErrors}},
 		{"TLS", []mail.Reply{mail.TLSUnavailable}},
