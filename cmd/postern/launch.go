@@ -12,6 +12,7 @@ import (
 
 	"postern/config"
 	"postern/internal/launch"
+	"postern/internal/logging"
 )
 
 func launchCommand(io stdio) *cobra.Command {
@@ -46,7 +47,7 @@ func runLauncher(ctx context.Context, path string, w io.Writer) error {
 	if os.Geteuid() != 0 {
 		return errors.New("postern launch must be root, of which it needs CAP_SETUID and CAP_SETGID alone; postern-launch.service runs it so")
 	}
-	log := newLog(w, c.Log.Format, c.Log.Level)
+	log := logging.New(w, c.Log.Format, c.Log.Level)
 	listener, err := launchListener(c.MDA.Launcher)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 
 	"postern/config"
 	"postern/internal/launch"
+	"postern/internal/logging"
 	"postern/internal/metrics"
 	"postern/internal/spool"
 	"postern/internal/writer"
@@ -68,7 +69,7 @@ func newParts(path string, w io.Writer) (*parts, error) {
 		return nil, err
 	}
 	return &parts{
-		config: c, log: newLog(w, c.Log.Format, c.Log.Level),
+		config: c, log: logging.New(w, c.Log.Format, c.Log.Level),
 		tally: new(tally), metrics: metrics.New(version()),
 	}, nil
 }

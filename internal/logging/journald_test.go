@@ -1,4 +1,4 @@
-package main
+package logging
 
 import (
 	"bytes"
@@ -75,7 +75,9 @@ func TestJournalJSON(t *testing.T) {
 	log, entries, _, _ := newTestJournal("json")
 	log.Info("hello", "id", "x")
 	var line map[string]any
-	must(t, json.Unmarshal([]byte((*entries)[0].message), &line))
+	if err := json.Unmarshal([]byte((*entries)[0].message), &line); err != nil {
+		t.Fatal(err)
+	}
 	if line["msg"] != "hello" || line["time"] == nil || (*entries)[0].fields["POSTERN_ID"] != "x" {
 		t.Errorf("%+v", *entries)
 	}
@@ -109,7 +111,7 @@ func TestJournalTogether(t *testing.T) {
 // Where stderr is no journal, the log has its times.
 func TestNoJournal(t *testing.T) {
 	var out bytes.Buffer
-	newLog(&out, "text", slog.LevelInfo).Info("x")
+	New(&out, "text", slog.LevelInfo).Info("x")
 	if !strings.HasPrefix(out.String(), "time=") {
 		t.Errorf("%s", &out)
 	}
