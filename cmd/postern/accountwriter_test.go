@@ -178,8 +178,8 @@ func TestOthersLeaveAccountsAlone(t *testing.T) {
 	if log.Len() > 0 {
 		t.Error(log.String())
 	}
-	var f fence
-	if f.addMDA(p.config, p.recipients.Current()); f.within("/nowhere/Maildir") {
-		t.Errorf("the agent could write homes: %v", f.write)
+	var f reach
+	if f.addMDA(p.config, p.recipients.Current()); f.Within("/nowhere/Maildir") {
+		t.Errorf("the agent could write homes: %v", f.Write)
 	}
 }

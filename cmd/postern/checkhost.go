@@ -19,6 +19,7 @@ import (
 
 	"postern/config"
 	"postern/internal/control"
+	"postern/internal/fence"
 	"postern/mailbox"
 )
 
@@ -234,12 +235,12 @@ func (l *checklist) store(c *config.Config) {
 // homes tells of mailboxes that a delivery agent cannot write which was started
 // before they were in the maps.
 func (l *checklist) homes(c *config.Config, r *config.Recipients) {
-	var f fence
-	f.write = append(slices.Clone(c.MDA.Homes), above(c.MDA.Store))
+	var f fence.Fence
+	f.Write = append(slices.Clone(c.MDA.Homes), above(c.MDA.Store))
 	if !c.Confine || r == nil {
 		return
 	}
-	for _, m := range r.PathsNot(f.within, "%s is below none of mda.homes: a delivery agent that was started before this was written puts off its mail",
+	for _, m := range r.PathsNot(f.Within, "%s is below none of mda.homes: a delivery agent that was started before this was written puts off its mail",
 		"restart it once, and name a folder above in mda.homes if more of them will come") {
 		l.found = append(l.found, Found{toKnow, l.about, m})
 	}

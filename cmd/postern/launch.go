@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/config"
+	"postern/internal/fence"
 	"postern/internal/launch"
 	"postern/internal/logging"
 )
@@ -58,8 +59,8 @@ func runLauncher(ctx context.Context, path string, w io.Writer) error {
 			log.Warn("no writers are started for this user", "user", name, "cause", err)
 		}),
 	}
-	if c.Confine && !hasLandlock() {
-		log.Warn("writers may write wherever their users may", "cause", errNoLandlock)
+	if c.Confine && !fence.Possible() {
+		log.Warn("writers may write wherever their users may", "cause", fence.ErrNoLandlock)
 	}
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // nobody may be listening
 	log.Info("serving", "version", version(), "users", l.Users, "min_uid", l.MinUID)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"postern/config"
+	"postern/internal/fence"
 	"postern/internal/writer"
 	"postern/mailbox"
 )
@@ -37,11 +38,11 @@ type store struct {
 	mu     sync.Mutex
 	opened *mailbox.Store // nil: not yet
 	root   fs.FileInfo    // of the folder that opened stands on
-	fence  *fence         // nil: none
+	fence  *fence.Fence   // nil: none
 }
 
 // setFence tells the store what it can write from now on.
-func (s *store) setFence(f *fence) {
+func (s *store) setFence(f *fence.Fence) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fence = f
@@ -52,7 +53,7 @@ func (s *store) setFence(f *fence) {
 func (s *store) reachable(path string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.fence == nil || s.fence.within(path) {
+	if s.fence == nil || s.fence.Within(path) {
 		return nil
 	}
 	return fmt.Errorf("%s is outside of what this server could write when it started: restart it, or name a folder above in mda.homes", path)
@@ -232,7 +233,7 @@ func (s *store) probeHomes(log *slog.Logger, all iter.Seq[config.Member]) {
 			continue
 		}
 		seen[dir] = true
-		found, err := mailbox.Probe(existing(dir))
+		found, err := mailbox.Probe(fence.Existing(dir))
 		if err != nil || told[found.Mount] {
 			continue // what hinders a delivery there will be in the log
 		}

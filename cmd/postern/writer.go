@@ -10,11 +10,11 @@ import (
 	"os"
 	"path/filepath"
 
-	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"postern/config"
+	"postern/internal/fence"
 	"postern/internal/launch"
 	"postern/internal/writer"
 	"postern/mailbox"
@@ -68,7 +68,7 @@ func harmless() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("writer: dumpable: %w", err)
 	}
-	if err := ll.AllThreadsPrctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+	if err := fence.NoNewPrivileges(); err != nil {
 		return fmt.Errorf("writer: no new privileges: %w", err)
 	}
 	return nil
@@ -143,7 +143,7 @@ func (w *accountWriter) settle(s writer.Settings, m config.Member) error {
 		return err
 	}
 	if s.Confine {
-		if err := writerFence(m).close(); err != nil && !errors.Is(err, errNoLandlock) {
+		if err := writerFence(m).Close(); err != nil && !errors.Is(err, fence.ErrNoLandlock) {
 			return fmt.Errorf("writer: confine: %w", err)
 		}
 	}
@@ -155,11 +155,11 @@ func (w *accountWriter) settle(s writer.Settings, m config.Member) error {
 
 // writerFence is what the writer of m reaches: a Maildir that is there, or else the
 // folder that the mailbox is to be made in, with an mbox's lock.
-func writerFence(m config.Member) fence {
+func writerFence(m config.Member) fence.Fence {
 	dir := filepath.Dir(m.Path)
-	f := fence{read: []string{"/proc", "/sys"}, write: []string{dir}}
+	f := fence.Fence{Read: []string{"/proc", "/sys"}, Write: []string{dir}}
 	if info, err := os.Stat(m.Path); err == nil && info.IsDir() && m.Format == config.Maildir {
-		f.write, f.list = []string{m.Path}, []string{dir}
+		f.Write, f.List = []string{m.Path}, []string{dir}
 	}
 	return f
 }
