@@ -200,26 +200,33 @@ func defaults() *Config {
 // Load reads and checks the file at name. Relative paths in it count from the
 // folder that it is in. The error is Mistakes, or of reading the file.
 func Load(name string) (*Config, error) {
+	c, _, err := read(name)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// read is Load, but that it returns what it has after an error, too; without a
+// document the file could not be read.
+func read(name string) (*Config, *document, error) {
+	c := defaults()
 	name, err := filepath.Abs(name)
 	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
+		return c, nil, fmt.Errorf("read configuration: %w", err)
 	}
 	text, err := os.ReadFile(name)
 	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
+		return c, nil, fmt.Errorf("read configuration: %w", err)
 	}
 	doc, top := parse(name, string(text))
-	c := defaults()
 	if !doc.broken {
 		r := reader{dir: filepath.Dir(name)}
 		c.File, c.written = name, flatten(top.values)
 		r.top(top, c)
 		doc.unknown()
 	}
-	if err := locate(&doc.findings).sorted(); err != nil {
-		return nil, err
-	}
-	return c, nil
+	return c, doc, locate(&doc.findings).sorted()
 }
 
 // A reader copies tables to a Config.

@@ -34,12 +34,12 @@ A running server is asked; if none runs, its last good generation is compared.
 + comes, - goes, ~ changes. The exit code is 1 if something would not serve.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return stdio.diff(cmd.Context(), configPath(cmd), asJSON, all)
+			return askingOf(cmd, stdio).diff(cmd.Context(), asJSON, all)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, one line for each server")
 	cmd.Flags().BoolVar(&all, "all", false, fmt.Sprintf("print up to %d changes of each domain, not 20", maxAddresses))
-	return cmd
+	return withControl(cmd)
 }
 
 // A Diff is what tells the files from what serves.
@@ -55,7 +55,7 @@ type Diff struct {
 	Old        []string           `json:"old_versions,omitempty"` // domains of which an old version goes on
 }
 
-func (s stdio) diff(ctx context.Context, path string, asJSON, all bool) error {
+func (s *asking) diff(ctx context.Context, asJSON, all bool) error {
 	wrong := false
 	var texts telling
 	tell := func(name string, d Diff) error {
@@ -67,16 +67,16 @@ func (s stdio) diff(ctx context.Context, path string, asJSON, all bool) error {
 		texts.add(name, d.text(all))
 		return nil
 	}
-	err := eachServer(ctx, path, request{verb: "diff"}, func(name string, answer json.RawMessage) error {
+	err := s.each(ctx, request{verb: "diff"}, func(name string, answer json.RawMessage) error {
 		var d Diff
 		if err := json.Unmarshal(answer, &d); err != nil {
 			return err
 		}
 		return tell(name, d)
 	})
-	if control.NotRunning(err) {
+	if control.NotRunning(err) && len(s.sockets) == 0 {
 		var d Diff
-		if d, err = diffOfKept(path); err == nil {
+		if d, err = diffOfKept(s.config); err == nil {
 			err = tell("no server runs; the last good generation", d)
 		}
 	}

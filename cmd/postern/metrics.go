@@ -184,7 +184,7 @@ exporter. Where Prometheus is to ask by itself, set mx.metrics and mda.metrics.`
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var mx, mda string
-			err := eachServer(cmd.Context(), configPath(cmd), request{verb: "metrics"}, func(name string, answer json.RawMessage) error {
+			err := askingOf(cmd, stdio).each(cmd.Context(), request{verb: "metrics"}, func(name string, answer json.RawMessage) error {
 				if name == "mx" {
 					return json.Unmarshal(answer, &mx)
 				}

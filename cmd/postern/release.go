@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"postern/config"
 	"postern/internal/control"
 	"postern/internal/refused"
 	"postern/mail"
@@ -30,7 +29,7 @@ Exit codes, as in sysexits.h: 0 all have it; 75 some may get it later, by the sa
 command; 65 it is refused again.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := config.Load(configPath(cmd))
+			c, err := askingOf(cmd, stdio).settings()
 			if err != nil {
 				return err
 			}

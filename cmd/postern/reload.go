@@ -41,9 +41,10 @@ say "postern reload --confirmed" until then. If the edit serves already, it is p
 on probation nevertheless. Nor does a restart confirm anything. What was taken
 back serves when it is edited again, or by another postern reload.
 
-postern.toml is read at start alone; which of its keys wait for that is told, and
-so is each mailbox at a path that the delivery agent gave up when it started. The
-exit code is 1 if something in the files does not serve.`,
+postern.toml is read at start alone, and a broken one hides no server from this
+command. Which of its keys wait for a restart is told, and so is each mailbox at a
+path that the delivery agent gave up when it started. The exit code is 1 if
+something in the files does not serve.`,
 		Example: `  postern diff                  # what would change
   postern reload --confirm 5m   # try it
   postern reload --confirmed    # it is right`,
@@ -52,7 +53,7 @@ exit code is 1 if something in the files does not serve.`,
 			if cmd.Flags().Changed("confirm") && ask.Confirm < leastProbation {
 				return usage("--confirm=%v: it must be at least %v", ask.Confirm, leastProbation)
 			}
-			return stdio.reload(cmd.Context(), configPath(cmd), ask, asJSON)
+			return askingOf(cmd, stdio).reload(cmd.Context(), ask, asJSON)
 		},
 	}
 	flags := cmd.Flags()
@@ -62,7 +63,7 @@ exit code is 1 if something in the files does not serve.`,
 	flags.BoolVar(&asJSON, "json", false, "print JSON, one line for each server")
 	cmd.MarkFlagsMutuallyExclusive("confirm", "confirmed")
 	cmd.MarkFlagsMutuallyExclusive("force", "confirmed")
-	return cmd
+	return withControl(cmd)
 }
 
 // leastProbation is what an edit may be put on probation for: nothing at all would
@@ -99,10 +100,10 @@ type Reloaded struct {
 	Confirmed bool `json:"confirmed,omitempty"` // what was on probation serves for good
 }
 
-func (s stdio) reload(ctx context.Context, path string, ask reloadRequest, asJSON bool) error {
+func (s *asking) reload(ctx context.Context, ask reloadRequest, asJSON bool) error {
 	wrong := false
 	var all telling
-	err := eachServer(ctx, path, request{"reload", ask}, func(name string, answer json.RawMessage) error {
+	err := s.each(ctx, request{"reload", ask}, func(name string, answer json.RawMessage) error {
 		r := Reloaded{Server: name}
 		if err := json.Unmarshal(answer, &r); err != nil {
 			return err

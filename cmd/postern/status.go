@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"runtime"
 	"time"
 
@@ -172,13 +170,17 @@ capitals. For programs, --json prints one line for each server; a field that is 
 is left out, so that a program can ask whether it is there, as the last example does.
 
 With --watch the servers are asked every two seconds, or as often as you say, and
-counts are also shown per second; a terminal is redrawn in place. Ctrl-C ends it.`,
+counts are also shown per second; a terminal is redrawn in place. Ctrl-C ends it.
+
+Of the configuration nothing is needed but where the control sockets are, so that a
+broken one is no hindrance: what it says nevertheless is used, or the default, and
+that it is broken is said on standard error. --control names a socket itself.`,
 		Example: `  postern status
   postern status --watch        # or --watch=10s
   postern status --json | jq 'select(.reload_refused or .config_broken)'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v := &statusView{out: stdio.out, config: configPath(cmd), asJSON: asJSON}
+			v := &statusView{out: stdio.out, asking: askingOf(cmd, stdio), asJSON: asJSON}
 			switch {
 			case !cmd.Flags().Changed("watch"):
 				return v.show(cmd.Context(), stdio.out)
@@ -191,44 +193,8 @@ counts are also shown per second; a terminal is redrawn in place. Ctrl-C ends it
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, one line for each server")
 	cmd.Flags().DurationVar(&every, "watch", 0, "ask again after each `time`, until Ctrl-C")
 	cmd.Flags().Lookup("watch").NoOptDefVal = "2s"
-	return cmd
+	return withControl(cmd)
 }
 
 // leastInterval spares a server that is asked again and again.
 const leastInterval = 100 * time.Millisecond
-
-// A request is a verb and its argument.
-type request struct {
-	verb string
-	arg  any
-}
-
-// eachServer asks every server of the configuration that runs.
-func eachServer(ctx context.Context, path string, ask request, do func(name string, answer json.RawMessage) error) error {
-	c, err := config.Load(path)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	var (
-		silent, failures []error
-		halves           = []struct{ name, socket string }{{"mx", c.MX.Control}, {"mda", c.MDA.Control}}
-	)
-	for _, half := range halves {
-		var answer json.RawMessage
-		err := control.Call(ctx, half.socket, ask.verb, ask.arg, &answer)
-		switch {
-		case control.NotRunning(err):
-			silent = append(silent, err)
-		case err != nil:
-			failures = append(failures, fmt.Errorf("%s: %w", half.name, err))
-		default:
-			failures = append(failures, do(half.name, answer))
-		}
-	}
-	if len(silent) == len(halves) {
-		return fmt.Errorf("no server runs with this configuration, or it is not yours to ask:\n%w", errors.Join(silent...))
-	}
-	return errors.Join(failures...)
-}

@@ -15,14 +15,14 @@ import (
 // A statusView prints what the servers say of themselves, once or again and again.
 type statusView struct {
 	out    io.Writer
-	config string
+	asking *asking
 	asJSON bool
 	before map[string]Status // the answers of the last time
 }
 
 // show asks, and prints the answers to w.
 func (v *statusView) show(ctx context.Context, w io.Writer) error {
-	return eachServer(ctx, v.config, request{verb: "status"}, func(name string, answer json.RawMessage) error {
+	return v.asking.each(ctx, request{verb: "status"}, func(name string, answer json.RawMessage) error {
 		if v.asJSON {
 			var line bytes.Buffer
 			if err := json.Compact(&line, answer); err != nil {
