@@ -3,15 +3,13 @@ package lmtp
 import (
 	"cmp"
 	"context"
-	"errors"
 	"io"
 	"math"
-	"os"
 	"slices"
-	"syscall"
 	"time"
 
 	"postern/internal/header"
+	"postern/internal/serve"
 	"postern/internal/spool"
 	"postern/mail"
 	"postern/smtp"
@@ -65,14 +63,14 @@ func (s *session) data(ctx context.Context, arg string) (mail.Reply, error) {
 	}
 	s.tx.begin(s.srv)
 	var data smtp.Data
-	received, err := s.receive(s.tx, func() (err error) {
+	received := s.receive(s.tx, func() (err error) {
 		data, err = s.conn.ReadData(s.tx.body, s.srv.maxSize())
 		return err
 	})
-	if err == nil && !received.Closes() {
+	if !received.Closes() {
 		s.heard() // it waited for the 354, and that came after the replies before
 	}
-	return s.finish(ctx, received, err, data.BareNewlines)
+	return s.finish(ctx, received, data.BareNewlines)
 }
 
 // bdat takes a part of the message (RFC 3030, section 2), and answers as to DATA
@@ -83,12 +81,8 @@ func (s *session) data(ctx context.Context, arg string) (mail.Reply, error) {
 func (s *session) bdat(ctx context.Context, arg string) (mail.Reply, error) {
 	size, last, err := smtp.ParseChunk(arg)
 	if size < 0 || size/2 > s.srv.maxSize() {
-		reply := mail.ReplyTo(err)
-		if !reply.Closes() { // it could be read, and is far above the limit
-			reply = mail.FarTooBig
-		}
-		s.Refuse(reply)
-		return reply, errOutOfStep
+		s.Refuse(serve.OutOfStep(err))
+		return mail.Reply{}, serve.ErrOutOfStep
 	}
 	refusal := s.refuseChunk(err)
 	tx := s.tx
@@ -98,27 +92,24 @@ func (s *session) bdat(ctx context.Context, arg string) (mail.Reply, error) {
 	} else if tx.body == nil {
 		tx.begin(s.srv)
 	}
-	received, err := s.receive(tx, func() error {
+	received := s.receive(tx, func() error {
 		return s.conn.ReadChunk(tx.lines, size, s.srv.maxSize()-tx.received)
 	})
 	tx.received += size
 	switch {
-	case refusal != nil && (err != nil || received.Closes()):
-		return received, err
+	case refusal != nil && received.Closes():
+		return received, nil
 	case refusal != nil:
 		return mail.ReplyTo(refusal), nil
-	case err == nil && received.OK() && !last:
+	case received.OK() && !last:
 		return mail.Accepted.Saying("%d octets received", size), nil
-	case err == nil && !received.OK() && !last:
+	case !last:
 		s.recordMessage(tx, received)
 		s.end()
 		return received, nil
 	}
-	return s.finish(ctx, received, err, tx.lines.Bare)
+	return s.finish(ctx, received, tx.lines.Bare)
 }
-
-// errOutOfStep says that nobody knows where the next command begins.
-var errOutOfStep = errors.New("lmtp: a chunk whose size is not known")
 
 // refuseChunk returns why a chunk cannot be taken, or nil.
 func (s *session) refuseChunk(syntax error) error {
@@ -133,22 +124,21 @@ func (s *session) refuseChunk(syntax error) error {
 	return nil
 }
 
-// finish ends the transaction, whose message came as received and err say, with
-// one reply for each recipient that was accepted, in their order, duplicates
-// included (RFC 2033, section 4.2). It returns the last of them, to be sent like
-// every other reply; those before it are gathered.
-func (s *session) finish(ctx context.Context, received mail.Reply, err error, bare bool) (mail.Reply, error) {
+// finish ends the transaction, whose message came as received says, with one reply
+// for each recipient that was accepted, in their order, duplicates included (RFC
+// 2033, section 4.2). It returns the last of them, to be sent like every other reply;
+// those before it are gathered.
+func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) (mail.Reply, error) {
 	tx := s.tx
 	defer s.end()
-	if err != nil || received.Closes() {
-		s.recordMessage(tx, mail.Broken.Because(cmp.Or(err, error(received))))
-		return received, err
-	}
 	if received.OK() && bare && s.srv.RejectBareNewline && tx.Digest == (mail.Digest{}) { // an MX of ours has judged it
 		received = mail.BareNewline
 	}
 	if !received.OK() {
 		s.recordMessage(tx, received)
+		if received.Closes() {
+			return received, nil
+		}
 		return s.answer(slices.Repeat([]mail.Reply{received}, len(tx.To)))
 	}
 	replies := s.deliver(ctx, tx.Envelope, tx.body)
@@ -169,29 +159,9 @@ func (s *session) answer(replies []mail.Reply) (mail.Reply, error) {
 	return final(replies[last]), nil
 }
 
-// receive lets read take octets of tx's message, within the time for them. The
-// reply is 250 if they are there in whole; any other is for each recipient. After
-// an error nothing can be said any more.
-func (s *session) receive(tx *inbound, read func() error) (mail.Reply, error) {
-	timeouts := s.srv.Timeouts.orDefault()
-	s.conn.ReadTimeout = timeouts.Data
-	s.conn.Limit(tx.until)
-	err := read()
-	s.conn.ReadTimeout = timeouts.Command
-	s.conn.Limit(time.Time{})
-	switch {
-	case err == nil:
-		return mail.Accepted, nil
-	case smtp.ConnLost(err) && errors.Is(err, os.ErrDeadlineExceeded):
-		return mail.IdleTooLong, nil
-	case smtp.ConnLost(err):
-		return mail.Reply{}, err
-	case errors.Is(err, smtp.ErrTooBig):
-		return mail.TooBig, nil
-	case errors.Is(err, spool.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return mail.NoSpace.Because(err), nil
-	}
-	return mail.ReplyTo(err), nil
+// receive lets read take octets of tx's message; see serve.Receive.
+func (s *session) receive(tx *inbound, read func() error) mail.Reply {
+	return serve.Receive(s.conn, s.srv.Timeouts.orDefault().Data, tx.until, read)
 }
 
 // deliver hands the message on, with our trace field on top.

@@ -344,7 +344,7 @@ func TestRFC5321_3_8_ClientLost(t *testing.T) {
 	var recorded mail.Outcome
 	srv.Record = func(o mail.Outcome) { recorded = o }
 	play(t, srv, toTwo+"C: half\nC.")
-	if next.last().text != "" || recorded.Reply.Code != 421 || recorded.Reply.Err == nil {
+	if next.last().text != "" || !recorded.Reply.Is(mail.ClientLost) || recorded.Reply.Err != nil {
 		t.Errorf("delivered %q, recorded %+v", next.last().text, recorded)
 	}
 }

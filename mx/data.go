@@ -2,14 +2,11 @@ package mx
 
 import (
 	"context"
-	"errors"
 	"io"
-	"os"
-	"syscall"
 	"time"
 
 	"postern/internal/header"
-	"postern/internal/spool"
+	"postern/internal/serve"
 	"postern/mail"
 	"postern/policy"
 	"postern/smtp"
@@ -52,7 +49,8 @@ func (s *session) data(ctx context.Context, arg string) (mail.Reply, error) {
 func (s *session) bdat(ctx context.Context, arg string) (mail.Reply, error) {
 	size, last, err := smtp.ParseChunk(arg)
 	if size < 0 || size/2 > s.srv.MaxSize {
-		return mail.Reply{}, s.outOfStep(mail.ReplyTo(err))
+		s.Refuse(serve.OutOfStep(err))
+		return mail.Reply{}, serve.ErrOutOfStep
 	}
 	refusal := s.refuseChunk(err)
 	tx := s.tx
@@ -90,47 +88,14 @@ func (s *session) refuseChunk(syntax error) error {
 	return nil
 }
 
-// errOutOfStep says that nobody knows where the next command begins.
-var errOutOfStep = errors.New("mx: a chunk whose size is not known")
-
-// outOfStep says reply, the last one of a session.
-func (s *session) outOfStep(reply mail.Reply) error {
-	if !reply.Closes() { // it could be read, and is far above the limit
-		reply = mail.FarTooBig
-	}
-	s.Refuse(reply.Because(errOutOfStep))
-	return errOutOfStep
-}
-
 // messageEnd returns when a message that begins now has to be there.
 func (srv *Server) messageEnd() time.Time {
 	return time.Now().Add(srv.Timeouts.orDefault().Message)
 }
 
-// receive lets read take octets of tx's message, within the time for them. The
-// reply is 250 if they are there in whole; any other is for the client.
+// receive lets read take octets of tx's message; see serve.Receive.
 func (s *session) receive(tx *transaction, read func() error) mail.Reply {
-	timeouts := s.srv.Timeouts.orDefault()
-	s.conn.ReadTimeout = timeouts.Data
-	s.conn.Limit(tx.until)
-	err := read()
-	s.conn.ReadTimeout = timeouts.Command
-	s.conn.Limit(time.Time{})
-	switch {
-	case err == nil:
-		return mail.Accepted
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return mail.IdleTooLong
-	case errors.Is(err, smtp.ErrEndless):
-		return mail.FarTooBig // for good: what a 4xx brings back is no smaller
-	case smtp.ConnLost(err):
-		return mail.ClientLost // which is no trouble of ours, and common
-	case errors.Is(err, smtp.ErrTooBig):
-		return mail.TooBig
-	case errors.Is(err, spool.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return mail.NoSpace.Because(err)
-	}
-	return mail.ReplyTo(err)
+	return serve.Receive(s.conn, s.srv.Timeouts.orDefault().Data, tx.until, read)
 }
 
 // finish ends the transaction, whose message came as received says, and returns
