@@ -152,11 +152,11 @@ func (fs *findings) full() bool { return len(fs.found) == maxMistakes }
 
 // flaw notes something wrong.
 func (fs *findings) flaw(f flaw) {
-	f.where.doc = fs.doc
 	if fs.full() {
 		fs.more++
 		return
 	}
+	f.where.doc, f.message, f.hint = fs.doc, brief(f.message), brief(f.hint)
 	fs.found = append(fs.found, f)
 }
 

@@ -165,6 +165,10 @@ func (m *domainMap) readMailboxes() {
 
 // twice notes that element i of mailboxes has been there before.
 func (m *domainMap) twice(name string, i int) {
+	if m.doc.full() { // spare the search for the first, which nobody would read
+		m.doc.more++
+		return
+	}
 	m.top.doc.flaw(flaw{where: m.top.element("mailboxes", i), other: m.listedAt(name),
 		message: fmt.Sprintf("the mailbox %q is there already", name), hint: "remove one of them; case does not tell names apart"})
 }

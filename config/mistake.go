@@ -16,12 +16,14 @@ type Mistake struct {
 	Column  int    `json:"column,omitempty"` // counted from one, in characters
 	Message string `json:"message"`          // what is wrong
 	Hint    string `json:"hint,omitempty"`   // the way out; may be empty
-	Text    string `json:"text,omitempty"`   // the line that is meant, without its end
+	Text    string `json:"text,omitempty"`   // the line that is meant, or what is around the spot, as it can be shown
+	Caret   int    `json:"caret,omitempty"`  // how many characters of Text stand before the spot
 
 	err error
 }
 
-// Error implements error: all that is known, on one line.
+// Error implements error: all that is known, on one line, and nothing in it that a
+// terminal would obey.
 func (m Mistake) Error() string {
 	var b strings.Builder
 	b.WriteString(m.File)
@@ -32,36 +34,28 @@ func (m Mistake) Error() string {
 	if m.Hint != "" {
 		b.WriteString("; " + m.Hint)
 	}
-	return b.String()
+	return Visible(b.String())
 }
 
 // Unwrap returns the error of the file system that made the mistake known, if
 // one did.
 func (m Mistake) Unwrap() error { return m.err }
 
-// Excerpt returns the line that is meant, and below it a caret under the spot;
-// or nothing if no line is.
+// Excerpt returns the line that is meant, or what is around the spot, and below it
+// a caret under the spot; or nothing if no line is.
 func (m Mistake) Excerpt() string {
 	if m.Line == 0 {
 		return ""
 	}
-	indent := strings.Map(func(r rune) rune {
+	var indent strings.Builder
+	for _, r := range firstRunes(m.Text, m.Caret) {
 		if r == '\t' {
-			return r
+			indent.WriteRune(r)
+			continue
 		}
-		return ' '
-	}, firstRunes(m.Text, m.Column-1))
-	return m.Text + "\n" + indent + "^\n"
-}
-
-func firstRunes(s string, n int) string {
-	for i := range s {
-		if n == 0 {
-			return s[:i]
-		}
-		n--
+		indent.WriteString(strings.Repeat(" ", columnsOf(r)))
 	}
-	return s + strings.Repeat(" ", n)
+	return m.Text + "\n" + indent.String() + "^\n"
 }
 
 // Mistakes are all that were found at once, in the order of the files and
@@ -130,10 +124,17 @@ func locate(all ...*findings) Mistakes {
 			ms = append(ms, f.mistake(spots))
 		}
 		if fs.more > 0 {
-			ms = append(ms, Mistake{File: fs.doc.file, Message: fmt.Sprintf("and %d more mistakes", fs.more)})
+			ms = append(ms, Mistake{File: fs.doc.file, Message: moreMistakes(fs.more)})
 		}
 	}
 	return ms
+}
+
+func moreMistakes(n int) string {
+	if n == 1 {
+		return "and one more mistake"
+	}
+	return fmt.Sprintf("and %d more mistakes", n)
 }
 
 func (p place) want(spots map[*document]map[path]*spot) {
@@ -163,7 +164,7 @@ func (p place) position(spots map[*document]map[path]*spot) (octet int, ok bool)
 func (f flaw) mistake(spots map[*document]map[path]*spot) Mistake {
 	m := Mistake{File: f.where.doc.file, Message: f.message, Hint: f.hint, err: f.err}
 	if octet, ok := f.where.position(spots); ok {
-		m.Line, m.Column, m.Text = lineAndColumn(f.where.doc.text, octet)
+		m.Line, m.Column, m.Text, m.Caret = quote(f.where.doc.text, octet)
 	}
 	if octet, ok := f.other.position(spots); ok {
 		line, _, _ := lineAndColumn(f.other.doc.text, octet)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -192,17 +193,60 @@ func TestManyMembers(t *testing.T) {
 	}
 }
 
+// What is quoted of a file is bounded, the caret stands where the mistake is, and
+// nothing in it moves the terminal.
 func TestExcerpt(t *testing.T) {
-	_, err := build(sources("domain='a.example'\n\tmailboxes = [ 'ä', 'b/c' ] # x\r\n"), "")
-	var m Mistake
-	if !errors.As(err, &m) {
-		t.Fatal(err)
+	var names strings.Builder
+	for i := range 100_000 {
+		fmt.Fprintf(&names, "'n%05d',", i)
 	}
-	if got, want := m.Excerpt(), "\tmailboxes = [ 'ä', 'b/c' ] # x\n\t                   ^\n"; got != want {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
+	many := names.String()
+	tests := []struct{ name, text, want string }{
+		{"tabs", "domain='a.example'\n\tmailboxes = [ 'ä', 'b/c' ] # x\r\n", "\tmailboxes = [ 'ä', 'b/c' ] # x\n\t                   ^\n"},
+		{"wide characters", "domain='a.example'\nmailboxes = ['日本', 'e\u0301', 'b/c']", "mailboxes = ['日本', 'e\u0301', 'b/c']\n                          ^\n"},
+		{"a megabyte before and after", "domain='a.example'\nmailboxes = [" + many + "'b/c'," + many + "]",
+			"…95','n99996','n99997','n99998','n99999','b/c','n00000','n00001','n00002','n00003…\n" + strings.Repeat(" ", 41) + "^\n"},
+		{"a megabyte before", "domain='a.example'\nmailboxes = [" + many + "'b/c']", "…','n99992','n99993','n99994','n99995','n99996','n99997','n99998','n99999','b/c']\n" + strings.Repeat(" ", 75) + "^\n"},
+		{"a megabyte after", "domain='a.example'\nmailboxes = ['b/c'," + many + "]", "mailboxes = ['b/c','n00000','n00001','n00002','n00003','n00004','n00005','n00006…\n             ^\n"},
+		{"hidden characters", "domain='a.example' # \u202e\u00a0\nmailboxes = [] #\u00a0\n  'b/c' = 1 # \u202e", "  'b/c' = 1 # \\u202e\n  ^\n"},
+		{"controls", "domain='a.example'\nx = '\x1b[2J\r\x00' # \x07", "x = '\\x1b[2J\\r\\x00' # \\a\n     ^\n"},
+		{"controls before", "a = '\x1b\xe9'", "a = '\\x1b\\xe9'\n     ^\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := build(sources(tt.text), "")
+			var ms Mistakes
+			if !errors.As(err, &ms) {
+				t.Fatal(err)
+			}
+			if got := ms[0].Excerpt(); got != tt.want {
+				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
+			}
+			if got := len(err.Error()); got > 20<<10 {
+				t.Errorf("the error has %d octets", got)
+			}
+		})
 	}
 	if got := (Mistake{File: "x", Message: "is gone"}).Excerpt(); got != "" {
 		t.Errorf("got %q of a whole file", got)
+	}
+}
+
+// A message quotes no more than a part of what is written, and nothing that a
+// terminal would obey, be it of a file's name.
+func TestMessagesAreTame(t *testing.T) {
+	long := strings.Repeat("é", 1<<20)
+	_, err := build([]source{{name: "a\x1b[2J\n\u202e.toml", text: "domain='a.example'\nmailboxes=['" + long + "']\n[aliases]\n'" + long + "'=['x']\n\"\\u001b\"=['x']\n\"\\u001b\"=['x']"}}, "")
+	got := err.Error()
+	if len(got) > 10*maxMessage || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r == '\u202e' }) {
+		t.Errorf("%d octets: %q", len(got), brief(got))
+	}
+	if want := `a\x1b[2J\n\u202e.toml:6:`; !strings.HasPrefix(got, want) {
+		t.Errorf("%q does not begin %q", brief(got), want)
+	}
+	_, err = build(sources("domain='a.example'\nmailboxes=['"+long+"']"), "")
+	if got := err.Error(); len(got) > 2*maxMessage || !strings.HasSuffix(got, "…"+long[:10]) && !strings.HasSuffix(got, "which no sender can write") {
+		t.Errorf("%d octets: %q", len(got), brief(got))
 	}
 }
 

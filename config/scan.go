@@ -320,11 +320,17 @@ func digitsAfter(c byte) int {
 }
 
 // lineAndColumn returns where the octet at offset i stands, both counted from
-// one, columns in characters; and its line.
-func lineAndColumn(text string, i int) (line, column int, content string) {
+// one, columns in characters; and where its line begins.
+func lineAndColumn(text string, i int) (line, column, start int) {
 	i = min(i, len(text))
-	start := strings.LastIndexByte(text[:i], '\n') + 1
-	content, _, _ = strings.Cut(text[start:], "\n")
-	line = strings.Count(text[:start], "\n") + 1
-	return line, utf8.RuneCountInString(text[start:i]) + 1, strings.TrimSuffix(content, "\r")
+	start = strings.LastIndexByte(text[:i], '\n') + 1
+	return strings.Count(text[:start], "\n") + 1, utf8.RuneCountInString(text[start:i]) + 1, start
+}
+
+// quote returns where the octet at offset i stands, and the excerpt of its line.
+func quote(text string, i int) (line, column int, around string, caret int) {
+	line, column, start := lineAndColumn(text, i)
+	whole, _, _ := strings.Cut(text[start:], "\n")
+	around, caret = excerpt(strings.TrimSuffix(whole, "\r"), i-start)
+	return line, column, around, caret
 }

@@ -189,3 +189,25 @@ func TestCheckWithoutDNS(t *testing.T) {
 		t.Errorf("check of a broken map: %v\n%s", err, out)
 	}
 }
+
+// What files are called, and what stands in them, moves no terminal.
+func TestCheckIsTame(t *testing.T) {
+	s := newSite(t)
+	s.write("recipients.d/\x1b[2J\n\u202e.toml", "domain = 'b.example\u202e'\nmailboxes = []\n'\u202e\u200b' = 1 # "+strings.Repeat("x", 1<<20))
+	for _, args := range [][]string{{"check", "--files"}, {"check"}, {"status"}, {"-c", "/\x1b\r.toml", "check"}} {
+		out, err := s.command(args...).CombinedOutput()
+		if err == nil || len(out) > 20<<10 || strings.ContainsAny(string(out), "\x1b\r\u202e\u200b") {
+			t.Errorf("%v: %v: %d octets: %.2000q", args, err, len(out), out)
+		}
+	}
+}
+
+func TestQuantity(t *testing.T) {
+	for want, got := range map[string]string{
+		"1 domain": quantity(1, "domain"), "0 mailboxes": quantity(0, "mailbox"), "2 domains": quantity(2, "domain"), "1 mailbox": quantity(1, "mailbox"),
+	} {
+		if got != want {
+			t.Errorf("%q is not %q", got, want)
+		}
+	}
+}

@@ -78,9 +78,9 @@ func (l *checklist) print(w io.Writer) {
 			fmt.Fprintf(w, "%v\n%s\n", f.Mistake, f.Excerpt())
 			continue
 		}
-		fmt.Fprintf(w, "%s: %s\n", f.About, f.Message)
+		fmt.Fprintf(w, "%s: %s\n", f.About, config.Visible(f.Message))
 		if f.Hint != "" {
-			fmt.Fprintf(w, "    %s\n", f.Hint)
+			fmt.Fprintf(w, "    %s\n", config.Visible(f.Hint))
 		}
 		fmt.Fprintln(w)
 	}
@@ -110,7 +110,7 @@ func (l *checklist) report(w io.Writer, r *config.Recipients, file string, asJSO
 	default:
 		l.print(w)
 		if wrong == 0 && r != nil {
-			fmt.Fprintf(w, "%s is right: %d mailboxes in %d domains, generation %s\n", file, r.Mailboxes(), len(r.Domains()), r.ID())
+			fmt.Fprintf(w, "%s is right: %s in %s, generation %s\n", file, quantity(r.Mailboxes(), "mailbox"), quantity(len(r.Domains()), "domain"), r.ID())
 		}
 	}
 	switch wrong {

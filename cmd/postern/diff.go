@@ -150,7 +150,7 @@ func (d Diff) text(all bool) string {
 		printMistakes(&b, d.Mistakes)
 	}
 	for _, e := range d.Errors {
-		fmt.Fprintf(&b, "  WOULD NOT BE SERVED: %s\n", e)
+		fmt.Fprintf(&b, "  WOULD NOT BE SERVED: %s\n", config.Visible(e))
 	}
 	return b.String()
 }
@@ -163,7 +163,7 @@ func printDomain(w io.Writer, d config.DomainDifference, all bool) {
 	case d.Gone:
 		what = ", which goes"
 	}
-	fmt.Fprintf(w, "  %s%s: %d added, %d removed, %d changed (%s)\n", d.Domain, what, d.Added, d.Removed, d.Changed, d.File)
+	fmt.Fprintf(w, "  %s%s: %d added, %d removed, %d changed (%s)\n", d.Domain, what, d.Added, d.Removed, d.Changed, config.Visible(d.File))
 	n := len(d.Changes)
 	if !all {
 		n = min(n, 20)

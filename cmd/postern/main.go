@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"postern/config"
 )
 
 // defaultConfig is where the configuration is looked for.
@@ -65,12 +67,32 @@ func run(ctx context.Context, args []string, io stdio) int {
 	}
 	errors.As(err, &code)
 	if code.err != nil {
-		fmt.Fprintf(io.err, "postern: %v\n", code.err)
+		fmt.Fprintf(io.err, "postern: %s\n", visibleLines(code.err.Error()))
 	}
 	if code.code == exitUsage {
 		fmt.Fprintf(io.err, "see: %s --help\n", cmd.CommandPath())
 	}
 	return code.code
+}
+
+// visibleLines returns text, of as many lines, with nothing that a terminal would obey.
+func visibleLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = config.Visible(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// quantity returns "1 domain", "2 domains".
+func quantity(n int, what string) string {
+	switch {
+	case n == 1:
+		return "1 " + what
+	case strings.HasSuffix(what, "x"):
+		what += "e"
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func newRoot(io stdio) *cobra.Command {

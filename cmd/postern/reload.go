@@ -144,7 +144,7 @@ func (a *telling) print(w io.Writer) {
 // text returns what an administrator is to know.
 func (r Reloaded) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "serving generation %s, %d mailboxes in %d domains\n", r.Generation, r.Mailboxes, r.Domains)
+	fmt.Fprintf(&b, "serving generation %s, %s in %s\n", r.Generation, quantity(r.Mailboxes, "mailbox"), quantity(r.Domains, "domain"))
 	switch {
 	case r.Confirmed:
 		b.WriteString("  confirmed: it serves for good\n")
@@ -172,7 +172,7 @@ func (r Reloaded) text() string {
 		printMistakes(&b, r.Mistakes)
 	}
 	for _, e := range r.Errors {
-		fmt.Fprintf(&b, "  NOT SERVED: %s\n", e)
+		fmt.Fprintf(&b, "  NOT SERVED: %s\n", config.Visible(e))
 	}
 	return b.String()
 }
@@ -183,7 +183,7 @@ func oldVersions(domains []string) string {
 	case len(domains) == 0:
 		return ""
 	case len(domains) > 10:
-		return fmt.Sprintf(" (the old versions of %s and %d more domains go on)", strings.Join(domains[:10], ", "), len(domains)-10)
+		return fmt.Sprintf(" (the old versions of %s and %d more go on)", strings.Join(domains[:10], ", "), len(domains)-10)
 	case len(domains) > 1:
 		return fmt.Sprintf(" (the old versions of %s go on)", strings.Join(domains, ", "))
 	}

@@ -39,7 +39,7 @@ func (p statusPage) row(what, format string, args ...any) {
 
 // configuration tells what serves, and what of the files does not.
 func (p statusPage) configuration() {
-	p.row("recipients", "%d mailboxes in %d domains; generation %s, loaded %s ago", p.Mailboxes, p.Domains, p.Generation, time.Since(p.Loaded).Round(time.Second))
+	p.row("recipients", "%s in %s; generation %s, loaded %s ago", quantity(p.Mailboxes, "mailbox"), quantity(p.Domains, "domain"), p.Generation, time.Since(p.Loaded).Round(time.Second))
 	if p.Refused != "" {
 		p.row("NOT SERVED", "%s\n%s", cmp.Or(strings.Trim(oldVersions(p.Old), " ()"), "no map is the worse for it"), p.Refused)
 	}
