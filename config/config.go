@@ -28,7 +28,7 @@ type Config struct {
 	Hostname   string        // in the greeting, in Received, and as authserv-id
 	Recipients string        // the folder of recipient maps
 	State      string        // the folder of what must survive a restart
-	Ledger     int           // how many deliveries are remembered whose clients may not have heard of them
+	Ledger     int           // how many deliveries are remembered whose clients may not have heard of them; 0: none
 	Grace      time.Duration // how long transactions may take to end at shutdown
 	Confine    bool          // whether the servers give up writing where they have nothing to write
 	MX         MX
@@ -238,7 +238,7 @@ func (r reader) top(t *table, c *Config) {
 	r.hostname(t, &c.Hostname)
 	r.path(t, "recipients", &c.Recipients)
 	r.path(t, "state", &c.State)
-	t.count("ledger", &c.Ledger, 1000, 100_000_000)
+	t.count("ledger", &c.Ledger, 0, 100_000_000)
 	t.duration("grace", &c.Grace, 0, time.Hour)
 	t.flag("confine", &c.Confine)
 	r.mda(t.sub("mda"), &c.MDA)

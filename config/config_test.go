@@ -111,6 +111,7 @@ func TestLoad(t *testing.T) {
 		{"other MX users", host + "[mda]\nmx_users=['smtp','991']", func(c *Config) any { return fmt.Sprint(c.MDA.MXUsers) }, "[smtp 991]"},
 		{"no MX users", host + "mda.mx_users=[]", func(c *Config) any { return len(c.MDA.MXUsers) }, 0},
 		{"ledger", host + "ledger=5_000", func(c *Config) any { return c.Ledger }, 5000},
+		{"no ledger", host + "ledger=0", func(c *Config) any { return c.Ledger }, 0},
 		{"limits", host + "[limits]\nexempt=[]", func(c *Config) any { return len(c.Limits.Exempt) }, 0},
 	}
 	for _, tt := range tests {

@@ -45,7 +45,8 @@ type Ledger struct {
 var _ mail.Deliverer = (*Ledger)(nil)
 
 // OpenLedger returns a ledger that is kept in the file at path, with what is in
-// it. It remembers up to limit recipients, the newest. If the file cannot be read
+// it. It remembers up to limit recipients, the newest; 0: nobody is, and who tries
+// again is served again. If the file cannot be read
 // or written, the log says so, and the ledger does its work without it.
 func OpenLedger(path string, limit int, next mail.Deliverer, log *slog.Logger) *Ledger {
 	l := &Ledger{
@@ -192,7 +193,7 @@ func (l *Ledger) enter(id string, keys []key, replies []mail.Reply) {
 			served = append(served, keys[i])
 		}
 	}
-	if len(served) == 0 {
+	if len(served) == 0 || l.book.limit == 0 {
 		return
 	}
 	l.mu.Lock()

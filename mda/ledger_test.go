@@ -365,6 +365,24 @@ func TestLedgerLimit(t *testing.T) {
 	}
 }
 
+// One that remembers nothing serves whoever comes, and writes nothing; what an
+// earlier one wrote is gone.
+func TestLedgerOff(t *testing.T) {
+	s, dir := new(store), t.TempDir()
+	try(t, openLedger(t, dir, newAgent(s)), "1", "text", []string{"ann"}, 2)
+	path := filepath.Join(dir, "delivered")
+	l := mda.OpenLedger(path, 0, newAgent(s), silent)
+	defer l.Close()
+	for _, id := range []string{"2", "3"} {
+		try(t, l, id, "text", []string{"ann"}, 2)
+		l.Heard(id)
+	}
+	s.has(t, "ann", 3)
+	if b, err := os.ReadFile(path); err != nil || len(b) != 0 || l.Len() != 0 {
+		t.Errorf("%d remembered, %q, %v", l.Len(), b, err)
+	}
+}
+
 // What the record says of a recipient who has the message already.
 func TestLedgerRecord(t *testing.T) {
 	l := openLedger(t, t.TempDir(), newAgent(new(store)))
