@@ -2,12 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/sha512"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -17,6 +12,7 @@ import (
 
 	"postern/config"
 	"postern/internal/dns"
+	"postern/internal/publish"
 )
 
 const (
@@ -26,9 +22,6 @@ const (
 	askedAtOnce = 8
 )
 
-// An asker is dns.Client.Lookup.
-type asker func(ctx context.Context, typ, name string) (dns.Answer, error)
-
 // briefResolver returns one for who looks at the DNS, in no more than timeForDNS, and
 // tells people himself what it does not answer.
 func briefResolver(servers []string) (*dns.Client, error) {
@@ -37,7 +30,7 @@ func briefResolver(servers []string) (*dns.Client, error) {
 
 func (l *checklist) dns(ctx context.Context, resolver *dns.Client, c *config.Config, r *config.Recipients) {
 	l.about = "DNS"
-	if _, err := resolver.Lookup(ctx, "A", c.Hostname); err != nil && !absent(err) {
+	if _, err := resolver.Lookup(ctx, "A", c.Hostname); err != nil && !publish.Absent(err) {
 		l.add(toKnow, "", "the DNS does not answer, and nothing of it was looked at: %v", err)
 		return
 	}
@@ -67,26 +60,17 @@ func (l *checklist) dns(ctx context.Context, resolver *dns.Client, c *config.Con
 	}
 }
 
-// absent reports whether err says that there is no such record.
-func absent(err error) bool { return dns.NotFound(err) || errors.Is(err, dns.ErrNoData) }
-
-// ask returns the records, and whether it is known which there are.
-func (ask asker) ask(ctx context.Context, typ, name string) (records []string, known bool) {
-	a, err := ask(ctx, typ, name)
-	return a.Records, err == nil || absent(err)
-}
-
 // dnsOfHost looks at what the DNS says of this host.
-func (l *checklist) dnsOfHost(ctx context.Context, ask asker, c *config.Config) {
-	v4, known4 := ask.ask(ctx, "A", c.Hostname)
-	v6, known6 := ask.ask(ctx, "AAAA", c.Hostname)
+func (l *checklist) dnsOfHost(ctx context.Context, ask publish.Ask, c *config.Config) {
+	v4, known4 := ask.Records(ctx, "A", c.Hostname)
+	v6, known6 := ask.Records(ctx, "AAAA", c.Hostname)
 	addresses := slices.Concat(v4, v6)
 	if known4 && known6 && len(addresses) == 0 {
 		l.add(shouldMend, "add an A and an AAAA record, or correct hostname", "%s has no address", c.Hostname)
 	}
 	for _, address := range addresses {
-		names, known := ask.ask(ctx, "PTR", address)
-		named := slices.ContainsFunc(names, func(n string) bool { return sameName(n, c.Hostname) })
+		names, known := ask.Records(ctx, "PTR", address)
+		named := slices.ContainsFunc(names, func(n string) bool { return publish.SameName(n, c.Hostname) })
 		if known && !named {
 			l.add(toKnow, "it matters where this host sends, too", "the PTR record of %s is %s, not %s", address, orNone(names), c.Hostname)
 		}
@@ -96,8 +80,8 @@ func (l *checklist) dnsOfHost(ctx context.Context, ask asker, c *config.Config) 
 
 // tlsa compares the TLSA records (RFC 7672) with the certificates: who trusts in
 // them delivers nothing if none fits.
-func (l *checklist) tlsa(ctx context.Context, ask asker, c *config.Config) {
-	records, _ := ask.ask(ctx, "TLSA", "_25._tcp."+c.Hostname)
+func (l *checklist) tlsa(ctx context.Context, ask publish.Ask, c *config.Config) {
+	records, _ := ask.Records(ctx, "TLSA", "_25._tcp."+c.Hostname)
 	if len(records) == 0 {
 		return
 	}
@@ -106,8 +90,8 @@ func (l *checklist) tlsa(ctx context.Context, ask asker, c *config.Config) {
 		if err != nil {
 			continue // which is told elsewhere
 		}
-		if !slices.ContainsFunc(records, func(r string) bool { return fitsTLSA(&pair, r) }) {
-			l.add(mustMend, fmt.Sprintf("publish _25._tcp.%s TLSA 3 1 1 %s, and wait until the old records are forgotten", c.Hostname, keyDigest(pair.Leaf)),
+		if !slices.ContainsFunc(records, func(r string) bool { return publish.FitsTLSA(&pair, r) }) {
+			l.add(mustMend, fmt.Sprintf("publish _25._tcp.%s TLSA %s, and wait until the old records are forgotten", c.Hostname, publish.TLSA(pair.Leaf)),
 				"no TLSA record fits %s: senders with DANE do not deliver", f.Cert)
 		}
 	}
@@ -116,52 +100,15 @@ func (l *checklist) tlsa(ctx context.Context, ask asker, c *config.Config) {
 	}
 }
 
-func keyDigest(cert *x509.Certificate) string {
-	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
-	return hex.EncodeToString(sum[:])
-}
-
-// fitsTLSA reports whether a record "3 1 1 1a2b" fits the leaf, or with usage 2
-// any certificate of the chain.
-func fitsTLSA(pair *tls.Certificate, record string) bool {
-	fields := strings.Fields(record)
-	if len(fields) != 4 {
-		return false
-	}
-	chain := pair.Certificate
-	if fields[0] == "3" {
-		chain = chain[:1]
-	}
-	return slices.ContainsFunc(chain, func(der []byte) bool {
-		data := der
-		if fields[1] == "1" {
-			cert, err := x509.ParseCertificate(der)
-			if err != nil {
-				return false
-			}
-			data = cert.RawSubjectPublicKeyInfo
-		}
-		switch fields[2] {
-		case "1":
-			sum := sha256.Sum256(data)
-			data = sum[:]
-		case "2":
-			sum := sha512.Sum512(data)
-			data = sum[:]
-		}
-		return strings.EqualFold(hex.EncodeToString(data), fields[3])
-	})
-}
-
 // dnsOfDomain looks at what the DNS says of one domain.
-func (l *checklist) dnsOfDomain(ctx context.Context, ask asker, c *config.Config, domain string) {
-	if records, known := ask.ask(ctx, "MX", domain); known {
+func (l *checklist) dnsOfDomain(ctx context.Context, ask publish.Ask, c *config.Config, domain string) {
+	if records, known := ask.Records(ctx, "MX", domain); known {
 		l.mx(records, c.Hostname, domain)
 	}
-	if records, known := ask.ask(ctx, "TXT", domain); known {
+	if records, known := ask.Records(ctx, "TXT", domain); known {
 		l.policyRecord("SPF", domain, "v=spf1", records)
 	}
-	if records, known := ask.ask(ctx, "TXT", "_dmarc."+domain); known {
+	if records, known := ask.Records(ctx, "TXT", "_dmarc."+domain); known {
 		l.policyRecord("DMARC", "_dmarc."+domain, "v=DMARC1", records)
 	}
 	l.mtaSTS(ctx, ask, c, domain)
@@ -176,7 +123,7 @@ func (l *checklist) mx(records []string, hostname, domain string) {
 	switch {
 	case len(names) == 0:
 		l.add(shouldMend, fmt.Sprintf("publish %s MX 10 %s", domain, hostname), "%s has no MX record", domain)
-	case !slices.ContainsFunc(names, func(n string) bool { return sameName(n, hostname) }):
+	case !slices.ContainsFunc(names, func(n string) bool { return publish.SameName(n, hostname) }):
 		l.add(shouldMend, "add it, if mail is to come here without another host before it", "the MX records of %s are %s, and %s is not among them", domain, strings.Join(names, ", "), hostname)
 	}
 }
@@ -184,26 +131,12 @@ func (l *checklist) mx(records []string, hostname, domain string) {
 // policyRecord notes that there are not exactly one of the records that begin
 // with tag.
 func (l *checklist) policyRecord(what, name, tag string, records []string) {
-	switch n := len(tagged(records, tag)); {
+	switch n := len(publish.Tagged(records, tag)); {
 	case n == 0 && what != "MTA-STS":
 		l.add(toKnow, "anybody can write in its name", "%s has no %s record", name, what)
 	case n != 1:
 		l.add(shouldMend, "leave one", "%s has %d %s records, which is as good as none", name, n, what)
 	}
-}
-
-// tagged returns the records that begin with tag.
-func tagged(records []string, tag string) (all []string) {
-	for _, r := range records {
-		if rest, is := strings.CutPrefix(r, tag); is && (rest == "" || rest[0] == ' ' || rest[0] == ';') {
-			all = append(all, r)
-		}
-	}
-	return all
-}
-
-func sameName(a, b string) bool {
-	return strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
 }
 
 func orNone(names []string) string {

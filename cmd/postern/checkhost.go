@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"os"
@@ -20,6 +19,7 @@ import (
 	"postern/config"
 	"postern/internal/control"
 	"postern/internal/fence"
+	"postern/internal/publish"
 	"postern/mailbox"
 )
 
@@ -189,23 +189,10 @@ func (l *checklist) certificate(c *config.Config, file string, pair *tls.Certifi
 	if leaf.VerifyHostname(c.Hostname) != nil {
 		return false
 	}
-	if err := trusted(pair, c.Hostname); err != nil {
+	if err := publish.Trusted(pair, c.Hostname); err != nil {
 		l.add(toKnow, "for MTA-STS it must be issued by a public authority, and the file hold the whole chain", "%s is not to be trusted by others: %v", file, err)
 	}
 	return true
-}
-
-// trusted says why those who know the public authorities alone would not take pair
-// for a certificate of hostname; nil if they would.
-func trusted(pair *tls.Certificate, hostname string) error {
-	others := x509.NewCertPool()
-	for _, der := range pair.Certificate[1:] {
-		if cert, err := x509.ParseCertificate(der); err == nil {
-			others.AddCert(cert)
-		}
-	}
-	_, err := pair.Leaf.Verify(x509.VerifyOptions{DNSName: hostname, Intermediates: others})
-	return err
 }
 
 func (l *checklist) store(c *config.Config) {

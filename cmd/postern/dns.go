@@ -2,19 +2,15 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"postern/config"
 	"postern/internal/dns"
+	"postern/internal/publish"
 	"postern/mail"
 )
 
@@ -47,14 +43,20 @@ is signed with DNSSEC.`,
 				return err
 			}
 			if asJSON {
-				return printJSON(stdio.out, p)
+				return printJSON(stdio.out, p.Plan)
 			}
-			return p.print(stdio.out)
+			return p.Print(stdio.out)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&enforce, "enforce", false, "an MTA-STS policy that forbids to deliver without TLS, and not one that only reports")
 	return cmd
+}
+
+// A publication is what a domain should publish, and who is asked what it does.
+type publication struct {
+	publish.Plan
+	servers []string
 }
 
 // newPublication reads the configuration, and what it has for domain.
@@ -71,34 +73,15 @@ func newPublication(path, domain string, enforce bool) (*publication, error) {
 	if !served {
 		return nil, fmt.Errorf("no recipient map is for %s: the domains are %s", mail.Printable(domain, 255), strings.Join(r.Domains(), ", "))
 	}
-	p := &publication{Domain: name, Hostname: c.Hostname, servers: texts(c.DNS.Servers), enforce: enforce}
+	p := &publication{Plan: publish.Plan{Domain: name, Hostname: c.Hostname, Enforce: enforce}, servers: texts(c.DNS.Servers)}
 	for _, f := range c.MX.TLS {
-		chain, err := readChain(f.Cert)
+		chain, err := publish.ReadChain(f.Cert)
 		if err != nil {
 			return nil, fmt.Errorf("certificate %s: %w", f.Cert, err)
 		}
-		p.chains = append(p.chains, chain)
+		p.Chains = append(p.Chains, chain)
 	}
 	return p, nil
-}
-
-// readChain reads a certificate without its key, which not everybody may read.
-func readChain(file string) (*tls.Certificate, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	chain := new(tls.Certificate)
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type == "CERTIFICATE" {
-			chain.Certificate = append(chain.Certificate, block.Bytes)
-		}
-	}
-	if len(chain.Certificate) == 0 {
-		return nil, errors.New("there is none in this file: it must be in PEM")
-	}
-	chain.Leaf, err = x509.ParseCertificate(chain.Certificate[0])
-	return chain, err
 }
 
 // compare asks the DNS, for no longer than timeForDNS.
@@ -110,44 +93,13 @@ func (p *publication) compare(ctx context.Context) error {
 	defer resolver.Close()
 	ctx, cancel := context.WithTimeout(ctx, timeForDNS)
 	defer cancel()
-	ask := asker(resolver.Lookup)
-	if _, known := ask.ask(ctx, "A", p.Hostname); !known {
-		p.note("the DNS does not answer, so that nothing could be compared with it")
+	ask := publish.Ask(resolver.Lookup)
+	if _, known := ask.Records(ctx, "A", p.Hostname); !known {
+		p.Note("the DNS does not answer, so that nothing could be compared with it")
 		ask = func(context.Context, string, string) (dns.Answer, error) { return dns.Answer{}, errNotAsked }
 	}
-	p.look(ctx, ask)
+	p.Look(ctx, ask)
 	return nil
 }
 
 var errNotAsked = errors.New("not asked")
-
-// print writes p as a part of a zone file.
-func (p *publication) print(w io.Writer) error {
-	var b strings.Builder
-	comment := func(format string, args ...any) { fmt.Fprintf(&b, "; "+format+"\n", args...) }
-	comment("what to publish for %s, whose mail comes to %s", p.Domain, p.Hostname)
-	for _, note := range p.Notes {
-		comment("NOTE: %s", mail.Printable(note, 1000))
-	}
-	for _, r := range p.Records {
-		fmt.Fprintln(&b)
-		comment("%s: %s", r.State, r.Note)
-		for _, now := range r.Now {
-			comment("    now: %s", dns.ZoneLine(r.Name, r.TTL, r.Type, now))
-		}
-		line := dns.ZoneLine(r.Name, r.TTL, r.Type, r.Data)
-		if r.alone && r.State == differs { // another one beside those would not help
-			line = "; " + line
-		}
-		fmt.Fprintln(&b, line)
-	}
-	if p.Policy != nil {
-		fmt.Fprintln(&b)
-		comment("the MTA-STS policy, the text to be served at %s:", p.Policy.URL)
-		for line := range strings.Lines(p.Policy.Text) {
-			comment("    %s", strings.TrimSpace(line))
-		}
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}

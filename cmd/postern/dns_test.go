@@ -17,16 +17,17 @@ import (
 	"postern/config"
 	"postern/internal/dns"
 	"postern/internal/dns/dnstest"
+	"postern/internal/publish"
 )
 
 // published runs dns, and returns what it says of each record: "type name: state".
-func published(t *testing.T, s *site, args ...string) (publication, map[string]dnsRecord) {
+func published(t *testing.T, s *site, args ...string) (publish.Plan, map[string]publish.Record) {
 	t.Helper()
 	out, err := s.command(append([]string{"dns", "--json"}, args...)...).Output()
 	must(t, err)
-	var p publication
+	var p publish.Plan
 	must(t, json.Unmarshal(out, &p))
-	by := make(map[string]dnsRecord)
+	by := make(map[string]publish.Record)
 	for _, r := range p.Records {
 		by[r.Type+" "+r.Name] = r
 	}
@@ -79,7 +80,7 @@ func TestDNSPublished(t *testing.T) {
 		t.Errorf("%d records: %+v", len(records), p)
 	}
 	for what, r := range records {
-		if r.State != missing {
+		if r.State != publish.Missing {
 			t.Errorf("%s is %s", what, r.State)
 		}
 	}
@@ -96,7 +97,7 @@ func TestDNSPublished(t *testing.T) {
 	server.Serve(zone)
 	p, records = published(t, s, "example.com")
 	for what, r := range records {
-		if r.State != present || len(r.Now) > 0 {
+		if r.State != publish.Present || len(r.Now) > 0 {
 			t.Errorf("%s is %s, beside %q", what, r.State, r.Now)
 		}
 	}
@@ -121,8 +122,8 @@ func TestDNSDiffers(t *testing.T) {
 	})
 	p, records := published(t, s, "example.com")
 	for what, want := range map[string]string{
-		"MX example.com": differs, "TXT example.com": differs, "TXT _dmarc.example.com": present,
-		"TXT _smtp._tls.example.com": missing, "TXT _mta-sts.example.com": missing, "TLSA _25._tcp.mx.example.com": differs,
+		"MX example.com": publish.Differs, "TXT example.com": publish.Differs, "TXT _dmarc.example.com": publish.Present,
+		"TXT _smtp._tls.example.com": publish.Missing, "TXT _mta-sts.example.com": publish.Missing, "TLSA _25._tcp.mx.example.com": publish.Differs,
 	} {
 		if got := records[what]; got.State != want {
 			t.Errorf("%s: %+v", what, got)
@@ -143,7 +144,7 @@ func TestDNSDiffers(t *testing.T) {
 		t.Errorf("enforced: %q, %q", enforced.Policy.Text, enforced.Records[3].Data)
 	}
 	for i, f := range pairs {
-		chain, err := readChain(f.Cert)
+		chain, err := publish.ReadChain(f.Cert)
 		must(t, err)
 		key, err := x509.MarshalPKIXPublicKey(chain.Leaf.PublicKey)
 		must(t, err)
@@ -158,11 +159,11 @@ func TestDNSDiffers(t *testing.T) {
 func TestDNSRollover(t *testing.T) {
 	t.Parallel()
 	s, server, pairs := newDNSSite(t, dns.Zone{})
-	chain, err := readChain(pairs[1].Cert)
+	chain, err := publish.ReadChain(pairs[1].Cert)
 	must(t, err)
-	server.Serve(dns.Zone{"TLSA _25._tcp.mx.example.com": {"3 1 1 " + keyDigest(chain.Leaf)}})
+	server.Serve(dns.Zone{"TLSA _25._tcp.mx.example.com": {publish.TLSA(chain.Leaf)}})
 	p, _ := published(t, s, "example.com")
-	if a, b := p.Records[5], p.Records[6]; a.State != missing || b.State != present || len(a.Now)+len(b.Now) > 0 {
+	if a, b := p.Records[5], p.Records[6]; a.State != publish.Missing || b.State != publish.Present || len(a.Now)+len(b.Now) > 0 {
 		t.Errorf("%+v, %+v", a, b)
 	}
 }
@@ -176,7 +177,7 @@ func TestDNSUnknown(t *testing.T) {
 	s := newSite(t, fmt.Sprintf("dns: servers = [%q]", silent.LocalAddr()))
 	p, records := published(t, s, "example.com")
 	for what, r := range records {
-		if r.State != unknown {
+		if r.State != publish.Unknown {
 			t.Errorf("%s is %s", what, r.State)
 		}
 	}
@@ -190,7 +191,7 @@ func TestDNSUnknown(t *testing.T) {
 	if p, _ := published(t, s, "Bücher.example"); p.Domain != "xn--bcher-kva.example" {
 		t.Errorf("domain: %s", p.Domain)
 	}
-	if _, err := readChain(filepath.Join(s.dir, "postern.toml")); err == nil {
+	if _, err := publish.ReadChain(filepath.Join(s.dir, "postern.toml")); err == nil {
 		t.Error("a configuration is a certificate")
 	}
 }

@@ -51,6 +51,7 @@ var floors = map[string]int{
 	"internal/record":  1,
 	"internal/metrics": 1,
 	"internal/refused": 1,
+	"internal/publish": 1,
 	"internal/logging": 1,
 
 	"mail":                0,
