@@ -290,6 +290,42 @@ func TestHeardIsTold(t *testing.T) {
 	expect("c")
 }
 
+// A client that takes its time shows by its next command that it heard the replies,
+// too: the session is at rest by then.
+func TestHeardAtRest(t *testing.T) {
+	heard := make(chan string, 1)
+	srv := newServer(&answers{})
+	srv.Heard = func(id string) { heard <- id }
+	nc, err := net.Dial("unix", serveUnix(t, srv))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	dialogue.Play(t, nc, `
+		S: 220 *
+		C: LHLO client.example
+		S: ...
+		S: 250 *
+		C: MAIL FROM:<>
+		S: 250 *
+		C: RCPT TO:<bob@example.org>
+		S: 250 *
+		C: DATA
+		S: 354 *
+		C: a: b
+		C: .
+		S: 250 *
+		WAIT 100ms
+		C: NOOP
+		S: 250 *
+		`)
+	select {
+	case <-heard:
+	default:
+		t.Error("NOOP did not show that the reply was heard")
+	}
+}
+
 // More than fit a line are told all the same.
 func TestHeardMany(t *testing.T) {
 	heard := make(chan string, 1000)

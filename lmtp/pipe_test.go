@@ -4,13 +4,15 @@ import (
 	"context"
 	"net"
 	"sync"
+
+	"postern/internal/dialogue"
 )
 
 // pipe returns the ends of a connection in memory. As in a socket, and other
 // than in a net.Pipe, what is written waits for the other end to read it.
 func pipe() (net.Conn, net.Conn) {
 	a, b := net.Pipe()
-	return newBuffered(a), newBuffered(b)
+	return dialogue.Socket{Conn: newBuffered(a)}, dialogue.Socket{Conn: newBuffered(b)}
 }
 
 // A buffered connection writes in a goroutine of its own.

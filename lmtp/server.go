@@ -121,14 +121,23 @@ func (s *session) Client() mail.Client { return s.client }
 
 // Serve implements serve.Session.
 func (s *session) Serve(ctx context.Context) error {
-	nc := s.conn.NetConn()
-	if err := s.srv.admit(nc); err != nil {
-		s.Refuse(mail.ReplyTo(err))
-		return nil
+	if !s.greeted {
+		nc := s.conn.NetConn()
+		if err := s.srv.admit(nc); err != nil {
+			s.Refuse(mail.ReplyTo(err))
+			return nil
+		}
+		s.trusted = s.srv.Trusts != nil && s.srv.Trusts(nc)
+		s.greeted = true
+		if end, err := s.say(s.greet()); end || err != nil {
+			return err
+		}
 	}
-	s.trusted = s.srv.Trusts != nil && s.srv.Trusts(nc)
 	return s.converse(ctx)
 }
+
+// Leave implements serve.Session.
+func (s *session) Leave() { s.end() }
 
 // Refuse implements serve.Session.
 func (s *session) Refuse(r mail.Reply) {

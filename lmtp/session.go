@@ -22,9 +22,12 @@ type session struct {
 	trusted bool
 	errors  int // commands out of order or not understood
 
+	greeted bool
+
 	// unheard is the transaction whose replies the client may not have read; ""
-	// is none.
-	unheard string
+	// is none. If showsHeard, the next command shows that it has.
+	unheard    string
+	showsHeard bool
 
 	// forwarded is what XFORWARD said of the message that comes next.
 	forwarded smtp.XForward
@@ -33,45 +36,70 @@ type session struct {
 	tx *inbound
 }
 
-// converse speaks with the client until one of the two has enough: write a reply,
-// read a command, handle it.
+// converse speaks with the client until one of the two has enough, or the client
+// says nothing for a while: read a command, handle it, write the reply.
 func (s *session) converse(ctx context.Context) error {
-	defer s.end()
-	reply := mail.Reply{Code: 220, Text: s.srv.Hostname + " LMTP Postern"}
-	if s.srv.sessions.Stopping() {
-		reply = mail.ShuttingDown
-	}
 	for {
-		if err := s.conn.WriteReply(reply); err != nil {
+		cmd, err := s.readCommand(ctx)
+		if errors.Is(err, smtp.ErrAtRest) {
 			return err
 		}
-		if reply.Closes() {
-			return s.conn.Flush()
-		}
-		// If the client has sent nothing ahead, its next command shows that it read
-		// our replies, which are sent before we wait for it.
-		showsHeard := s.unheard != "" && s.conn.Dry()
-		cmd, err := s.readCommand(ctx)
-		if err == nil && showsHeard {
-			s.heard()
-		}
-		if err == nil {
-			reply, err = s.handle(ctx, cmd)
-		} else {
-			reply, err = serve.ReplyToLine(err)
-		}
+		reply, err := s.replyTo(ctx, cmd, err)
 		if err != nil {
 			return err
 		}
-		reply = s.countErrors(reply)
+		if end, err := s.say(reply); end || err != nil {
+			return err
+		}
 	}
 }
 
+// greet returns the first reply.
+func (s *session) greet() mail.Reply {
+	if s.srv.sessions.Stopping() {
+		return mail.ShuttingDown
+	}
+	return mail.Reply{Code: 220, Text: s.srv.Hostname + " LMTP Postern"}
+}
+
+// say writes a reply, and reports whether that was the last.
+func (s *session) say(reply mail.Reply) (end bool, err error) {
+	if err := s.conn.WriteReply(reply); err != nil {
+		return true, err
+	}
+	if reply.Closes() {
+		return true, s.conn.Flush()
+	}
+	return false, nil
+}
+
+// replyTo returns the reply to a command, or to what was read in its place. An
+// error ends the session without another word.
+func (s *session) replyTo(ctx context.Context, cmd smtp.Command, failed error) (reply mail.Reply, err error) {
+	if failed == nil {
+		reply, err = s.handle(ctx, cmd)
+	} else {
+		reply, err = serve.ReplyToLine(failed)
+	}
+	if err != nil {
+		return reply, err
+	}
+	return s.countErrors(reply), nil
+}
+
 // readCommand waits for a command. At shutdown a session with a transaction goes
-// on with it for as long as there is work to do.
+// on with it for as long as there is work to do. If the client has sent nothing
+// ahead, its next command shows that it read our replies, which are sent before we
+// wait for it.
 func (s *session) readCommand(ctx context.Context) (smtp.Command, error) {
+	if s.unheard != "" && !s.conn.Resting() {
+		s.showsHeard = s.conn.Dry()
+	}
 	for s.tx != nil || !s.srv.sessions.Stopping() {
 		cmd, err := s.conn.ReadCommand()
+		if err == nil && s.showsHeard {
+			s.heard()
+		}
 		if !errors.Is(err, smtp.ErrInterrupted) || ctx.Err() != nil {
 			return cmd, err
 		}
@@ -280,7 +308,7 @@ func (s *session) heard() {
 	if s.unheard != "" && s.srv.Heard != nil {
 		s.srv.Heard(s.unheard)
 	}
-	s.unheard = ""
+	s.unheard, s.showsHeard = "", false
 }
 
 // final returns r, which a Deliverer chose, if it may be said to a client: 2xx, 4xx

@@ -66,16 +66,26 @@ func (c *talker) send() bool {
 // and delivers into a sink.
 func connected(t testing.TB, size int) *talker {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	return connectedTo(t, sinking(t), size)
+}
+
+// sinking returns that server.
+func sinking(t testing.TB) *Server {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	srv := &Server{
+	return &Server{
 		Hostname: "mx.example", Next: sink{}, Log: log, Record: func(o mail.Outcome) { o.Log(log) },
 		Spool:     &spool.Spool{InMemory: 256 << 10, MaxMemory: 64 << 20, MaxFiles: 1 << 30, Dir: t.TempDir()},
 		Directory: func() Directory { return directory{} },
 		MaxSize:   64 << 20, MaxRecipients: 100,
+	}
+}
+
+// connectedTo returns a client of srv, over TCP.
+func connectedTo(t testing.TB, srv *Server, size int) *talker {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"postern/internal/serve"
 	"postern/mail"
@@ -27,15 +28,24 @@ func (s *session) Conn() *smtp.Conn { return s.conn }
 // Client implements serve.Session.
 func (s *session) Client() mail.Client { return s.client }
 
-// Serve implements serve.Session. The stack frames of Serve and converse are held
-// by every session that waits, thousands at once: so they are kept small, and what
-// needs room is done in functions that return before the wait.
+// Serve implements serve.Session.
 func (s *session) Serve(ctx context.Context) error {
-	defer s.leave()
-	if ok, err := s.welcome(); !ok {
-		return err
+	if s.since.IsZero() {
+		if ok, err := s.welcome(); !ok {
+			return err
+		}
+		s.since = time.Now()
+		if end, err := s.say(ctx, s.greet()); end || err != nil {
+			return err
+		}
 	}
 	return s.converse(ctx)
+}
+
+// Leave implements serve.Session.
+func (s *session) Leave() {
+	s.end()
+	s.leave()
 }
 
 // welcome finds out who the client is, and whether his network has room for one

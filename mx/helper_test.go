@@ -92,7 +92,7 @@ func (h *house) dialledFrom(nc net.Conn, addr string) {
 		}
 		go func() { h.ended <- h.Serve(h.ctx, h.listener) }()
 	})
-	h.conns <- from{nc, netip.MustParseAddrPort(addr)}
+	h.conns <- from{dialogue.Socket{Conn: nc}, netip.MustParseAddrPort(addr)}
 }
 
 // play connects a client that says what script says, and then is gone.
@@ -175,7 +175,7 @@ func (p pipes) Addr() net.Addr { return &net.TCPAddr{Port: 25} }
 
 // from is a connection from somewhere.
 type from struct {
-	net.Conn
+	dialogue.Socket
 	addr netip.AddrPort
 }
 

@@ -3,6 +3,7 @@ package mx
 import (
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -154,6 +155,26 @@ func TestHeard(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// So it does when it takes its time, and the session is at rest.
+func TestHeardAtRest(t *testing.T) {
+	heard := make(chan string, 1)
+	srv := sinking(t)
+	srv.Heard = func(id string) { heard <- id }
+	c := connectedTo(t, srv, 100)
+	if !c.send() {
+		t.Fatal("the message was not taken")
+	}
+	time.Sleep(100 * time.Millisecond)
+	if _, err := io.WriteString(c, "NOOP\r\n"); err != nil || !c.hear() {
+		t.Fatalf("NOOP: %v", err)
+	}
+	select {
+	case <-heard:
+	default:
+		t.Error("NOOP did not show that the 250 was heard")
 	}
 }
 

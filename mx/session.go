@@ -29,32 +29,28 @@ type session struct {
 	since     time.Time // when that was, or the session began
 
 	// unheard is the transaction whose 250 the client may not have read; "" is
-	// none.
-	unheard string
+	// none. If showsHeard, the next command shows that it has.
+	unheard    string
+	showsHeard bool
 
 	// tx is the transaction: begun by MAIL, ended by end. All that belongs to
 	// one message hangs on it, and nothing else does.
 	tx *transaction
 }
 
-// converse speaks with the client until one of the two has enough: write a reply,
-// read a command, handle it.
+// converse speaks with the client until one of the two has enough, or the client
+// says nothing for a while: read a command, handle it, write the reply.
 func (s *session) converse(ctx context.Context) error {
-	defer s.end()
-	reply := s.greet()
-	s.since = time.Now()
 	for {
-		if end, err := s.say(ctx, reply); end || err != nil {
+		cmd, err := s.readCommand(ctx)
+		if errors.Is(err, smtp.ErrAtRest) {
 			return err
 		}
-		// If the client has sent nothing ahead, its next command shows that it read
-		// our reply, which is sent before we wait for it.
-		showsHeard := s.unheard != "" && s.conn.Dry()
-		cmd, err := s.readCommand(ctx)
-		if err == nil && showsHeard {
-			s.heard()
+		reply, err := s.replyTo(ctx, cmd, err)
+		if err != nil {
+			return err
 		}
-		if reply, err = s.replyTo(ctx, cmd, err); err != nil {
+		if end, err := s.say(ctx, reply); end || err != nil {
 			return err
 		}
 	}
@@ -90,10 +86,18 @@ func (s *session) replyTo(ctx context.Context, cmd smtp.Command, failed error) (
 }
 
 // readCommand waits for a command. At shutdown a session with a transaction
-// goes on with it for as long as the server lets it.
+// goes on with it for as long as the server lets it. If the client has sent nothing
+// ahead, its next command shows that it read our reply, which is sent before we
+// wait for it.
 func (s *session) readCommand(ctx context.Context) (smtp.Command, error) {
+	if s.unheard != "" && !s.conn.Resting() {
+		s.showsHeard = s.conn.Dry()
+	}
 	for s.tx != nil || !s.srv.sessions.Stopping() {
 		cmd, err := s.conn.ReadCommand()
+		if err == nil && s.showsHeard {
+			s.heard()
+		}
 		if !errors.Is(err, smtp.ErrInterrupted) || ctx.Err() != nil {
 			return cmd, err
 		}
@@ -287,7 +291,7 @@ func (s *session) heard() {
 	if s.unheard != "" && s.srv.Heard != nil {
 		s.srv.Heard(s.unheard)
 	}
-	s.unheard = ""
+	s.unheard, s.showsHeard = "", false
 }
 
 // record tells what ended, with the client that it ended for.

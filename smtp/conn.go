@@ -11,14 +11,15 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
 const (
 	// bufferSize is what is read at once where a peer has much to say.
 	bufferSize = 32 << 10
-	// idleSize is what a connection keeps while it waits for a command. The
-	// batch of a pipelining client mostly fits.
+	// idleSize is what a connection holds in the first moments of its wait for a
+	// command. The batch of a pipelining client mostly fits.
 	idleSize = 256
 	// maxCommand is the longest command line, CRLF included. RFC 5321, section
 	// 4.5.3.1.4, asks for 512 octets, and the extensions for some hundreds more.
@@ -51,14 +52,17 @@ type Conn struct {
 	// Host is what a server is called in a reply that ends the session; see
 	// mail.Reply.By.
 	Host string
+	// RestAfter is how long ReadCommand waits before it returns ErrAtRest, so that
+	// its caller can wait with less; 0, or a connection that is no socket: it waits on.
+	RestAfter time.Duration
 
-	nc   net.Conn
-	end  time.Time         // when all reading ends, however busy the peer is; zero: never
-	buf  *[bufferSize]byte // nil while nothing is buffered and a command is awaited
-	r, w int               // buf[r:w] was received and not yet used
-	full bool              // the last read left no room: there is more to read
-	out  []byte            // written and not yet sent
-	idle [idleSize]byte
+	nc     net.Conn
+	socket syscall.RawConn   // the one below nc; nil: there is none
+	end    time.Time         // when all reading ends, however busy the peer is; zero: never
+	buf    *[bufferSize]byte // nil while nothing is buffered and a command is awaited
+	r, w   int               // buf[r:w] was received and not yet used
+	full   bool              // the last read left no room: there is more to read
+	out    []byte            // written and not yet sent
 
 	sendErr error // what ended the sending
 
@@ -68,12 +72,17 @@ type Conn struct {
 	since       time.Time  // when waiting for this line, or for these octets, began
 	interrupted bool
 	dismissed   bool
+	brief       bool // only the first moments of the wait
+	resting     bool // ErrAtRest was returned, and the wait goes on
 }
 
-var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+var (
+	buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+	idles   = sync.Pool{New: func() any { return new([idleSize]byte) }}
+)
 
 // NewConn returns a Conn on nc, which it takes over.
-func NewConn(nc net.Conn) *Conn { return &Conn{nc: nc} }
+func NewConn(nc net.Conn) *Conn { return &Conn{nc: nc, socket: socketOf(nc)} }
 
 // NetConn returns the connection below.
 func (c *Conn) NetConn() net.Conn { return c.nc }

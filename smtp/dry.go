@@ -2,9 +2,7 @@ package smtp
 
 import (
 	"errors"
-	"net"
 	"os"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,10 +14,10 @@ func (c *Conn) Quiet(d time.Duration) (bool, error) {
 	if c.Buffered() > 0 {
 		return false, nil
 	}
-	timeout := c.ReadTimeout
-	c.ReadTimeout = d
+	timeout, rest := c.ReadTimeout, c.RestAfter
+	c.ReadTimeout, c.RestAfter = d, 0
 	err := c.fillLine(true, false)
-	c.ReadTimeout = timeout
+	c.ReadTimeout, c.RestAfter = timeout, rest
 	switch {
 	case errors.Is(err, ErrInterrupted):
 		c.Interrupt()
@@ -57,16 +55,8 @@ func (c *Conn) Stale() bool {
 
 // control returns what f says of the descriptor of the socket; 0 if there is none.
 func (c *Conn) control(f func(fd int) int) (result int) {
-	nc := c.nc
-	if tls, ok := nc.(interface{ NetConn() net.Conn }); ok {
-		nc = tls.NetConn()
-	}
-	socket, ok := nc.(syscall.Conn)
-	if !ok {
-		return 0
-	}
-	if raw, err := socket.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) { result = f(int(fd)) })
+	if c.socket != nil {
+		_ = c.socket.Control(func(fd uintptr) { result = f(int(fd)) })
 	}
 	return result
 }

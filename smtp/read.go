@@ -23,7 +23,7 @@ func (c *Conn) ReadCommand() (Command, error) {
 // has ReadTimeout to arrive in whole: an octet now and then is no line.
 func (c *Conn) readLine(limit int, command bool) ([]byte, error) {
 	seen := 0 // of buf[r:w], octets known to hold no CRLF
-	for waited := false; ; waited = true {
+	for waited := command && c.resting; ; waited = true {
 		if c.buf != nil {
 			line := c.buf[c.r:c.w]
 			if i := indexCRLF(line, seen); i >= 0 {
@@ -141,12 +141,14 @@ func (c *Conn) read() error {
 // most connections do nothing but wait for a command for most of their lives.
 func (c *Conn) readIdle() error {
 	c.Rest()
-	n, err := c.nc.Read(c.idle[:])
+	idle := idles.Get().(*[idleSize]byte)
+	defer idles.Put(idle)
+	n, err := c.nc.Read(idle[:])
 	if n == 0 {
 		return noProgress(err)
 	}
 	c.makeRoom()
-	c.w = copy(c.buf[:], c.idle[:n])
+	c.w = copy(c.buf[:], idle[:n])
 	c.full = n == idleSize
 	return nil
 }
@@ -158,7 +160,7 @@ func (c *Conn) beginWait(command, waited bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if command && c.interrupted {
-		c.interrupted = false
+		c.interrupted, c.waiting, c.resting = false, false, false
 		return ErrInterrupted
 	}
 	c.waiting, c.command = true, command
@@ -166,21 +168,32 @@ func (c *Conn) beginWait(command, waited bool) error {
 		return nil
 	}
 	c.since = time.Now()
-	return c.nc.SetReadDeadline(c.deadline(c.since))
+	deadline := c.deadline(c.since)
+	moment := c.since.Add(c.RestAfter)
+	c.brief = command && c.RestAfter > 0 && c.socket != nil && c.Buffered() == 0 &&
+		(deadline.IsZero() || moment.Before(deadline))
+	if c.brief {
+		deadline = moment
+	}
+	return c.nc.SetReadDeadline(deadline)
 }
 
-// endWait returns err, what the wait ended with, or that it was interrupted. An
-// interruption that came together with octets is found by the next wait.
+// endWait returns err, what the wait ended with, or that it was interrupted, or has
+// only begun. An interruption that came together with octets is found by the next wait.
 func (c *Conn) endWait(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	interrupted := c.command && c.interrupted && errors.Is(err, os.ErrDeadlineExceeded)
-	c.waiting = false
-	if !interrupted {
+	c.waiting, c.resting = false, false
+	switch {
+	case !errors.Is(err, os.ErrDeadlineExceeded):
 		return err
+	case c.command && c.interrupted:
+		c.interrupted = false
+		return ErrInterrupted
+	case c.brief:
+		return c.lieDown()
 	}
-	c.interrupted = false
-	return ErrInterrupted
+	return err
 }
 
 // Limit sets the time at which reading ends, even if the peer sends an octet

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,7 +36,11 @@ type Session interface {
 	Conn() *smtp.Conn
 	// Serve speaks with the client until one of the two has enough, and waits
 	// for no other connection. When ctx ends, so does what it does for the client.
+	// It returns smtp.ErrAtRest where its connection did, and is called again
+	// when there is something to read.
 	Serve(ctx context.Context) error
+	// Leave ends what the session holds, after the last Serve.
+	Leave()
 	// Refuse says why there is no service, before Serve or after it panicked. It
 	// is said once, to a client that may not be listening.
 	Refuse(mail.Reply)
@@ -78,7 +81,8 @@ func (s *Sessions) Serve(ctx context.Context, listeners []net.Listener, begin fu
 	for i, l := range listeners {
 		loops.Go(func() {
 			failed <- s.accept(accepting, l, func(nc net.Conn) {
-				running.Go(func() { s.run(work, begin(nc, i)) })
+				v := &visit{begin: func() Session { return begin(nc, i) }}
+				running.Go(func() { s.run(work, v) })
 			})
 		})
 	}
@@ -119,37 +123,6 @@ func (s *Sessions) accept(ctx context.Context, l net.Listener, serve func(net.Co
 		case <-ctx.Done():
 		}
 	}
-}
-
-// run serves one connection and closes it.
-func (s *Sessions) run(ctx context.Context, session Session) {
-	c := session.Conn()
-	defer c.Release()
-	defer c.Close()
-	defer s.recover(session)
-	if err := s.admit(c); err != nil {
-		session.Refuse(mail.ReplyTo(err))
-		return
-	}
-	defer s.forget(c)
-	if err := session.Serve(ctx); err != nil {
-		s.ended(session, err)
-	}
-}
-
-func (s *Sessions) ended(session Session, err error) {
-	s.Log.Debug("connection ended", "client", session.Client(), "cause", err)
-}
-
-// recover keeps a panic to the connection that it happened on.
-func (s *Sessions) recover(session Session) {
-	p := recover()
-	if p == nil {
-		return
-	}
-	s.panics.Add(1)
-	s.Log.Error("panic", "client", session.Client(), "cause", p, "stack", string(debug.Stack()))
-	session.Refuse(mail.Broken.Because(fmt.Errorf("panic: %v", p)))
 }
 
 // admit counts c among the connections, if there is room.

@@ -28,6 +28,7 @@ type talk struct {
 func (t talk) Conn() *smtp.Conn                { return t.conn }
 func (t talk) Client() mail.Client             { return mail.Client{} }
 func (t talk) Serve(ctx context.Context) error { return t.serve(ctx, t.conn) }
+func (t talk) Leave()                          {}
 func (t talk) Refuse(r mail.Reply)             { t.refused.Store(r); Refuse(t.conn, r) }
 
 // A hall is a server in a bubble, and the door to it.
@@ -42,13 +43,19 @@ type hall struct {
 // inHall runs test with a server whose sessions do what serve does.
 func inHall(t *testing.T, serve func(context.Context, *smtp.Conn) error, test func(t *testing.T, h *hall)) {
 	t.Helper()
+	inHallWith(t, func(h *hall, nc net.Conn) Session { return talk{smtp.NewConn(nc), serve, &h.refused} }, test)
+}
+
+// inHallWith is inHall with sessions of another kind.
+func inHallWith(t *testing.T, begin func(h *hall, nc net.Conn) Session, test func(t *testing.T, h *hall)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		h := &hall{Sessions: &Sessions{Log: slog.New(slog.DiscardHandler), Grace: time.Minute}, ended: make(chan error, 1)}
 		h.door.conns = make(chan net.Conn)
 		h.door.open, h.close = context.WithCancel(t.Context())
 		go func() {
 			h.ended <- h.Serve(h.door.open, []net.Listener{&h.door}, func(nc net.Conn, _ int) Session {
-				return talk{smtp.NewConn(nc), serve, &h.refused}
+				return begin(h, nc)
 			})
 		}()
 		test(t, h)
