@@ -89,7 +89,7 @@ func TestRFC8461_4_1_Names(t *testing.T) {
 		patterns string
 		want     bool
 	}{
-		{"mx.example.com", true}, {"MX.example.com.", true}, {"a.example other.example mx.example.com", true}, {"*.example.com", true},
+		{"mx.example.com", true}, {"MX.example.com.", true}, {"a.example mx.example.com other.example", true}, {"*.example.com", true},
 		{"", false}, {"example.com", false}, {"*.com", false}, {"*.mx.example.com", false}, {"*", false}, {"*.b.example", false},
 	} {
 		text := "version: STSv1\r\nmode: enforce\r\nmx:" + strings.Join(strings.Fields(" "+tt.patterns), "\r\nmx: ") + "\r\nmax_age: 1\r\n"
