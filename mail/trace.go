@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// MaxHops is how many Received fields make a message a looping one (RFC 5321,
+// section 6.3).
+const MaxHops = 100
+
 // A Received is the time stamp line that a server puts on top of a message that
 // it accepts (RFC 5321, section 4.4).
 type Received struct {

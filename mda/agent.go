@@ -17,10 +17,6 @@ import (
 	"postern/mailbox"
 )
 
-// maxHops is how many Received fields make a message a looping one (RFC 5321,
-// section 6.3).
-const maxHops = 100
-
 // An Agent makes final delivery (RFC 5321, section 4.4) into mailboxes. It is a
 // mail.Deliverer. The fields are set before the first use and not changed after.
 //
@@ -185,7 +181,7 @@ func finalForm(env *mail.Envelope, msg *mail.Message) (*mail.Message, error) {
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("mda: read the header: %w", err)
-	case h.Count("Received") >= maxHops:
+	case h.Count("Received") >= mail.MaxHops:
 		return nil, mail.MailLoop
 	}
 	var stale []mail.Range

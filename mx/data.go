@@ -12,10 +12,6 @@ import (
 	"postern/smtp"
 )
 
-// maxHops is how many Received fields make a message a looping one (RFC 5321,
-// section 6.3).
-const maxHops = 100
-
 // data takes the message (RFC 5321, section 4.1.1.4), and answers when the next
 // hop has answered. Whatever comes of it, the transaction is over.
 func (s *session) data(ctx context.Context, arg string) (mail.Reply, error) {
@@ -181,7 +177,7 @@ func (srv *Server) process(ctx context.Context, tx *transaction) (replies []mail
 		return []mail.Reply{mail.ReplyTo(err)}, ""
 	case h.Exceeded():
 		return []mail.Reply{mail.HeaderTooBig}, ""
-	case h.Count("Received") >= maxHops:
+	case h.Count("Received") >= mail.MaxHops:
 		return []mail.Reply{mail.MailLoop}, ""
 	}
 	verdict := tx.judged.Message(ctx, tx.addresses(), tx.body, h)
