@@ -143,17 +143,8 @@ func isModifierName(s string) bool {
 
 // parseDirective parses a directive. Its errors say what is wrong with it.
 func parseDirective(term string) (directive, error) {
-	d := directive{text: term, verdict: Pass, bits4: 32, bits6: 128}
-	switch rest := term[1:]; term[0] {
-	case '+':
-		term = rest
-	case '-':
-		d.verdict, term = Fail, rest
-	case '~':
-		d.verdict, term = SoftFail, rest
-	case '?':
-		d.verdict, term = Neutral, rest
-	}
+	d := directive{text: term, bits4: 32, bits6: 128}
+	d.verdict, term = cutQualifier(term)
 	name, arg := term, ""
 	if i := strings.IndexAny(term, ":/"); i >= 0 {
 		name, arg = term[:i], term[i:]
@@ -192,6 +183,22 @@ func parseDirective(term string) (directive, error) {
 		err = errMechanism
 	}
 	return d, err
+}
+
+// cutQualifier returns the verdict that the qualifier of a directive stands for, and
+// the mechanism behind it. No qualifier is a pass (RFC 7208, section 4.6.2).
+func cutQualifier(term string) (Verdict, string) {
+	switch rest := term[1:]; term[0] {
+	case '+':
+		return Pass, rest
+	case '-':
+		return Fail, rest
+	case '~':
+		return SoftFail, rest
+	case '?':
+		return Neutral, rest
+	}
+	return Pass, term
 }
 
 // parseSpec parses ":" domain-spec.
