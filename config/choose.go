@@ -167,42 +167,48 @@ func (c *choice) changed(file string) bool { return c.chosen[file] != c.before[f
 // it is in, or if none of these is new, those that they depend on, or else all
 // that is new.
 func (c *choice) blame(r *Recipients, why map[string]Mistakes) bool {
-	guilty := make(map[string]Mistakes)
-	for file, ms := range why {
-		if c.changed(file) {
-			guilty[file] = ms
-		}
+	guilty := maps.Clone(why)
+	maps.DeleteFunc(guilty, func(file string, _ Mistakes) bool { return !c.changed(file) })
+	if len(guilty) == 0 {
+		guilty = c.behind(r, why)
 	}
 	if len(guilty) == 0 {
-		for _, file := range slices.Sorted(maps.Keys(why)) {
-			ms := why[file]
-			for _, m := range c.dependencies(r, c.chosen[file]) {
-				if file := m.base(); c.changed(file) {
-					guilty[file] = append(guilty[file], ms...)
-				}
-			}
-		}
-	}
-	if len(guilty) == 0 {
-		var all Mistakes
-		for _, file := range slices.Sorted(maps.Keys(why)) {
-			all = append(all, why[file]...)
-		}
-		for file := range maps.Keys(c.chosen) {
-			if c.changed(file) {
-				guilty[file] = all
-			}
-		}
-		for file := range c.before {
-			if c.changed(file) {
-				guilty[file] = all
-			}
-		}
+		guilty = c.allNew(why)
 	}
 	for file, ms := range guilty {
 		c.refuse(file, ms)
 	}
 	return len(guilty) > 0
+}
+
+// behind returns the new files that those in why depend on.
+func (c *choice) behind(r *Recipients, why map[string]Mistakes) map[string]Mistakes {
+	guilty := make(map[string]Mistakes)
+	for _, file := range slices.Sorted(maps.Keys(why)) {
+		for _, m := range c.dependencies(r, c.chosen[file]) {
+			if behind := m.base(); c.changed(behind) {
+				guilty[behind] = append(guilty[behind], why[file]...)
+			}
+		}
+	}
+	return guilty
+}
+
+// allNew returns all files that are new, or gone, for all that is wrong.
+func (c *choice) allNew(why map[string]Mistakes) map[string]Mistakes {
+	var all Mistakes
+	for _, file := range slices.Sorted(maps.Keys(why)) {
+		all = append(all, why[file]...)
+	}
+	guilty := make(map[string]Mistakes)
+	for _, files := range []map[string]*domainMap{c.chosen, c.before} {
+		for file := range files {
+			if c.changed(file) {
+				guilty[file] = all
+			}
+		}
+	}
+	return guilty
 }
 
 // dependencies returns the maps that aliases of m lead to, now or before.
