@@ -9,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -112,12 +113,18 @@ func (c *checker) check() error {
 		return err
 	}
 	defer above.Close()
-	info, err := above.Stat(path.Base(c.box.path))
+	return c.maildir(above, root)
+}
+
+// maildir checks the Maildir root, which is in the folder above.
+func (c *checker) maildir(above, root Dir) error {
+	at, name := path.Dir(c.box.String()), path.Base(c.box.path)
+	info, err := above.Stat(name)
 	if err != nil {
 		return err
 	}
 	c.owner = info.Owner
-	if err := c.modes(above, path.Dir(c.box.String()), path.Base(c.box.path), info); err != nil {
+	if err := c.modes(above, at, name, info); err != nil {
 		return err
 	}
 	if _, err := root.Stat("maildirfolder"); err == nil {
@@ -288,6 +295,10 @@ var errEncoded = errors.New("mailbox: encoded message")
 // encodings are how the files begin that Dovecot packs or encrypts.
 var encodings = []string{"\x1f\x8b", "BZh", "\xfd7zXZ\x00", "\x28\xb5\x2f\xfd", "Dovecot-LZ4", "CRYPTED\x03\x07"}
 
+func isEncoded(text []byte) bool {
+	return slices.ContainsFunc(encodings, func(start string) bool { return bytes.HasPrefix(text, []byte(start)) })
+}
+
 // measure reads a message, and returns its octets as they are and as they would
 // be with CRLF at the end of each line.
 func measure(dir Dir, name string) (size, wire int64, err error) {
@@ -300,12 +311,8 @@ func measure(dir Dir, name string) (size, wire int64, err error) {
 	for {
 		n, err := f.ReadAt(buf, size)
 		part := buf[:n]
-		if size == 0 {
-			for _, start := range encodings {
-				if bytes.HasPrefix(part, []byte(start)) {
-					return 0, 0, errEncoded
-				}
-			}
+		if size == 0 && isEncoded(part) {
+			return 0, 0, errEncoded
 		}
 		for _, b := range part {
 			if b == '\n' && last != '\r' {
