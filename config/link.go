@@ -106,11 +106,22 @@ type claimed struct {
 func (l *linker) take(m *domainMap, wanted []claim, taken map[string]claimed, message, hint string) {
 	for _, c := range wanted {
 		if first, again := taken[c.what]; again {
-			l.findings(m).flaw(flaw{where: c.where, message: fmt.Sprintf(message, c.what), other: first.where, hint: hint})
+			l.findings(m).flaw(flaw{where: c.where, message: fmt.Sprintf(message, c.what), other: first.where, hint: hint + l.winner(m, first.by)})
 			continue
 		}
 		taken[c.what] = claimed{m, c.where}
 	}
+}
+
+// winner says which of two maps that claim the same serves.
+func (l *linker) winner(m, first *domainMap) string {
+	switch {
+	case m == first:
+		return ""
+	case l.old == nil:
+		return "; at a first start neither serves"
+	}
+	return "; that file wins, and this one is ignored"
 }
 
 // findings is where to note what is wrong with m.

@@ -18,6 +18,7 @@ type Mistake struct {
 	Hint    string `json:"hint,omitempty"`   // the way out; may be empty
 	Text    string `json:"text,omitempty"`   // the line that is meant, or what is around the spot, as it can be shown
 	Caret   int    `json:"caret,omitempty"`  // how many characters of Text stand before the spot
+	Other   string `json:"other,omitempty"`  // file:line of what it is at odds with
 
 	err error
 }
@@ -40,6 +41,16 @@ func (m Mistake) Error() string {
 // Unwrap returns the error of the file system that made the mistake known, if
 // one did.
 func (m Mistake) Unwrap() error { return m.err }
+
+// Same reports whether n is m in other words: the same is wrong at the same place,
+// or, where two places are at odds, one blames the one and one the other.
+func (m Mistake) Same(n Mistake) bool {
+	here, there := fmt.Sprintf("%s:%d", m.File, m.Line), fmt.Sprintf("%s:%d", n.File, n.Line)
+	if m.Other != "" && m.Other == there && n.Other == here {
+		return true
+	}
+	return here == there && m.Column == n.Column && m.Message == n.Message
+}
 
 // Excerpt returns the line that is meant, or what is around the spot, and below it
 // a caret under the spot; or nothing if no line is.
@@ -168,7 +179,8 @@ func (f flaw) mistake(spots map[*document]map[path]*spot) Mistake {
 	}
 	if octet, ok := f.other.position(spots); ok {
 		line, _, _ := lineAndColumn(f.other.doc.text, octet)
-		m.Message += fmt.Sprintf(" (%s:%d)", f.other.doc.file, line)
+		m.Other = fmt.Sprintf("%s:%d", f.other.doc.file, line)
+		m.Message += fmt.Sprintf(" (%s)", m.Other)
 	}
 	return m
 }

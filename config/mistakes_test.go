@@ -90,8 +90,8 @@ func TestMapMistakes(t *testing.T) {
 			3.toml:3:9: alias_domains: "" is not a domain name: "" cannot stand between dots; write it as "example.com"`},
 		{"domains twice", []string{"domain='a.example'\nalias_domains=['A.Example','b.example']\nmailboxes=[]", "domain = 'b.example'\nmailboxes=[]", "domain='c.example'\nmailboxes=[]\nalias_domains=['a.example']"}, `
 			1.toml:2:16: the domain "a.example" is there already (1.toml:1); each domain has one map, and is an alias of one
-			2.toml:1:10: the domain "b.example" is there already (1.toml:2); each domain has one map, and is an alias of one
-			3.toml:3:16: the domain "a.example" is there already (1.toml:1); each domain has one map, and is an alias of one`},
+			2.toml:1:10: the domain "b.example" is there already (1.toml:2); each domain has one map, and is an alias of one; at a first start neither serves
+			3.toml:3:16: the domain "a.example" is there already (1.toml:1); each domain has one map, and is an alias of one; at a first start neither serves`},
 		{"names", []string{"domain='a.example'\nmailboxes=[\n'',\n'a@a.example',\n'a/b',\n'.a',\n'-a',\n'*',\n\"a\\u0000\",\n' a',\n'" + strings.Repeat("é", 33) + "',\n]\n[aliases]\n'x@y'=['z']\n''=['z']\n[refuse]\n'x@y'='no'"}, `
 			1.toml:3:1: mailboxes: a name must not be empty
 			1.toml:4:1: mailboxes: "a@a.example" must be without a domain; write "a"
@@ -119,7 +119,7 @@ func TestMapMistakes(t *testing.T) {
 			1.toml:5:6: mailbox.b.path: "" is not an absolute path; write it from the root, as "/home/bob/Maildir"
 			1.toml:9:6: mailbox.d.path: the root is no mailbox
 			2.toml:2:10: mailbox: "-x" begins with "-", and is no safe name for a folder; rename the mailbox, and make an alias of this name
-			2.toml:3:8: /home/c is the path of another mailbox (1.toml:7); for one mailbox with two names make one of them an alias`},
+			2.toml:3:8: /home/c is the path of another mailbox (1.toml:7); for one mailbox with two names make one of them an alias; at a first start neither serves`},
 		{"delimiter", []string{"domain='a.example'\nmailboxes=[]\ndelimiter='::'", "domain='b.example'\nmailboxes=[]\ndelimiter='a'"}, `
 			1.toml:3:11: delimiter: "::" cannot part a name from its sub-address; write "+", or "" for none
 			2.toml:3:11: delimiter: "a" cannot part a name from its sub-address; write "+", or "" for none`},
@@ -294,7 +294,7 @@ func TestLoadRecipients(t *testing.T) {
 		b.toml: is empty, as a file is that is being written, and would leave a domain without recipients
 		c.toml: is not a file
 		d.toml: cannot be read: no such file or directory
-		e.toml:1:8: the domain "a.example" is there already (a.toml:1); each domain has one map, and is an alias of one`)
+		e.toml:1:8: the domain "a.example" is there already (a.toml:1); each domain has one map, and is an alias of one; at a first start neither serves`)
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v does not wrap the cause", err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -17,7 +18,9 @@ func checkCommand(stdio stdio) *cobra.Command {
 		Use:   "check",
 		Short: "Say what is wrong with the configuration and around it",
 		Long: `Reads the configuration, the recipient maps and the access rules as a server would,
-and lists every mistake with its place and the way out. Then it looks whether the
+and lists every mistake with its place and the way out; and what a server here that
+runs, or has run, would not take of them, since it looks like an accident or another
+map has it already (postern diff says more). Then it looks whether the
 users that the servers run as may read and write what they have to; whether
 somebody answers where they connect, and nobody else listens where they do; at
 certificates, their names and their end; at the store; and at what the DNS says of
@@ -52,8 +55,11 @@ func check(ctx context.Context, w io.Writer, path string, asJSON, filesAlone boo
 		return l.report(w, nil, path, asJSON)
 	}
 	r, err := config.LoadRecipients(c.Recipients, c.Hostname)
+	err = errors.Join(err, checkJudging(c))
+	if !filesAlone {
+		err = l.served(ctx, c, err)
+	}
 	l.fail(err)
-	l.fail(checkJudging(c))
 	if filesAlone {
 		return l.report(w, r, c.File, asJSON)
 	}

@@ -211,3 +211,62 @@ func TestQuantity(t *testing.T) {
 		}
 	}
 }
+
+// What a server would refuse of right maps is said by check, in its very words,
+// whether it runs or has left what it served.
+func TestCheckSaysWhatIsServed(t *testing.T) {
+	s := newSite(t)
+	names := make([]string, 100)
+	for i := range names {
+		names[i] = fmt.Sprintf("%q", fmt.Sprint("u", i))
+	}
+	good := func() {
+		s.write("recipients.d/example.com.toml", "domain = \"example.com\"\nmailboxes = ["+strings.Join(names, ", ")+"]\n")
+		s.write("recipients.d/example.net.toml", "domain = \"example.net\"\nmailboxes = []\n")
+		must(t, os.RemoveAll(s.dir+"/recipients.d/a.toml"))
+	}
+	good()
+	p := s.start("serve")
+	file := s.dir + "/recipients.d/example.com.toml"
+	edits := []struct {
+		edit func()
+		want string
+	}{
+		{func() { must(t, os.Remove(file)) }, "files: is gone, and example.com with it\n"},
+		{func() { s.write("recipients.d/example.com.toml", "domain = \"example.org\"\nmailboxes = []\n") }, "files: the domain example.com would no longer be served\n"},
+		{func() { s.write("recipients.d/example.com.toml", "domain = \"example.com\"\nmailboxes = [\"u0\"]\n") }, "files: the domain example.com would lose 99 of its 100 names\n"},
+		{func() { s.write("recipients.d/a.toml", "domain = \"example.com\"\nmailboxes = [\"u0\"]\n") }, "files: the domain \"example.com\" is there already (" + file + ":1)\n"},
+		{func() { s.write("recipients.d/example.com.toml", "") }, "files: is empty, as a file is that is being written, and would leave a domain without recipients\n"},
+	}
+	for _, running := range []bool{true, false} {
+		by := "a server that is started now"
+		if running {
+			by = "the server that runs"
+		} else {
+			p.Stop()
+		}
+		for _, e := range edits {
+			e.edit()
+			found := checked(t, s, true)
+			lacks(t, found, "mistake "+e.want)
+			if n := strings.Count(found, "mistake files"); n != 1 {
+				t.Errorf("%d mistakes\n%s", n, found)
+			}
+			if !strings.Contains(e.want, "already") {
+				lacks(t, found, "note files: until that is mended, "+by+" goes on with the old version of example.com\n")
+			}
+			text, _ := s.command("check").Output()
+			if wins := strings.Contains(string(text), "; that file wins, and this one is ignored\n"); wins != strings.Contains(e.want, "already") {
+				t.Errorf("which of two files wins:\n%s", text)
+			}
+			good()
+			if found = checked(t, s, false); strings.Contains(found, "files: ") {
+				t.Errorf("good maps: %s", found)
+			}
+		}
+	}
+	must(t, os.Remove(file))
+	if err := s.command("check", "--files").Run(); err != nil {
+		t.Errorf("the files by themselves are right: %v", err)
+	}
+}

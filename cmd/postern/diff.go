@@ -67,6 +67,20 @@ func (s *asking) diff(ctx context.Context, asJSON, all bool) error {
 		texts.add(name, d.text(all))
 		return nil
 	}
+	err := s.eachDiff(ctx, tell)
+	texts.print(s.out)
+	if err == nil && wrong {
+		err = errors.New("not all that is in the files would serve")
+	}
+	return err
+}
+
+// lastGood is who tells a Diff where no server runs.
+const lastGood = "no server runs; the last good generation"
+
+// eachDiff calls tell with what each server says that runs, or else with what is to
+// be said of the last good generation.
+func (s *asking) eachDiff(ctx context.Context, tell func(name string, d Diff) error) error {
 	err := s.each(ctx, request{verb: "diff"}, func(name string, answer json.RawMessage) error {
 		var d Diff
 		if err := json.Unmarshal(answer, &d); err != nil {
@@ -74,17 +88,14 @@ func (s *asking) diff(ctx context.Context, asJSON, all bool) error {
 		}
 		return tell(name, d)
 	})
-	if control.NotRunning(err) && len(s.sockets) == 0 {
-		var d Diff
-		if d, err = diffOfKept(s.config); err == nil {
-			err = tell("no server runs; the last good generation", d)
-		}
+	if !control.NotRunning(err) || len(s.sockets) > 0 {
+		return err
 	}
-	texts.print(s.out)
-	if err == nil && wrong {
-		err = errors.New("not all that is in the files would serve")
+	d, err := diffOfKept(s.config)
+	if err != nil {
+		return err
 	}
-	return err
+	return tell(lastGood, d)
 }
 
 // diffOfKept compares the files with what was kept by a server that does not run.
