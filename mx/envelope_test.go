@@ -173,6 +173,25 @@ func TestRFC6531_3_5_NonASCII(t *testing.T) {
 	})
 }
 
+// A sender may have dots where they would need quotes, and has these from here on;
+// a recipient of ours has none.
+func TestSenderWithStrayDots(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.ReturnPath = true
+		h.play(t, ehlo+`
+			C: MAIL FROM:<a..b.@client.example>
+			S: 250 2.1.0 *
+			C: RCPT TO:<a..b@mx.example>
+			S: 501 5.1.3 *
+			C: RCPT TO:<ann@mx.example>
+			S: 250 *
+			`+data+"C: a: b\nC: .\nS: 250 *\n"+quit)
+		if got := h.delivered(t); got.env.From.Local != "a..b." || !strings.HasPrefix(got.text, `Return-Path: <"a..b."@client.example>`+"\r\n") {
+			t.Errorf("from %v: %q", got.env.From, got.text)
+		}
+	})
+}
+
 // RFC 6531, section 3.3: a sender's domain is of U-labels, so that what is judged is
 // what is shown. Recipients we know ourselves, however they are written.
 func TestRFC6531_3_3_SenderDomain(t *testing.T) {

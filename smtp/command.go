@@ -42,7 +42,7 @@ func ParseMail(arg string) (mail.Address, []Param, error) {
 		params, err := parseParams(rest)
 		return mail.Address{}, params, err
 	}
-	addr, rest, ok := parsePath(path)
+	addr, rest, ok := parsePath(path, anyDots)
 	if !ok || addr.Domain == "" {
 		return mail.Address{}, nil, mail.BadSender
 	}
@@ -58,7 +58,7 @@ func ParseRcpt(arg string) (mail.Address, []Param, error) {
 	if !ok {
 		return mail.Address{}, nil, mail.BadArgument
 	}
-	addr, rest, ok := parsePath(path)
+	addr, rest, ok := parsePath(path, isDotString)
 	if !ok || addr.Domain == "" && !addr.IsPostmaster() {
 		return mail.Address{}, nil, mail.BadRecipient
 	}

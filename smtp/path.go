@@ -20,14 +20,14 @@ const (
 // ParseAddress parses a Mailbox of RFC 5321, section 4.1.2, as it stands
 // between angle brackets, without a source route. Nothing may follow it.
 func ParseAddress(s string) (mail.Address, bool) {
-	addr, rest, ok := parseMailbox(s)
+	addr, rest, ok := parseMailbox(s, isDotString)
 	return addr, ok && rest == "" && addr.Domain != ""
 }
 
-// parsePath parses a Path in angle brackets at the start of s, and returns what
-// follows it. A source route is read and forgotten (RFC 5321, appendix C). The
-// domain is empty where there was none.
-func parsePath(s string) (addr mail.Address, rest string, ok bool) {
+// parsePath parses a Path in angle brackets at the start of s, whose local part
+// without quotes allowed allows, and returns what follows it. A source route is read
+// and forgotten (RFC 5321, appendix C). The domain is empty where there was none.
+func parsePath(s string, allowed func(local string) bool) (addr mail.Address, rest string, ok bool) {
 	s, ok = strings.CutPrefix(s, "<")
 	if !ok {
 		return addr, "", false
@@ -38,7 +38,7 @@ func parsePath(s string) (addr mail.Address, rest string, ok bool) {
 			return addr, "", false
 		}
 	}
-	addr, rest, ok = parseMailbox(s)
+	addr, rest, ok = parseMailbox(s, allowed)
 	if !ok {
 		return addr, "", false
 	}
@@ -69,11 +69,12 @@ func cutRoute(s string) (string, bool) {
 }
 
 // parseMailbox parses local-part [ "@" domain ] at the start of s.
-func parseMailbox(s string) (addr mail.Address, rest string, ok bool) {
+func parseMailbox(s string, allowed func(local string) bool) (addr mail.Address, rest string, ok bool) {
 	if strings.HasPrefix(s, `"`) {
 		addr.Local, rest, ok = parseQuoted(s)
 	} else {
-		addr.Local, rest, ok = parseDotString(s)
+		addr.Local, rest = parseAtoms(s)
+		ok = allowed(addr.Local)
 	}
 	if !ok || len(addr.Local) > maxLocal || !utf8.ValidString(addr.Local) {
 		return mail.Address{}, "", false
@@ -108,16 +109,24 @@ func parseQuoted(s string) (local, rest string, ok bool) {
 	return "", "", false
 }
 
-// parseDotString parses Atom *("." Atom).
-func parseDotString(s string) (local, rest string, ok bool) {
+// parseAtoms parses atoms and dots.
+func parseAtoms(s string) (local, rest string) {
 	end := 0
 	for end < len(s) && (mail.IsAtext(s[end]) || s[end] == '.') {
 		end++
 	}
-	local = s[:end]
-	bad := local == "" || local[0] == '.' || local[end-1] == '.' || strings.Contains(local, "..")
-	return local, s[end:], !bad
+	return s[:end], s[end:]
 }
+
+// isDotString reports whether local, of atoms and dots, is Atom *("." Atom).
+func isDotString(local string) bool {
+	return local != "" && local[0] != '.' && local[len(local)-1] != '.' && !strings.Contains(local, "..")
+}
+
+// anyDots allows dots anywhere: in Japan some had "a..b." from their telephone
+// company, and write with it to this day, without the quotes that it needs. Every
+// mail server takes that, and there are no two ways to read it.
+func anyDots(local string) bool { return strings.Trim(local, ".") != "" }
 
 // parseDomain parses a Domain or an address-literal at the start of s.
 func parseDomain(s string) (domain, rest string, ok bool) {

@@ -226,6 +226,13 @@ func TestParseMail(t *testing.T) {
 		{"FROM:<@[192.0.2.1]:a@b>", "<a@b>", "", nil},
 		{`FROM:<"a@b>c"@d>`, `<"a@b>c"@d>`, "", nil},
 		{`FROM:<"a"@b>`, "<a@b>", "", nil},
+		{"FROM:<a..b@c>", `<"a..b"@c>`, "", nil}, // dots that need quotes
+		{"FROM:<a.@b>", `<"a."@b>`, "", nil},
+		{"FROM:<.a@b> SIZE=1", `<".a"@b>`, "SIZE=1", nil},
+		{"FROM:<@x.example:a...@b>", `<"a..."@b>`, "", nil},
+		{"FROM:<.@b>", "", "", mail.BadSender},
+		{"FROM:<..@b>", "", "", mail.BadSender},
+		{"FROM:<a..>", "", "", mail.BadSender},
 		{"FROM:<a@b> SIZE=1", "<a@b>", "SIZE=1", nil},
 		{"FROM:<> BODY=8BITMIME  SIZE=22", "<>", "BODY=8BITMIME SIZE=22", nil},
 		{"FROM:<a@b> size=1 x-Y smtputf8", "<a@b>", "SIZE=1 X-Y SMTPUTF8", nil},
