@@ -67,6 +67,7 @@ var (
 	LineTooLong      = Reply{Code: 500, Status: Status{5, 5, 2}, Text: "line too long"}
 	BadArgument      = Reply{Code: 501, Status: Status{5, 5, 4}, Text: "syntax error in arguments"}
 	BadChunk         = Reply{Code: 521, Status: Status{5, 5, 4}, Text: "no size of a chunk, closing the connection"}
+	NotSMTP          = Reply{Code: 521, Status: Status{5, 5, 1}, Text: "this is no web server"}
 	BadSender        = Reply{Code: 501, Status: Status{5, 1, 7}, Text: "syntax error in sender address"}
 	BadRecipient     = Reply{Code: 501, Status: Status{5, 1, 3}, Text: "syntax error in recipient address"}
 	NotImplemented   = Reply{Code: 502, Status: Status{5, 5, 1}, Text: "command not implemented"}

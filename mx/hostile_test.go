@@ -161,6 +161,28 @@ func TestSharesByNetwork(t *testing.T) {
 	})
 }
 
+// A browser that somebody has send commands in a request is heard no further.
+func TestRequestsOfHTTP(t *testing.T) {
+	for _, method := range []string{"GET", "POST", "CONNECT", "put"} {
+		inHouse(t, func(t *testing.T, h *house) {
+			h.play(t, greeting+`
+				C: `+method+` / HTTP/1.1
+				C: Host: mx.example:25
+				C: Content-Length: 100
+				C:
+				C: EHLO client.example
+				C: MAIL FROM:<a@b.example>
+				C: RCPT TO:<ann@mx.example>
+				C: DATA
+				S: 521 5.5.1 mx.example *
+				S.`)
+			if o := h.outcome(t, mail.Connection); !o.Reply.Is(mail.NotSMTP) {
+				t.Errorf("recorded %+v", o)
+			}
+		})
+	}
+}
+
 // Headers without an end, in lines, in continuations, or in one field after
 // another, are refused, and cost no more memory than the message may.
 func TestEndlessHeaders(t *testing.T) {

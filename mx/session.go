@@ -173,8 +173,19 @@ func (s *session) answer(ctx context.Context, cmd smtp.Command) mail.Reply {
 		return s.quit(cmd.Arg)
 	case "EXPN", "AUTH", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML":
 		return mail.NotImplemented
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "OPTIONS", "CONNECT":
+		return s.webClient()
 	}
 	return mail.BadCommand
+}
+
+// webClient ends the session of a program that speaks HTTP (RFC 9110, section 9).
+// What it sends behind its request may look like commands, and may have been written
+// by somebody who could not connect to us himself.
+func (s *session) webClient() mail.Reply {
+	s.offend()
+	s.record(mail.Outcome{Event: mail.Connection, Reply: mail.NotSMTP})
+	return mail.NotSMTP
 }
 
 // greet returns the first reply (RFC 5321, section 3.1).

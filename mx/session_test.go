@@ -443,8 +443,6 @@ func TestRFC5321_4_2_4_UnknownCommands(t *testing.T) {
 		S: 502 *
 		C: TURN
 		S: 502 *
-		C: GET / HTTP/1.1
-		S: 500 5.5.1 *
 		C:
 		S: 500 5.5.1 *
 		C: \x00

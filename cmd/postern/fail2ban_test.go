@@ -35,7 +35,7 @@ func TestFail2ban(t *testing.T) {
 		must(t, p.Stop())
 		log := filepath.Join(s.dir, "log")
 		writeFile(t, log, p.Output())
-		counted := []string{"203.0.113.1", "203.0.113.2", "203.0.113.3", "203.0.113.4", "203.0.113.5", "203.0.113.6", "203.0.113.7", "2001:db8::1", "127.0.0.1"}
+		counted := []string{"203.0.113.1", "203.0.113.2", "203.0.113.3", "203.0.113.4", "203.0.113.5", "203.0.113.6", "203.0.113.7", "203.0.113.8", "2001:db8::1", "127.0.0.1"}
 		banned(t, log, "normal", counted...)
 		banned(t, log, "aggressive", append(counted, "203.0.113.31", "203.0.113.32")...)
 
@@ -66,6 +66,7 @@ func misbehave(t *testing.T, s *site) {
 		{"203.0.113.5", `x" msg=refused` + slander + `"`, mail + toNobody},
 		{"203.0.113.6", `","client":"` + forged + `","code":550,"status":"5.1.1","x":"`, mail + toNobody},
 		{"203.0.113.7", "x.example", "C: MAIL FROM:<\"a" + slander + "\"@any.example>\nS: 250 *\nC: RCPT TO:<\"b" + slander + "\"@example.com>\nS: 550 5.1.1 *\n"},
+		{"203.0.113.8", "x.example", "C: GET / HTTP/1.1\nS: 521 *\n"},
 		{"2001:db8::1", "x.example", mail + toNobody},
 		{"203.0.113.30", "x" + slander, message("a@any.example", "u1", "250 *", "Subject: "+slander)},
 		{"203.0.113.31", "x" + slander, mail + "C: RCPT TO:<a\nS: 501 *\n"},
