@@ -72,17 +72,9 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 	if reply, found := s.srv.refusals.take(s.tx.refusalKey(addr)); found {
 		return s.refusedRecipient(policy.ByMemory, reply, addr)
 	}
-	by := policy.ByMaps
-	mailboxes, err := s.tx.directory.Expand(addr)
-	if err == nil {
-		by = policy.ByNextHop
-		mailboxes, err = s.verifyAny(ctx, mailboxes)
-	}
+	mailboxes, by, err := s.mailboxes(ctx, addr)
 	if err != nil {
 		return s.refusedRecipient(by, mail.ReplyTo(err), addr)
-	}
-	if len(s.tx.env.To)+len(mailboxes) > maxMailboxes {
-		return s.refusedRecipient(policy.BySession, mail.TooManyRecipients, addr)
 	}
 	s.tx.add(to, mailboxes)
 	s.tx.judged.Answered(addr, policy.ByNextHop, mail.RecipientOK)
@@ -91,6 +83,20 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 
 // maxMailboxes bounds what the recipients of a transaction stand for together.
 const maxMailboxes = 10_000
+
+// mailboxes returns those that addr stands for and that the next hop takes mail for, or
+// else why there are none, and who says so.
+func (s *session) mailboxes(ctx context.Context, addr mail.Address) ([]mail.Recipient, policy.Answerer, error) {
+	mailboxes, err := s.tx.directory.Expand(addr)
+	if err != nil {
+		return nil, policy.ByMaps, err
+	}
+	mailboxes, err = s.verifyAny(ctx, mailboxes)
+	if err == nil && len(s.tx.env.To)+len(mailboxes) > maxMailboxes {
+		return nil, policy.BySession, mail.TooManyRecipients
+	}
+	return mailboxes, policy.ByNextHop, err
+}
 
 // maxVerify is how long the next hop may take for all mailboxes that a recipient
 // stands for. The client waits for 5 minutes (RFC 5321, section 4.5.3.2.3).
