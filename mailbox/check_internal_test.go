@@ -14,11 +14,12 @@ import (
 func FuzzCheckMbox(f *testing.F) {
 	f.Add("From a Sun Nov 22 08:00:00 2026\nA: b\n\nx\n\nFrom here\n\r\nFrom b Sun Nov 22 08:00:00 2026\n")
 	f.Add("x\nFrom y\n\nFrom ")
+	f.Add("From a Sun Nov 22 08:00:00 2026\nContent-Length: 7\n\nFrom x\n\nFrom b Sun Nov 22 08:00:00 2026\nContent-Length:  2 \n\nFrom")
 	f.Fuzz(func(t *testing.T, text string) {
 		lines := strings.Split(text, "\n")
 		read := func(r io.Reader) (found []string) {
 			last := int64(0)
-			err := checkMbox(r, func(line int64, what string) bool {
+			err := checkMbox(r, strings.NewReader(text), func(line int64, what string) bool {
 				if line <= last || line > 1 && !strings.HasPrefix(lines[line-1], "From ") {
 					t.Errorf("%q: line %d %s", text, line, what)
 				}
@@ -33,6 +34,34 @@ func FuzzCheckMbox(f *testing.F) {
 		}
 		if whole, pieces := read(strings.NewReader(text)), read(iotest.OneByteReader(strings.NewReader(text))); !slices.Equal(whole, pieces) {
 			t.Errorf("%q: %q, in pieces %q", text, whole, pieces)
+		}
+	})
+}
+
+// FuzzCheckMboxcl2 has messages of any text, each with its length: nothing is wrong
+// with them, whatever lines they have, and however long an empty line is after them.
+func FuzzCheckMboxcl2(f *testing.F) {
+	f.Add("From here\n\nFrom a Sun Nov 22 08:00:00 2026\n", "From", "", false)
+	f.Add("x\r\nFrom b\r\n", "\n\nFrom \n", "From \r", true)
+	f.Fuzz(func(t *testing.T, one, two, three string, crlf bool) {
+		lineEnd := "\n"
+		if crlf {
+			lineEnd = "\r\n"
+		}
+		var b strings.Builder
+		for _, body := range []string{one, two, three} {
+			fmt.Fprintf(&b, "From a Sun Nov 22 08:00:00 2026\nSubject: x\ncontent-length :%7d \n\n%s", len(body), body)
+			if body != "" && !strings.HasSuffix(body, "\n") {
+				b.WriteString(lineEnd)
+			}
+			b.WriteString(lineEnd)
+		}
+		text := strings.NewReader(b.String())
+		if err := checkMbox(text, text, func(line int64, what string) bool {
+			t.Errorf("%q: line %d %s", b.String(), line, what)
+			return true
+		}); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -218,10 +218,34 @@ func TestCheckMbox(t *testing.T) {
 		{from + "\n" + strings.Repeat("x", 200<<10) + "From " + from, nil},
 		{from + "A: b\n\nFrom here on\n" + from, []string{
 			`line 4 begins with "From ", and has no date`, `line 5 begins with "From ", and follows no empty line`}},
+
+		// A length counts if it is right, as mboxcl2 has it.
+		{from + "Content-Length: 12\n\nx\nFrom here\n\n" + from + "Content-Length: 5\n\nFrom \n", nil},
+		{from + "content-length:12\r\n\r\nx\r\nFrom her\n\r\n" + from + "A: b\n\n", nil},
+		{from + "Content-Length: 11\n\nx\nFrom here\n\n" + from + "A: b\n\n", nil},                                                              // without the last line end
+		{from + "Content-Length: 13\n\nx\nFrom here\n\n" + from + "A: b\n\nFrom x\n", []string{`line 10 begins with "From ", and has no date`}}, // with the empty line
+		{from + "Content-Length: 12\n\nx\nFrom here\n" + from + "A: b\n\n", nil},                                                                // without one
+		{from + "Content-Length: 0\n\n\n" + from + "Content-Length: 0\n\n", nil},
+		{from + "Content-Length: 1\n\n\n" + from + "A: b\n\n", nil},
+		{from + "Content-Length: " + fmt.Sprint(len("x\n"+from)) + "\n\nx\n" + from + "\n" + from + "A: b\n\n", nil},
+		{from + "Content-Length: 210000\n\n" + strings.Repeat("From x\n", 30_000) + "\n" + from + "\nFrom\n", nil},
+
+		// One that leads elsewhere, as whoever sends may write, does not.
+		{from + "Content-Length: 10\n\nx\nFrom here\n\n" + from + "A: b\n\n", []string{`line 5 begins with "From ", and has no date`}},
+		{from + "Content-Length: 2\n\nx\nFrom here\n\n" + from + "A: b\n\n", []string{`line 5 begins with "From ", and has no date`}},
+		{from + "Content-Length: 9\n\nFrom y\nx\nFrom here\n", []string{`line 4 begins with "From ", and has no date`, `line 6 begins with "From ", and has no date`}},
+		{from + "Content-Length: 11\n\nFrom y\nsee " + from, []string{`line 4 begins with "From ", and has no date`}},
+		{from + "Content-Length: 9999\n\nx\nFrom here\n", []string{`line 5 begins with "From ", and has no date`}},
+		{from + "Content-Length: 9223372036854775807\n\nFrom here\n", []string{`line 4 begins with "From ", and has no date`}},
+		{from + "Content-Length: 99999999999999999999\n\nFrom here\n", []string{`line 4 begins with "From ", and has no date`}},
+		{from + "Content-Length: -1\n\nFrom here\n", []string{`line 4 begins with "From ", and has no date`}},
+		{from + "Content-Length: 10\nContent-Length: 9\n\nFrom here\n", []string{`line 5 begins with "From ", and has no date`}},
+		{from + "A: b\n\nContent-Length: 10\n\nFrom here\n", []string{`line 6 begins with "From ", and has no date`}},
+		{from + "Content-Length: 10\n\nFrom here\n\n" + from + "\nFrom there\n", []string{`line 8 begins with "From ", and has no date`}},
 	} {
 		plant(t, filepath.Join(root, "ann"), tt.text, 0o600)
 		if got := check(); !slices.Equal(got, tt.want) {
-			t.Errorf("%.100q: got %q, want %q", tt.text, got, tt.want)
+			t.Errorf("%.100q: got %.1000q, want %q", tt.text, fmt.Sprint(got), tt.want)
 		}
 	}
 }

@@ -8,7 +8,9 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"math"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -141,34 +143,32 @@ func (c *checker) fromLines(m *Mbox, dir Dir, at string) error {
 	if err != nil {
 		return err
 	}
-	return checkMbox(io.NewSectionReader(file, 0, info.Size), func(line int64, text string) bool {
+	text := io.NewSectionReader(file, 0, info.Size)
+	return checkMbox(text, text, func(line int64, text string) bool {
 		return c.found(Finding{Path: at, Problem: BrokenFrom, Text: fmt.Sprintf("line %d %s", line, text)}, m.name) == nil
 	})
 }
 
 // checkMbox tells yield of the lines of r that begin with "From " and are no
-// separators (RFC 4155), counted from one, and of a first line that is none.
-func checkMbox(r io.Reader, yield func(line int64, text string) bool) error {
+// separators (RFC 4155), counted from one, and of a first line that is none. The
+// body of a message whose Content-Length is right (mboxcl2) has lines that begin so.
+// At is r, to look ahead in.
+func checkMbox(r io.Reader, at io.ReaderAt, yield func(line int64, text string) bool) error {
 	b := bufio.NewReaderSize(r, 64<<10)
-	blank, begun := true, true // before this line; it is the beginning of one
+	m := mboxLines{at: at, blank: true}
+	begun := true
 	for line := int64(1); ; {
 		part, err := b.ReadSlice('\n')
 		if len(part) > 0 && begun {
-			text := ""
-			isFrom := bytes.HasPrefix(part, []byte("From "))
-			switch {
-			case line == 1 && !isFrom:
-				text = `does not begin with "From "`
-			case isFrom && !isSeparator(string(part)):
-				text = `begins with "From ", and has no date`
-			case isFrom && !blank:
-				text = `begins with "From ", and follows no empty line`
+			text, aerr := m.begin(part, line)
+			if aerr != nil {
+				return aerr
 			}
 			if text != "" && !yield(line, text) {
 				return errStopped
 			}
-			blank = len(bytes.TrimRight(part, "\r\n")) == 0
 		}
+		m.pos += int64(len(part))
 		begun = bytes.HasSuffix(part, []byte("\n"))
 		if begun {
 			line++
@@ -180,6 +180,98 @@ func checkMbox(r io.Reader, yield func(line int64, text string) bool) error {
 			return err
 		}
 	}
+}
+
+// mboxLines is how far the lines of an mbox have been looked at.
+type mboxLines struct {
+	at       io.ReaderAt
+	pos      int64 // where the line begins
+	blank    bool  // the line before it is empty
+	inHeader bool
+	length   int64 // what the header says of the body, from unstated on
+	next     int64 // where the next message begins, or the end is; up to there it is a body
+}
+
+// What a header says that says nothing of a length, or two things.
+const (
+	unstated int64 = -1
+	disputed int64 = -2
+)
+
+// begin looks at the beginning of a line, and says what is wrong with it.
+func (m *mboxLines) begin(part []byte, line int64) (text string, err error) {
+	if m.pos < m.next {
+		return "", nil
+	}
+	isFrom := bytes.HasPrefix(part, []byte("From "))
+	after := m.blank // of the header, where a body was passed over
+	m.blank = len(bytes.TrimRight(part, "\r\n")) == 0
+	switch {
+	case line == 1 && !isFrom:
+		return `does not begin with "From "`, nil
+	case isFrom && !isSeparator(string(part)):
+		return `begins with "From ", and has no date`, nil
+	case isFrom && !after:
+		return `begins with "From ", and follows no empty line`, nil
+	case isFrom:
+		m.inHeader, m.length = true, unstated
+	case m.inHeader && m.blank:
+		m.inHeader = false
+		m.next, err = m.bodyEnd(m.pos + int64(len(part)))
+	case m.inHeader:
+		m.state(part)
+	}
+	return "", err
+}
+
+// state notes what a line of the header says of the length of the body.
+func (m *mboxLines) state(field []byte) {
+	name, value, _ := bytes.Cut(field, []byte(":"))
+	if !strings.EqualFold(string(bytes.TrimRight(name, " \t")), "Content-Length") {
+		return
+	}
+	n, err := strconv.ParseUint(string(bytes.TrimSpace(value)), 10, 62)
+	if err != nil || m.length != unstated && m.length != int64(n) {
+		m.length = disputed
+		return
+	}
+	m.length = int64(n)
+}
+
+// bodyEnd returns where the message after a body is that begins at start, if what
+// the header says of its length is right: just behind it, or after an empty line, is
+// a separator, or nothing. Else it returns 0. Anybody may have written the field,
+// and readers believe it no further.
+func (m *mboxLines) bodyEnd(start int64) (int64, error) {
+	if m.length < 0 || m.length > math.MaxInt64-start {
+		return 0, nil
+	}
+	const enough = 1 << 10 // for a separator, and what is around it
+	before := min(m.length, 1)
+	end := start + m.length
+	buf := make([]byte, enough)
+	n, err := m.at.ReadAt(buf, end-before)
+	if err != nil && err != io.EOF {
+		return 0, err
+	}
+	if int64(n) < before {
+		return 0, nil // it ends beyond the end
+	}
+	rest, lineEnds := buf[before:n], before == 0 || buf[0] == '\n'
+	for range 3 {
+		if len(rest) == 0 || lineEnds && bytes.HasPrefix(rest, []byte("From ")) && isSeparator(firstLine(rest)) {
+			return end - before + int64(n) - int64(len(rest)), nil
+		}
+		if rest, lineEnds = bytes.CutPrefix(bytes.TrimPrefix(rest, []byte("\r")), []byte("\n")); !lineEnds {
+			break
+		}
+	}
+	return 0, nil
+}
+
+func firstLine(text []byte) string {
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	return string(line)
 }
 
 // dates are how the date is written in separators, its words parted by one space.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -173,4 +174,31 @@ func (b *mboxOfMany) complain(format string, args ...any) {
 		return
 	}
 	b.site.t.Errorf(b.user+": "+format, args...)
+}
+
+// A real mutt saves messages into an mbox whose bodies have lines that begin with
+// "From ", and states their lengths: nothing is wrong with it.
+func TestCheckOfMuttsMbox(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.write("recipients.d/example.com.toml", "domain = 'example.com'\nmailboxes = ['u0']\n[mailbox.u1]\nformat = 'mbox'\n")
+	must(t, os.Chown(s.store, peer.Vmail, peer.Vmail))
+	for i := range 3 {
+		cmd := peer.AsUser(s.command("deliver", "--to", "u0@example.com"), peer.Vmail)
+		cmd.Stdin = strings.NewReader(fmt.Sprintf("Subject: %d\n\nFrom here\nto\n\nFrom ann@example.com Sun Nov 22 08:00:00 2026\nthere.%s", i, strings.Repeat("\n", i)))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("deliver: %v: %s", err, out)
+		}
+	}
+	folder := filepath.Join(s.store, "example.com")
+	mutt := peer.NewMutt(t, 0, "set mbox_type=mbox")
+	must(t, mutt.Press(t.Context(), filepath.Join(folder, "u0"), "<tag-pattern>~A<enter><tag-prefix><save-message>"+filepath.Join(folder, "u1.mbox")+"<enter><sync-mailbox><exit>"))
+	text, err := os.ReadFile(filepath.Join(folder, "u1.mbox"))
+	must(t, err)
+	if n := strings.Count(string(text), "\nFrom here\n"); n != 3 || strings.Count(string(text), "\nContent-Length: ") != 3 {
+		t.Fatalf("mutt wrote %q", text)
+	}
+	if out, err := s.command("store", "check").CombinedOutput(); err != nil {
+		t.Errorf("%v: %s\n%q", err, out, text)
+	}
 }

@@ -41,7 +41,8 @@ of messages that state another size than the message has, what deliveries left
 behind that died (files, locks, a part of a message at the end of an mbox), owners
 and modes with which a reader cannot use what is there, a maildirsize that says
 something else than there is, maildirfolder in a Maildir that is no folder, and
-lines in an mbox that look like separators and are none.
+lines in an mbox that look like separators and are none, but for those of a body
+whose Content-Length is right.
 
 Nothing is changed. Mail may flow meanwhile. The exit code is 1 if something is
 wrong.`, false),
