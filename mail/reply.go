@@ -116,13 +116,11 @@ func (r Reply) Temporary() bool { return r.Code/100 == 4 }
 func (r Reply) Refuses() bool { return r.Code/100 == 4 || r.Code/100 == 5 }
 
 // Closes reports whether the server closes the connection after r: with 221 and
-// 421 (RFC 5321, section 3.8), with 521 (RFC 7504), and where the text says so.
+// 421 (RFC 5321, section 3.8), and after what can only be followed by nonsense. A
+// 521 that somebody behind us chose is about a recipient, or a message.
 func (r Reply) Closes() bool {
-	switch r.Code {
-	case Bye.Code, ShuttingDown.Code, BadChunk.Code:
-		return true
-	}
-	return r.Is(EarlyTalker) || r.Is(FarTooBig)
+	return r.Code == Bye.Code || r.Code == ShuttingDown.Code ||
+		r.Is(EarlyTalker) || r.Is(FarTooBig) || r.Is(BadChunk) || r.Is(NotSMTP)
 }
 
 // By returns r as a server of that name sends it: the reply with which a session

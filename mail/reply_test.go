@@ -282,6 +282,15 @@ func TestCloses(t *testing.T) {
 	}
 }
 
+// What a next hop or a filter says with the code of ours ends no session.
+func TestOthersCloseNothing(t *testing.T) {
+	for _, r := range []Reply{EarlyTalker, FarTooBig, BadChunk, NotSMTP} {
+		if r = r.Saying("not for this user"); r.Closes() || r.By("mx.example").Text != r.Text {
+			t.Errorf("%v closes", r)
+		}
+	}
+}
+
 // A reply that is kept comes back with its cause as a text; none stays none.
 func TestReplyIsKept(t *testing.T) {
 	for _, r := range []Reply{{}, Accepted, NoSuchUser.Because(errors.New("the cause")), {Code: 250, Text: "two\nlines"}} {

@@ -192,6 +192,15 @@ func TestSenderWithStrayDots(t *testing.T) {
 	})
 }
 
+// A 521 of the next hop is about its recipient, and the others are served.
+func TestNextHopSays521(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.next.refuse = map[string]error{"bob": mail.Reply{Code: 521, Status: mail.Status{5, 1, 10}, Text: "takes no mail"}}
+		h.play(t, toAnn+"C: RCPT TO:<bob@mx.example>\nS: 521 5.1.10 takes no mail\n"+data+"C: a: b\nC: .\nS: 250 *\n"+quit)
+		h.delivered(t)
+	})
+}
+
 // RFC 6531, section 3.3: a sender's domain is of U-labels, so that what is judged is
 // what is shown. Recipients we know ourselves, however they are written.
 func TestRFC6531_3_3_SenderDomain(t *testing.T) {
