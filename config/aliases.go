@@ -162,6 +162,9 @@ func (l *linker) members(s step, target string) ([]Member, error) {
 	case d.nextHop:
 		return []Member{d.member(local, f)}, nil
 	}
+	if d.source.doubtful { // of which its file tells
+		return nil, nil
+	}
 	if l.findings(s.m).full() { // spare the search for who was meant, which nobody would read
 		return nil, errors.New("nobody")
 	}

@@ -266,7 +266,7 @@ func (r reader) top(t *table, c *Config) {
 
 func (r reader) hostname(t *table, into *string) {
 	if !t.has("hostname") {
-		t.doc.flaw(flaw{message: "hostname is missing", hint: `write hostname = "mx1.example.com", the name by which the world knows this host`})
+		t.missing("hostname is missing", `write hostname = "mx1.example.com", the name by which the world knows this host`, "hostname")
 	}
 	parsed(t, "hostname", `hostname = "mx1.example.com"`, into, checkDomain)
 }
@@ -330,7 +330,7 @@ func (r reader) tls(t *table, into *[]TLS) {
 		r.path(tls, "key", &c.Key)
 		for _, key := range []string{"cert", "key"} {
 			if !tls.has(key) {
-				t.doc.flaw(flaw{where: place{doc: t.doc, path: tls.path}, message: fmt.Sprintf("mx.tls has no %s", key), hint: "write " + example})
+				tls.missing(fmt.Sprintf("mx.tls has no %s", key), "write "+example, key)
 			}
 		}
 		*into = append(*into, c)

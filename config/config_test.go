@@ -134,12 +134,12 @@ func TestLoadMistakes(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"empty", "", `:hostname is missing; write hostname = "mx1.example.com", the name by which the world knows this host`},
 		{"syntax", "hostname='mx'\n[mx\n", `:2:4: expected '.' or ']' to end table name, but got '\n' instead`},
-		{"unknown", "hostname='mx'\nmax_recipients=5\n[mx]\nhostname='x'\nSpool='/x'\nspol='/y'\n[smtp]\nx=1\n[limits]\nexemptt=[]", `
+		{"unknown", "hostname='mx'\nmax_recipients=5\n[mx]\nhostname='x'\nSpool='/x'\nspol='/y'\n[imap]\nx=1\n[limits]\nexemptt=[]", `
 			:2:1: unknown key "max_recipients"; it belongs in [mx]
 			:4:1: unknown key "hostname" in [mx]; it belongs at the top, before the first [table]
 			:5:1: unknown key "Spool" in [mx]; it is written "spool"
 			:6:1: unknown key "spol" in [mx]; did you mean "spool"?
-			:7:2: unknown key "smtp"; known here: confine, dns, dnsbl, filter, grace, greylist, hostname, ledger, limits, log, mda, mx, policy, recipients, records, reload, reports, state
+			:7:2: unknown key "imap"; known here: confine, dns, dnsbl, filter, grace, greylist, hostname, ledger, limits, log, mda, mx, policy, recipients, records, reload, reports, state
 			:10:1: unknown key "exemptt" in [limits]; did you mean "exempt"?`},
 		{"judging", "hostname='mx'\n[policy]\ndmarc_reject='drop'\njunk='a/b'\n[policy.forwarders]\ndomains=['a b']\n[dnsbl]\nlists=['zen.example',{name='x',weight='2'}]\n[[filter]]\nname='a'\n[[filter]]\nname='a'\nconnect='/run/x'\ntimeout='1h'\n[greylist]\ndelay='2h'\nwindow='1h'\n[limits]\nerrors_per_client=-1", `
 			:3:14: policy.dmarc_reject: "drop" is not known; write "reject" or "quarantine" or "mark"

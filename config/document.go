@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -38,6 +39,9 @@ type flaw struct {
 	hint    string
 	other   place // what it is at odds with; its line is told too
 	err     error // of the file system
+
+	of    *table   // where something is missing:
+	lacks []string // one of these keys
 }
 
 // A place is a key of a document, or the value that belongs to it. Without a
@@ -179,6 +183,12 @@ type table struct {
 	name   string // as it is told: "mx", and "" for the top
 	values map[string]any
 	known  map[string]bool
+	inner  map[string]bool // those of known that are tables
+
+	// keys of which there may be more than could be read: one is misspelled, or of a
+	// wrong type
+	doubtful map[string]bool
+
 	open   bool // its keys are names that the administrator chose
 	chosen bool // its own key is such a name
 }
@@ -239,9 +249,25 @@ func (t *table) wrongType(key string, raw any, example string) {
 	if !isTable(raw) {
 		where = where.value() // else it may have no value, but a header
 	}
+	t.doubt(key)
 	t.doc.flaw(flaw{where: where,
 		message: fmt.Sprintf("%s must not be %s", t.full(key), kind(raw)),
-		hint:    "write it as " + example})
+		hint:    cmp.Or(t.instead(key, raw), "write it as "+example)})
+}
+
+// doubt notes that t may have more at key than could be read.
+func (t *table) doubt(key string) { note(&t.doubtful, key) }
+
+func note(set *map[string]bool, key string) {
+	if *set == nil { // as for most of a million tables
+		*set = make(map[string]bool)
+	}
+	(*set)[key] = true
+}
+
+// missing notes that t has none of some keys.
+func (t *table) missing(message, hint string, keys ...string) {
+	t.doc.flaw(flaw{where: place{path: t.path}, message: message, hint: hint, of: t, lacks: keys})
 }
 
 func isTable(v any) bool {
@@ -277,6 +303,7 @@ func kind(v any) string {
 
 // sub returns the table called key. An absent one is empty.
 func (t *table) sub(key string) *table {
+	note(&t.inner, key)
 	values, _ := get[map[string]any](t, key, fmt.Sprintf("[%s]", t.full(key)))
 	return t.doc.table(t.path.key(key), t.full(key), values)
 }
@@ -285,6 +312,7 @@ func (t *table) sub(key string) *table {
 // array of tables in braces. What is no table is noted.
 func (t *table) tables(key, example string) []*table {
 	t.known[key] = true
+	note(&t.inner, key)
 	var values []any
 	switch v := t.values[key].(type) {
 	case nil:

@@ -18,6 +18,7 @@ func (m *domainMap) readMailboxTables() {
 		values, isTable := all.values[key].(map[string]any)
 		if !isTable {
 			all.wrongType(key, all.values[key], fmt.Sprintf("[%s]", all.full(tomlKey(key))))
+			m.doubtful = true
 			continue
 		}
 		t := all.doc.table(all.path.key(key), all.full(tomlKey(key)), values)

@@ -211,6 +211,6 @@ func checkText(s string) (string, error) {
 // required notes that key is missing.
 func required(t *table, key, example string) {
 	if !t.has(key) {
-		t.doc.flaw(flaw{where: place{doc: t.doc, path: t.path}, message: fmt.Sprintf("%s has no %s", t.name, key), hint: "write " + example})
+		t.missing(fmt.Sprintf("%s has no %s", t.name, key), "write "+example, key)
 	}
 }

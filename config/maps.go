@@ -63,6 +63,8 @@ type domainMap struct {
 	users   place            // where it says that mailboxes are system users'
 	owners  map[string]place // the system users that mailboxes name, and where
 
+	doubtful bool // it may have names that could not be read
+
 	// while it is read:
 	top    *table
 	places map[string]place // of the entries
@@ -107,6 +109,9 @@ func (m *domainMap) read() {
 	m.readAliases()
 	m.readRefusals()
 	m.doc.unknown()
+	for _, key := range []string{"mailboxes", "mailbox", "aliases", "delimiter"} {
+		m.doubtful = m.doubtful || m.top.doubtful[key]
+	}
 }
 
 func parseDelimiter(s string) (byte, error) {
@@ -123,7 +128,7 @@ func parseDelimiter(s string) (byte, error) {
 func (m *domainMap) readDomain() {
 	t := m.top
 	if !t.has("domain") {
-		t.doc.flaw(flaw{message: "domain is missing", hint: `write domain = "example.com"`})
+		t.missing("domain is missing", `write domain = "example.com"`, "domain")
 	}
 	parsed(t, "domain", `domain = "example.com"`, &m.name, checkDomain)
 	if m.name != "" {
@@ -144,7 +149,8 @@ func (m *domainMap) readMailboxes() {
 	if s, ok := t.values["mailboxes"].(string); ok {
 		t.known["mailboxes"] = true
 		if m.nextHop = s == "next-hop"; !m.nextHop {
-			t.complain("mailboxes", hinted{fmt.Sprintf("%q is neither an array of names nor \"next-hop\"", s), fmt.Sprintf("write mailboxes = [%q]", s)})
+			t.doubt("mailboxes")
+			t.complain("mailboxes", hinted{fmt.Sprintf("%q is neither an array of names nor \"next-hop\"", s), "write mailboxes = " + arrayOrNextHop(s)})
 		}
 		return
 	}
@@ -159,8 +165,17 @@ func (m *domainMap) readMailboxes() {
 	})
 	m.mailboxes = m.names.len()
 	if !there && !t.has("mailbox") && !t.has("aliases") && !t.has("mailboxes") {
-		t.doc.flaw(flaw{message: "there are no mailboxes and no aliases", hint: `list them, as mailboxes = ["alice"]; or write mailboxes = "next-hop" if the LMTP server knows them`})
+		t.missing("there are no mailboxes and no aliases", `list them, as mailboxes = ["alice"]; or write mailboxes = "next-hop" if the LMTP server knows them`,
+			"mailboxes", "mailbox", "aliases")
 	}
+}
+
+// arrayOrNextHop returns how s may have been meant as a value of mailboxes.
+func arrayOrNextHop(s string) string {
+	if nearest(s, slices.Values([]string{"next-hop"})) != "" {
+		return `"next-hop"`
+	}
+	return array(namesIn(s))
 }
 
 // twice notes that element i of mailboxes has been there before.

@@ -151,7 +151,7 @@ func TestMapMistakes(t *testing.T) {
 		{"next hop", []string{"domain='a.example'\nmailboxes='next-hop'\n[mailbox.bob]\n[aliases]\n'*'=['bob']\nx=['y+z']", "domain='b.example'\nmailboxes='nexthop'"}, `
 			1.toml:3:10: mailbox "bob": the mailboxes of this domain are the next hop's; list them instead of mailboxes = "next-hop"
 			1.toml:5:1: the catch-all "*" has no effect, because the next hop is asked about whoever is not in the map; remove it, or mailboxes = "next-hop"
-			2.toml:2:11: mailboxes: "nexthop" is neither an array of names nor "next-hop"; write mailboxes = ["nexthop"]`},
+			2.toml:2:11: mailboxes: "nexthop" is neither an array of names nor "next-hop"; write mailboxes = "next-hop"`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
