@@ -1,13 +1,8 @@
 package mx
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"math/big"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -15,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"postern/internal/certtest"
 	"postern/internal/dialogue"
 	"postern/mail"
 )
@@ -487,16 +483,7 @@ func TestNoRoomForIdlers(t *testing.T) {
 // TLS, in a bubble: the certificate is made outside it.
 func inHouseWithTLS(t *testing.T, test func(t *testing.T, h *house)) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, SessionTicketsDisabled: true}
+	config := &tls.Config{Certificates: []tls.Certificate{certtest.New(t)}, SessionTicketsDisabled: true}
 	inHouse(t, func(t *testing.T, h *house) {
 		h.TLS = config
 		test(t, h)

@@ -2,16 +2,9 @@ package main
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"log/slog"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,48 +12,16 @@ import (
 	"time"
 
 	"postern/config"
+	"postern/internal/certtest"
 )
-
-// newKey returns an RSA key, or else an ECDSA one.
-func newKey(t *testing.T, isRSA bool) crypto.Signer {
-	t.Helper()
-	var (
-		key crypto.Signer
-		err error
-	)
-	if isRSA {
-		key, err = rsa.GenerateKey(rand.Reader, 2048)
-	} else {
-		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
 
 // writePair writes a certificate for name, valid until then, and its key.
 func writePair(t *testing.T, dir, file, name string, key crypto.Signer, until time.Time) config.TLS {
 	t.Helper()
-	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<60))
-	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: until,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	chain, private := certtest.PEM(t, certtest.Of(t, key, until, name))
 	pair := config.TLS{Cert: filepath.Join(dir, file+".crt"), Key: filepath.Join(dir, file+".key")}
-	for name, block := range map[string]*pem.Block{pair.Cert: {Type: "CERTIFICATE", Bytes: der}, pair.Key: {Type: "PRIVATE KEY", Bytes: pkcs8}} {
-		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	writeFile(t, pair.Cert, string(chain))
+	writeFile(t, pair.Key, string(private))
 	return pair
 }
 
@@ -84,7 +45,7 @@ func shown(t *testing.T, c *certificates, client *tls.Config) *x509.Certificate 
 
 func TestCertificateIsChosen(t *testing.T) {
 	dir, later := t.TempDir(), time.Now().Add(24*time.Hour)
-	rsaKey, ecKey := newKey(t, true), newKey(t, false)
+	rsaKey, ecKey := certtest.RSA(t), certtest.ECDSA(t)
 	c := newCertificates([]config.TLS{
 		writePair(t, dir, "other", "mx.other.example", ecKey, later),
 		writePair(t, dir, "rsa", "mx.a.example", rsaKey, later),
@@ -124,7 +85,7 @@ func TestCertificateIsChosen(t *testing.T) {
 // A new certificate is shown only if it is good; else the old one stays.
 func TestCertificateIsReloaded(t *testing.T) {
 	dir, later := t.TempDir(), time.Now().Add(24*time.Hour)
-	key, other := newKey(t, false), newKey(t, false)
+	key, other := certtest.ECDSA(t), certtest.ECDSA(t)
 	pair := writePair(t, dir, "a", "mx.a.example", key, later)
 	c := newCertificates([]config.TLS{pair}, "mx.a.example", slog.New(slog.DiscardHandler))
 	if err := c.reload(); err != nil {
@@ -177,7 +138,7 @@ func TestCertificateIsReloaded(t *testing.T) {
 // Certificates are noticed when their files change, by whatever link.
 func TestCertificateIsWatched(t *testing.T) {
 	dir, later := t.TempDir(), time.Now().Add(24*time.Hour)
-	key := newKey(t, false)
+	key := certtest.ECDSA(t)
 	live := filepath.Join(dir, "live")
 	archive := func(n string) string {
 		mkdir(t, filepath.Join(dir, n))

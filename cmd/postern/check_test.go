@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"postern/internal/certtest"
 	"postern/internal/dns"
 	"postern/internal/dns/dnstest"
 )
@@ -65,7 +66,7 @@ func TestCheck(t *testing.T) {
 		"TXT _mta-sts.example.com":     {"v=STSv1; id=1"},
 	}
 	s := newSite(t, fmt.Sprintf("dns: servers = [%q]", dnstest.Start(t, zone).Addr), `mx: tls = { cert = "a.crt", key = "a.key" }`)
-	writePair(t, s.dir, "a", "mx.other.example", newKey(t, false), time.Now().Add(-time.Hour))
+	writePair(t, s.dir, "a", "mx.other.example", certtest.ECDSA(t), time.Now().Add(-time.Hour))
 	must(t, os.Chmod(filepath.Join(s.dir, "a.key"), 0o644))
 	must(t, os.Chmod(filepath.Join(s.dir, "recipients.d/example.com.toml"), 0o666))
 	must(t, os.RemoveAll(s.store))
@@ -117,8 +118,8 @@ func TestCheckMTASTS(t *testing.T) {
 		"TXT _mta-sts.example.com": {"v=STSv1; id=1"},
 	}
 	s := newSite(t, fmt.Sprintf("dns: servers = [%q]", dnstest.Start(t, zone).Addr), `mx: tls = { cert = "a.crt", key = "a.key" }`)
-	writePair(t, s.dir, "a", "mx.example.com", newKey(t, false), time.Now().Add(900*time.Hour))
-	pair := writePair(t, s.dir, "sts", "mta-sts.example.com", newKey(t, false), time.Now().Add(time.Hour))
+	writePair(t, s.dir, "a", "mx.example.com", certtest.ECDSA(t), time.Now().Add(900*time.Hour))
+	pair := writePair(t, s.dir, "sts", "mta-sts.example.com", certtest.ECDSA(t), time.Now().Add(time.Hour))
 	var policy atomic.Value
 	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if text := policy.Load().(string); strings.HasPrefix(text, "/") {

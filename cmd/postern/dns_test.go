@@ -15,6 +15,7 @@ import (
 	wire "github.com/miekg/dns"
 
 	"postern/config"
+	"postern/internal/certtest"
 	"postern/internal/dns"
 	"postern/internal/dns/dnstest"
 	"postern/internal/publish"
@@ -66,8 +67,8 @@ func newDNSSite(t *testing.T, zone dns.Zone) (*site, *dnstest.Server, []config.T
 		`mx: tls = [{ cert = "a.crt", key = "a.key" }, { cert = "b.crt", key = "b.key" }]`)
 	until := time.Now().Add(1000 * time.Hour)
 	return s, server, []config.TLS{
-		writePair(t, s.dir, "a", "mx.example.com", newKey(t, true), until),
-		writePair(t, s.dir, "b", "mx.example.com", newKey(t, false), until),
+		writePair(t, s.dir, "a", "mx.example.com", certtest.RSA(t), until),
+		writePair(t, s.dir, "b", "mx.example.com", certtest.ECDSA(t), until),
 	}
 }
 

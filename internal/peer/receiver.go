@@ -1,20 +1,14 @@
 package peer
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
+
+	"postern/internal/certtest"
 )
 
 // ReceiverDomain is what a receiver started here is the final host of. It has the
@@ -36,26 +30,8 @@ type Receiver struct {
 // of it and of its key, in PEM.
 func Certificate(t testing.TB, dir string) (cert, key string) {
 	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatalf("peer: %v", err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		t.Fatalf("peer: %v", err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatalf("peer: %v", err)
-	}
-	armour := func(kind string, der []byte) string {
-		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
-	}
-	return write(t, dir, "cert.pem", armour("CERTIFICATE", der)), write(t, dir, "key.pem", armour("PRIVATE KEY", pkcs8))
+	chain, private := certtest.PEM(t, certtest.New(t, "localhost"))
+	return write(t, dir, "cert.pem", string(chain)), write(t, dir, "key.pem", string(private))
 }
 
 // StartPostfixReceiver starts a Postfix that receives. Each of params is a further
