@@ -34,14 +34,6 @@ func link(t testing.TB, target, name string) {
 	must(t, os.Rename(name+".tmp", name))
 }
 
-// cut leaves half of a file.
-func cut(t testing.TB, name string) {
-	t.Helper()
-	info, err := os.Stat(name)
-	must(t, err)
-	must(t, os.Truncate(name, info.Size()/2))
-}
-
 // newWatching runs watch until what it returns is called.
 func newWatching(t testing.TB, watch func(context.Context) error) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())

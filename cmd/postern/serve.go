@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"postern/config"
+	"postern/internal/certificate"
 	"postern/internal/control"
 	"postern/mx"
 )
@@ -240,17 +242,22 @@ func (s *server) keepRefused(ctx context.Context, group *errgroup.Group, srv *mx
 }
 
 // reloadWith has certificates and access rules read again with the recipients.
-func (s *server) reloadWith(ctx context.Context, group *errgroup.Group, certs *certificates, judge *judging) {
+func (s *server) reloadWith(ctx context.Context, group *errgroup.Group, certs *certificate.Set, judge *judging) {
 	if certs != nil {
-		s.reloads = append(s.reloads, certs.reload)
+		s.reloads = append(s.reloads, certs.Reload)
 		if s.config.Reload.Watch {
-			group.Go(func() error { return certs.watch(ctx) })
+			group.Go(func() error { return watchCertificates(ctx, certs, s.log) })
 		}
 	}
 	if judge.access != nil {
 		s.access = judge.access
 		s.reloads = append(s.reloads, judge.access.Reload)
 	}
+}
+
+// watchCertificates has certificates read again when their files change, until ctx ends.
+func watchCertificates(ctx context.Context, certs *certificate.Set, log *slog.Logger) error {
+	return config.WatchFiles(ctx, certs.Files(), log, func() { _ = certs.Reload() }) // it is logged
 }
 
 // startControl opens the control socket of the half that runs, that of the MX

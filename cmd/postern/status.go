@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/config"
+	"postern/internal/certificate"
 	"postern/internal/control"
 	"postern/mx"
 )
@@ -43,8 +44,8 @@ type Status struct {
 	InMemory    int64  `json:"held_in_memory"`              // octets of messages in flight
 	InFiles     int64  `json:"held_in_files"`
 
-	Certificates []CertificateStatus `json:"certificates,omitempty"`
-	CertExpires  *time.Time          `json:"certificate_expires,omitempty"` // the first of them
+	Certificates []certificate.Status `json:"certificates,omitempty"`
+	CertExpires  *time.Time           `json:"certificate_expires,omitempty"` // the first of them
 
 	AccessRules   int               `json:"access_rules"`
 	AccessRefused string            `json:"access_refused,omitempty"` // why the newest edit does not serve
@@ -61,7 +62,7 @@ type Status struct {
 	LastRefusals []Refusal `json:"last_refusals,omitempty"` // the newest first
 }
 
-func (st *Status) addMX(srv *mx.Server, certs *certificates) {
+func (st *Status) addMX(srv *mx.Server, certs *certificate.Set) {
 	st.Connections, st.Room = srv.Connections(), srv.MaxConnections
 	st.Panics += srv.Panics()
 	if ip := srv.ClientsHidden(); ip.IsValid() {
@@ -71,7 +72,7 @@ func (st *Status) addMX(srv *mx.Server, certs *certificates) {
 	if certs == nil {
 		return
 	}
-	st.Certificates = certs.status()
+	st.Certificates = certs.Status()
 	for _, c := range st.Certificates {
 		if !c.Expires.IsZero() && (st.CertExpires == nil || c.Expires.Before(*st.CertExpires)) {
 			st.CertExpires = &c.Expires

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"postern/config"
+	"postern/internal/certificate"
 	"postern/internal/launch"
 	"postern/internal/logging"
 	"postern/internal/metrics"
@@ -102,7 +103,7 @@ func (p *parts) spool(dir string) *spool.Spool {
 
 // mx returns the server that faces the world, and the certificates that it shows
 // if it has any.
-func (p *parts) mx(next *nextHop, judge *policy.Judge) (*mx.Server, *certificates, error) {
+func (p *parts) mx(next *nextHop, judge *policy.Judge) (*mx.Server, *certificate.Set, error) {
 	c := p.config
 	srv := &mx.Server{
 		Hostname:       c.Hostname,
@@ -133,11 +134,15 @@ func (p *parts) mx(next *nextHop, judge *policy.Judge) (*mx.Server, *certificate
 	if len(c.MX.TLS) == 0 {
 		return srv, nil, nil
 	}
-	certs := newCertificates(c.MX.TLS, c.Hostname, p.log)
-	if err := certs.reload(); err != nil && certs.none() { // with one of them we go on; the log has it
+	var files []certificate.Files
+	for _, f := range c.MX.TLS {
+		files = append(files, certificate.Files(f))
+	}
+	certs := certificate.New(files, c.Hostname, p.log)
+	if err := certs.Reload(); err != nil && certs.None() { // with one of them we go on; the log has it
 		return nil, nil, err
 	}
-	srv.TLS = certs.serverConfig()
+	srv.TLS = certs.Config()
 	return srv, certs, nil
 }
 

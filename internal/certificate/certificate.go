@@ -1,8 +1,10 @@
-package main
+// Package certificate has the certificates that a server shows. Their files are read
+// again when they change, verified before they are shown, and chosen by name and by what
+// the client can use.
+package certificate
 
 import (
 	"bytes"
-	"context"
 	"crypto/rsa"
 	"crypto/tls"
 	"errors"
@@ -13,13 +15,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"postern/config"
 )
 
-// certificates are the key pairs that the MX shows. Their files are read again
-// whenever they change; one that is not good then stays as it was.
-type certificates struct {
+// A Set is the key pairs of a server. One whose files are not good when they are read
+// again stays as it was.
+type Set struct {
 	hostname string
 	log      *slog.Logger
 
@@ -28,24 +28,28 @@ type certificates struct {
 	choice atomic.Pointer[[]*tls.Certificate]
 }
 
+// Files are those of a certificate with its chain, and of its key, in PEM.
+type Files struct{ Cert, Key string }
+
 // A keyPair is one of them, and what became of reading it last.
 type keyPair struct {
-	config.TLS
+	Files
 	current *tls.Certificate // nil: it never was good
 	err     error
 }
 
-func newCertificates(files []config.TLS, hostname string, log *slog.Logger) *certificates {
-	c := &certificates{hostname: hostname, log: log}
+// New returns those of a server of that name. Nothing is read yet.
+func New(files []Files, hostname string, log *slog.Logger) *Set {
+	c := &Set{hostname: hostname, log: log}
 	for _, f := range files {
-		c.pairs = append(c.pairs, &keyPair{TLS: f})
+		c.pairs = append(c.pairs, &keyPair{Files: f})
 	}
 	return c
 }
 
-// reload reads the files. What is wrong with one leaves it as it was. If none is
+// Reload reads the files. What is wrong with one leaves it as it was. If none is
 // good, clients do not get to hear of STARTTLS.
-func (c *certificates) reload() error {
+func (c *Set) Reload() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var errs []error
@@ -65,7 +69,7 @@ func (c *certificates) reload() error {
 
 // rank is lower for what is shown rather: a certificate for our name, and among
 // these one without RSA, whose signatures are dear.
-func (c *certificates) rank(pair *tls.Certificate) (rank int) {
+func (c *Set) rank(pair *tls.Certificate) (rank int) {
 	if pair.Leaf.VerifyHostname(c.hostname) != nil {
 		rank = 2
 	}
@@ -76,7 +80,7 @@ func (c *certificates) rank(pair *tls.Certificate) (rank int) {
 }
 
 // read reads one pair. The log hears what is new, once.
-func (c *certificates) read(p *keyPair) error {
+func (c *Set) read(p *keyPair) error {
 	pair, err := tls.LoadX509KeyPair(p.Cert, p.Key)
 	now := time.Now()
 	switch {
@@ -111,22 +115,22 @@ func validAt(pair *tls.Certificate, now time.Time) bool {
 	return now.After(pair.Leaf.NotBefore) && now.Before(pair.Leaf.NotAfter)
 }
 
-// none reports whether there is nothing to show.
-func (c *certificates) none() bool { return len(*c.choice.Load()) == 0 }
+// None reports whether there is nothing to show.
+func (c *Set) None() bool { return len(*c.choice.Load()) == 0 }
 
-// watch reloads the certificates when their files change, until ctx ends.
-func (c *certificates) watch(ctx context.Context) error {
+// Files returns the paths of all files.
+func (c *Set) Files() []string {
 	var files []string
 	for _, p := range c.pairs {
 		files = append(files, p.Cert, p.Key)
 	}
-	return config.WatchFiles(ctx, files, c.log, func() { _ = c.reload() }) // it is logged
+	return files
 }
 
 // choose returns the first that is for the name which the client asked for and
 // that it can use; or else the first that it can use: most senders look at no
 // name, and the others have to be told which one it is that is wrong.
-func (c *certificates) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (c *Set) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	usable := *c.choice.Load()
 	anyName := *hello
 	anyName.ServerName = ""
@@ -140,8 +144,8 @@ func (c *certificates) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, err
 	return usable[0], nil
 }
 
-// serverConfig returns how to speak TLS as a server on port 25.
-func (c *certificates) serverConfig() *tls.Config {
+// Config returns how to speak TLS as a server on port 25.
+func (c *Set) Config() *tls.Config {
 	return &tls.Config{
 		GetCertificate: c.choose,
 		MinVersion:     tls.VersionTLS12, // RFC 8996
@@ -151,8 +155,8 @@ func (c *certificates) serverConfig() *tls.Config {
 	}
 }
 
-// A CertificateStatus is what a certificate is, and why a newer one is not shown.
-type CertificateStatus struct {
+// A Status is what a certificate is, and why a newer one is not shown.
+type Status struct {
 	File    string    `json:"file"`
 	Names   []string  `json:"names,omitempty"`
 	Key     string    `json:"key,omitempty"` // "RSA", "ECDSA" or "Ed25519"
@@ -160,13 +164,13 @@ type CertificateStatus struct {
 	Refused string    `json:"refused,omitempty"`
 }
 
-// status returns what is shown.
-func (c *certificates) status() []CertificateStatus {
+// Status returns what is shown.
+func (c *Set) Status() []Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var all []CertificateStatus
+	var all []Status
 	for _, p := range c.pairs {
-		st := CertificateStatus{File: p.Cert}
+		st := Status{File: p.Cert}
 		if p.current != nil {
 			leaf := p.current.Leaf
 			st.Names, st.Key, st.Expires = leaf.DNSNames, leaf.PublicKeyAlgorithm.String(), leaf.NotAfter
