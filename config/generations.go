@@ -68,15 +68,14 @@ type Request struct {
 // What was kept serves in the place of whatever is broken in dir now, and Failure
 // says why. If nothing was, that is an error.
 func Open(dir string, o Options) (*Generations, error) {
-	dir, err := filepath.Abs(dir)
+	g, err := newGenerations(dir, o)
 	if err != nil {
-		return nil, fmt.Errorf("read recipient maps: %w", err)
+		return nil, err
 	}
-	g := newGenerations(dir, o)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	kerr := g.recall()
-	sources, err := readMaps(dir)
+	sources, err := readMaps(g.dir)
 	switch {
 	case g.Current() != nil && err == nil:
 		err = g.try(sources, Request{}, noticed)
@@ -96,12 +95,16 @@ func Open(dir string, o Options) (*Generations, error) {
 	return g, nil
 }
 
-func newGenerations(dir string, o Options) *Generations {
+func newGenerations(dir string, o Options) (*Generations, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read recipient maps: %w", err)
+	}
 	g := &Generations{dir: dir, options: o, log: o.Log, wake: make(chan struct{}, 1), compiled: make(map[string]*domainMap)}
 	if o.Keep != "" {
 		g.journal = &journal{name: o.Keep}
 	}
-	return g
+	return g, nil
 }
 
 // recall makes what was kept the generation that serves.

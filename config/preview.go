@@ -2,8 +2,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
-	"path/filepath"
 	"slices"
 )
 
@@ -33,11 +31,10 @@ func (g *Generations) Preview(q Request) (Preview, error) {
 // Recall returns what was kept as Open would, if there were no maps in dir. It
 // changes nothing, nor does what it returns keep anything.
 func Recall(dir string, o Options) (*Generations, error) {
-	dir, err := filepath.Abs(dir)
+	g, err := newGenerations(dir, o)
 	if err != nil {
-		return nil, fmt.Errorf("read recipient maps: %w", err)
+		return nil, err
 	}
-	g := newGenerations(dir, o)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	err = g.recall()

@@ -94,16 +94,22 @@ func (s *store) get() (*mailbox.Store, error) {
 	return opened, nil
 }
 
+// within returns the Store, unless m has a path of its own that it cannot reach.
+func (s *store) within(m config.Member) (*mailbox.Store, error) {
+	opened, err := s.get()
+	if err == nil && m.Path != "" {
+		err = s.reachable(m.Path)
+	}
+	return opened, err
+}
+
 // maildir returns the Maildir of m: at its own path, or at its place in the store.
 func (s *store) maildir(m config.Member) (*mailbox.Maildir, error) {
-	opened, err := s.get()
+	opened, err := s.within(m)
 	switch {
 	case err != nil:
 		return nil, err
 	case m.Path != "":
-		if err := s.reachable(m.Path); err != nil {
-			return nil, err
-		}
 		return opened.MaildirAt(m.Path)
 	}
 	return opened.Maildir(m.Domain, m.User)
@@ -143,14 +149,11 @@ func (s *store) limited(m config.Member) (*mailbox.Limited, error) {
 
 // mbox returns the mbox of m, as maildir returns its Maildir.
 func (s *store) mbox(m config.Member) (*mailbox.Mbox, error) {
-	opened, err := s.get()
+	opened, err := s.within(m)
 	switch {
 	case err != nil:
 		return nil, err
 	case m.Path != "":
-		if err := s.reachable(m.Path); err != nil {
-			return nil, err
-		}
 		return opened.MboxAt(m.Path)
 	}
 	return opened.Mbox(m.Domain, m.User+".mbox")
