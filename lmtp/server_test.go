@@ -337,15 +337,18 @@ func TestRFC5321_4_5_3_2_Timeouts(t *testing.T) {
 		S.`)
 }
 
-// A client that disappears with half a message leaves none.
+// A client that disappears with half a message leaves none, and what became of it is
+// told once.
 func TestRFC5321_3_8_ClientLost(t *testing.T) {
-	next := &answers{}
-	srv := newServer(next)
-	var recorded mail.Outcome
-	srv.Record = func(o mail.Outcome) { recorded = o }
-	play(t, srv, toTwo+"C: half\nC.")
-	if next.last().text != "" || !recorded.Reply.Is(mail.ClientLost) || recorded.Reply.Err != nil {
-		t.Errorf("delivered %q, recorded %+v", next.last().text, recorded)
+	for _, text := range []string{toTwo + "C: half", toBoth + `C| BDAT 10\r\nhalf`, toBoth + `C| BDAT 10 LAST\r\nhalf`} {
+		next := &answers{}
+		srv := newServer(next)
+		var recorded []mail.Outcome
+		srv.Record = func(o mail.Outcome) { recorded = append(recorded, o) }
+		play(t, srv, text+"\nC.")
+		if next.last().text != "" || len(recorded) != 1 || !recorded[0].Reply.Is(mail.ClientLost) || recorded[0].Reply.Err != nil {
+			t.Errorf("%q: delivered %q, recorded %+v", text, next.last().text, recorded)
+		}
 	}
 }
 

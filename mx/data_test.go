@@ -269,6 +269,18 @@ func TestRFC1047_ClientGoneInData(t *testing.T) {
 	}
 }
 
+func TestRFC1047_ClientGoneInChunk(t *testing.T) {
+	for _, text := range []string{"C| BDAT 10\\r\\nhalf", "C| BDAT 10 LAST\\r\\nhalf", "C| BDAT 4\\r\\nhalfBDAT 4 LAST\\r\\nh\nS: 250 *"} {
+		inHouse(t, func(t *testing.T, h *house) {
+			h.play(t, toAnn+text+"\nC.")
+			h.nothingDelivered(t)
+			if o := h.outcome(t, mail.Accept); !o.Reply.Is(mail.ClientLost) {
+				t.Errorf("%q: recorded %v", text, o.Reply)
+			}
+		})
+	}
+}
+
 // A client that is gone before it heard 250 may have its message delivered
 // twice, but not lose it.
 func TestRFC1047_ClientGoneBeforeReply(t *testing.T) {
@@ -442,6 +454,23 @@ func TestRFC3030_2_UnreadableChunkSize(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Who said HELO was offered no chunks; the octets of one are no commands all the same.
+func TestRFC3030_2_NoChunksAfterHELO(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.play(t, greeting+`
+			C: HELO client.example
+			S: 250 mx.example
+			C: MAIL FROM:<sender@client.example>
+			S: 250 2.1.0 *
+			C: RCPT TO:<ann@mx.example>
+			S: 250 2.1.5 *
+			C| BDAT 6 LAST\r\nQUIT\r\n
+			S: 503 5.5.1 *
+		`+quit)
+		h.nothingDelivered(t)
+	})
 }
 
 // The chunks of a message share its time, however many they are.
