@@ -80,6 +80,12 @@ func (r *Replay) Add(text []byte) error {
 	if then.Facts.Time.Before(r.Since) {
 		return nil
 	}
+	r.compare(&then, was, now)
+	return nil
+}
+
+// compare counts a transaction, and lists what ends otherwise.
+func (r *Replay) compare(then *policy.Record, was, now ending) {
 	r.Judged++
 	r.Verdicts += len(now.recipients)
 	if then.Verdict != nil {
@@ -90,17 +96,15 @@ func (r *Replay) Add(text []byte) error {
 			r.Unknown[what]++
 		}
 	}
-	changes := differences(&then, was, now)
-	if len(changes) == 0 {
-		return nil
+	changes := differences(then, was, now)
+	if len(changes) > 0 {
+		r.Changed++
 	}
-	r.Changed++
 	r.Altered += len(changes)
 	for _, c := range changes {
 		r.kinds[kindOf(c.Then)+" then, "+kindOf(c.Now)+" now"]++
 		r.list(c)
 	}
-	return nil
 }
 
 // list lists a change, or counts it with one that is like it.
