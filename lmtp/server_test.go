@@ -232,6 +232,7 @@ func TestMessageRefused(t *testing.T) {
 		{"too big", "C: 1234567\nC: .", "552 5.3.4 *", func(s *lmtp.Server) { s.MaxSize = 8 }},
 		{"bare LF", `C| a\nb\r\n.\r\n`, "550 5.5.2 *", func(s *lmtp.Server) { s.RejectBareNewline = true }},
 		{"bare LF and dot", `C| a\n.\nb\r\n.\r\n`, "550 5.5.2 *", func(s *lmtp.Server) { s.RejectBareNewline = true }},
+		{"too big, with a bare LF", `C| a\n1234567\r\n.\r\n`, "552 5.3.4 *", func(s *lmtp.Server) { s.MaxSize, s.RejectBareNewline = 8, true }},
 		{"no space", "C: " + strings.Repeat("x", 100<<10) + "\nC: .", "452 4.3.1 *", func(s *lmtp.Server) { s.Spool = &spool.Spool{} }},
 		{"disk gone", "C: a\nC: .", "451 4.3.0 *", func(s *lmtp.Server) { s.Spool = &spool.Spool{Dir: "/nowhere/at/all"} }},
 	}

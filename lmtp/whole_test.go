@@ -212,6 +212,9 @@ func TestBareNewlineWasJudged(t *testing.T) {
 	if r := client.Deliver(t.Context(), env, message("Subject: hi\r\n\r\none\ntwo\r\n"))[0]; !r.Is(mail.BareNewline) {
 		t.Errorf("from who knows whom: %v", r)
 	}
+	if r := client.Deliver(t.Context(), env, message("Subject: hi\r\n\r\none\r\n"))[0]; !r.OK() {
+		t.Errorf("without one: %v", r)
+	}
 	env.Digest = mail.Digest{1}
 	if r := client.Deliver(t.Context(), env, message("Subject: hi\r\n\r\none\ntwo\r\n"))[0]; !r.OK() {
 		t.Errorf("from an MX of ours: %v", r)

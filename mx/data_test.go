@@ -97,6 +97,9 @@ func TestRFC5321_2_3_8_BareNewlineRefused(t *testing.T) {
 			S: 503 5.5.1 *
 			`+quit)
 		h.nothingDelivered(t)
+		h.play(t, toAnn+data+"C: a: b\nC: .\nS: 250 2.0.0 *\n"+quit) // one without is taken
+		h.MaxSize = 10
+		h.play(t, toAnn+data+`C| a: b\n\r\nfar more than ten\r\n.\r\n`+"\nS: 552 5.3.4 *\n"+quit)
 	})
 }
 
