@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"postern/internal/dialogue"
+	"postern/internal/dns"
 	"postern/mail"
+	"postern/policy"
 )
 
 // One message stays one message, whatever somebody may take for its end.
@@ -88,6 +90,9 @@ func TestRFC5321_2_3_8_BareNewlineBecomesCRLF(t *testing.T) {
 // Where it is refused, the whole message is read first.
 func TestRFC5321_2_3_8_BareNewlineRefused(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
+		h.judged(t, dns.Zone{})
+		var record *policy.Record
+		h.Judge.Closed = func(r *policy.Record) { record = r }
 		h.RejectBareNewline = true
 		h.play(t, toAnn+data+`
 			C| a: b\n\r\nMAIL FROM:<x@y>\r\n.\r\nNOOP\r\n
@@ -97,6 +102,9 @@ func TestRFC5321_2_3_8_BareNewlineRefused(t *testing.T) {
 			S: 503 5.5.1 *
 			`+quit)
 		h.nothingDelivered(t)
+		if o := h.outcome(t, mail.Accept); o.Size == 0 || record.Size != o.Size || !record.Reply.Is(mail.BareNewline) {
+			t.Errorf("the outcome has %d octets, the record %d: %v", o.Size, record.Size, record.Reply)
+		}
 		h.play(t, toAnn+data+"C: a: b\nC: .\nS: 250 2.0.0 *\n"+quit) // one without is taken
 		h.MaxSize = 10
 		h.play(t, toAnn+data+`C| a: b\n\r\nfar more than ten\r\n.\r\n`+"\nS: 552 5.3.4 *\n"+quit)
