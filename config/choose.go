@@ -76,7 +76,11 @@ func (c *choice) add(s source, m *domainMap, held string) {
 	switch {
 	case s.err != nil && c.force:
 	case s.err != nil:
-		refuse(s.err.Error(), "mend it, or, if its domain is to go, reload with --force")
+		hint := "mend it"
+		if why := (fileError{}); errors.As(s.err, &why) && why.hint != "" {
+			hint = why.hint
+		}
+		refuse(s.err.Error(), hint+"; or, if its domain is to go, reload with --force")
 	case held != "" && held == m.sum:
 		refuse("was taken back, since nobody confirmed it", "postern reload makes it serve")
 	case !m.good():

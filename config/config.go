@@ -217,7 +217,7 @@ func read(name string) (*Config, *document, error) {
 	}
 	text, err := os.ReadFile(name)
 	if err != nil {
-		return c, nil, fmt.Errorf("read configuration: %w", err)
+		return c, nil, fmt.Errorf("read configuration: %w", unread(name, err))
 	}
 	doc, top := parse(name, string(text))
 	if !doc.broken {

@@ -159,7 +159,7 @@ func TestLoadMistakes(t *testing.T) {
 			:2:7: grace must not be a whole number; write it as grace = "30s"
 			:4:8: mx.listen must not be a string; write it as listen = ["[::]:25"]
 			:5:16: mx.max_recipients must not be a string; write it as max_recipients = 100
-			:6:18: mx.max_message_size must not be a number with a fraction; write it as max_message_size = "50MiB"
+			:6:18: mx.max_message_size must not be a number with a fraction; write it as max_message_size = "1.5GiB", with its unit
 			:7:13: mx.return_path must not be a string; write it as return_path = true
 			:8:5: mx.tls must not be a string; write it as tls = { cert = "fullchain.pem", key = "privkey.pem" }
 			:9:3: mda must not be an array of tables; write it as [mda]`},

@@ -8,9 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
-
-	"github.com/BurntSushi/toml"
 )
 
 // maxMistakes bounds the mistakes that are reported of one file.
@@ -62,7 +59,7 @@ func parse(file, text string) (*document, *table) {
 	tree, err := decode(d.text)
 	var at syntaxError
 	if d.broken = errors.As(err, &at); d.broken {
-		d.flaw(flaw{where: place{octet: at.octet + 1}, message: at.message})
+		d.flaw(flaw{where: place{octet: at.octet + 1}, message: at.message, hint: at.hint, other: place{doc: d, octet: at.first}})
 	}
 	return d, d.table("", "", tree)
 }
@@ -77,78 +74,13 @@ func newDocument(file, text string) *document {
 func unreadable(file string, err error) *document {
 	d := newDocument(file, "")
 	d.broken = true
-	d.flaw(flaw{message: err.Error(), err: err})
+	f := flaw{message: err.Error(), err: err}
+	var known fileError
+	if errors.As(err, &known) {
+		f.hint = known.hint
+	}
+	d.flaw(f)
 	return d
-}
-
-// A syntaxError says at which octet a text ceases to be TOML.
-type syntaxError struct {
-	octet   int
-	message string
-}
-
-func (e syntaxError) Error() string { return e.message }
-
-func decode(text string) (tree map[string]any, err error) {
-	if err := errors.Join(plain(text), shallow(text)); err != nil {
-		return nil, err
-	}
-	_, err = toml.Decode(text, &tree)
-	var perr toml.ParseError
-	if errors.As(err, &perr) {
-		return nil, syntaxError{max(0, perr.Position.Start), perr.Message}
-	}
-	if err != nil {
-		return nil, syntaxError{0, err.Error()}
-	}
-	return tree, nil
-}
-
-// maxDepth bounds the arrays and tables within one another, and the parts of a
-// key. The library would follow them until the stack is used up, which ends the
-// process.
-const maxDepth = 50
-
-// shallow finds where a text nests deeper than that.
-func shallow(text string) error {
-	s, depth, parts := scanner{text: text}, 0, 0
-	for s.blank(); s.pos < len(text); s.blank() {
-		switch text[s.pos] {
-		case '"', '\'':
-			if !s.value() {
-				return nil // of which the library tells
-			}
-			continue
-		case '[', '{':
-			depth, parts = depth+1, 0
-		case ']', '}':
-			depth, parts = depth-1, 0
-		case '=', ',':
-			parts = 0
-		case '.':
-			parts++
-		}
-		if max(depth, parts) > maxDepth {
-			return syntaxError{s.pos, fmt.Sprintf("nested more than %d deep", maxDepth)}
-		}
-		s.pos++
-	}
-	return nil
-}
-
-// plain finds the characters that TOML has nowhere. The library would too, but
-// is one off when it says where.
-func plain(text string) error {
-	for i, r := range text {
-		switch {
-		case r == utf8.RuneError && !strings.HasPrefix(text[i:], string(utf8.RuneError)):
-			return syntaxError{i, "not UTF-8, which TOML must be"}
-		case r == '\t' || r == '\n' || r == '\r' && strings.HasPrefix(text[i:], "\r\n"):
-		case r < ' ' || r == 0x7f:
-			return syntaxError{i, fmt.Sprintf("TOML has no control character %#02x", r)}
-		}
-	}
-	return nil
 }
 
 // full reports whether further flaws are only counted.

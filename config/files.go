@@ -59,8 +59,11 @@ func (s source) parse() (*document, *table) {
 // readMaps reads the maps in a folder, in alphabetical order.
 func readMaps(dir string) ([]source, error) {
 	entries, err := os.ReadDir(dir)
+	if errors.Is(err, unix.ENOTDIR) {
+		return nil, fmt.Errorf("read recipient maps: %w; name the folder with a file for each domain", err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("read recipient maps: %w", err)
+		return nil, fmt.Errorf("read recipient maps: %w", unread(dir, err))
 	}
 	var sources []source
 	for _, e := range entries {
@@ -82,8 +85,52 @@ func isMap(name string) bool {
 	return strings.HasSuffix(name, ".toml") && !strings.HasPrefix(name, ".") && !strings.HasPrefix(name, "#")
 }
 
-// errEmpty is also what a file is that is being written.
-var errEmpty = errors.New("is empty, as a file is that is being written, and would leave a domain without recipients")
+// A fileError is why a file cannot be used, and the way out.
+type fileError struct {
+	message, hint string
+	err           error // of the file system; nil: none
+}
+
+func (e fileError) Error() string { return e.message }
+func (e fileError) Unwrap() error { return e.err }
+
+const noMap = "move it away, or give it a name that does not end in .toml"
+
+var (
+	// errEmpty is also what a file is that is being written.
+	errEmpty = fileError{"is empty, as a file is that is being written, and would leave a domain without recipients",
+		`write domain = "example.com" and its mailboxes, or remove it`, nil}
+	errTooLarge = fileError{"is larger than " + formatSize(maxMapSize), `mailboxes = "next-hop" leaves the names to the LMTP server`, nil}
+)
+
+// unread returns the error of reading a file or folder that is named somewhere, with
+// the way out where one is known.
+func unread(name string, err error) error {
+	switch {
+	case errors.Is(err, unix.EISDIR):
+		return fmt.Errorf("%w; name the file in it, as %s", err, filepath.Join(name, "postern.toml"))
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w; namei -l %s shows whom it lets in", err, name)
+	}
+	if why := unopened(name, err); why.hint != "" {
+		return fmt.Errorf("%w: it %s; %s", err, why.message, why.hint)
+	}
+	return err
+}
+
+// unopened says why the file name could not be opened.
+func unopened(name string, err error) fileError {
+	to, _ := os.Readlink(name) // "" if it is no link
+	switch {
+	case errors.Is(err, unix.ELOOP):
+		return fileError{"is a link that leads back to itself", "link it to a file, or remove it", err}
+	case errors.Is(err, fs.ErrNotExist) && to != "":
+		return fileError{fmt.Sprintf("is a link to %q, which is not there", to), "link it to a file, or remove it", err}
+	case errors.Is(err, fs.ErrPermission):
+		return fileError{"cannot be read: " + err.Error(), "namei -l shows whom it and the folders above it let in", err}
+	}
+	return fileError{"cannot be read: " + err.Error(), "", err}
+}
 
 // readMap reads a file, and nothing that would make it wait.
 func readMap(name string) source {
@@ -94,7 +141,7 @@ func readMap(name string) source {
 		if errors.As(err, &of) {
 			err = of.Err // who tells of it names the file
 		}
-		s.err = fmt.Errorf("cannot be read: %w", err)
+		s.err = unopened(name, err)
 		return s
 	}
 	defer f.Close()
@@ -102,10 +149,12 @@ func readMap(name string) source {
 	switch {
 	case err != nil:
 		s.err = fmt.Errorf("cannot be read: %w", err)
+	case info.IsDir():
+		s.err = fileError{"is a folder, and not a file", noMap, unix.EISDIR}
 	case !info.Mode().IsRegular():
-		s.err = errors.New("is not a file")
+		s.err = fileError{"is not a file", noMap, nil}
 	case info.Size() > maxMapSize:
-		s.err = fmt.Errorf("is larger than %s", formatSize(maxMapSize))
+		s.err = errTooLarge
 	default:
 		s.modified, s.file = info.ModTime(), info
 		s.text, s.err = readText(f, info)
@@ -129,7 +178,7 @@ func readText(f *os.File, info fs.FileInfo) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("cannot be read: %w", err)
 	case n > maxMapSize:
-		return "", fmt.Errorf("is larger than %s", formatSize(maxMapSize))
+		return "", errTooLarge
 	case n == 0:
 		return "", errEmpty
 	}

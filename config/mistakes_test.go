@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // lines returns the mistakes in err, one each.
@@ -41,16 +43,56 @@ func TestMapMistakes(t *testing.T) {
 		maps []string
 		want string
 	}{
-		{"syntax", []string{"domain = \"a.example\"\nmailboxes = [\"alice\", bob]\n"}, `1.toml:2:23: expected value but found "bob" instead`},
-		{"unfinished", []string{"domain = \"a.example\"\nmailboxes = [\"alice\","}, `1.toml:2:21: unexpected EOF; expected value`},
-		{"twice", []string{"domain='a.example'\nmailboxes=[]\ndomain='b.example'"}, `1.toml:3:1: Key 'domain' has already been defined.`},
-		{"not UTF-8", []string{"domain='a.example'\n# caf\xe9"}, `1.toml:2:6: not UTF-8, which TOML must be`},
+		{"syntax", []string{"domain = \"a.example\"\nmailboxes = [\"alice\", bob]\n"}, `1.toml:2:23: expected value but found "bob" instead; a text stands in quotes, as "bob"`},
+		{"unfinished", []string{"domain = \"a.example\"\nmailboxes = [\"alice\","}, `1.toml:2:21: unexpected EOF; expected value; something is missing at the end: is the file cut off?`},
+		{"an open string", []string{"domain = \"a.example\nmailboxes = []", "domain = \"a.example”\nmailboxes = []"}, `
+			1.toml:1:20: strings cannot contain newlines; the quotation mark at its end is missing
+			2.toml:1:20: "”" is no quotation mark of TOML; write " in its place`},
+		{"not separated", []string{"domain = 'a.example'\nmailboxes = ['a' 'b']", "domain = 'a.example', mailboxes = []", "domain: a.example", "domain = 'a\\b'\nx = \"\\d\""}, `
+			1.toml:2:18: expected a comma (',') or array terminator (']'), but got '''; put a comma between the elements
+			2.toml:1:21: expected a top-level item to end with a newline, comment, or EOF, but got ',' instead; one key stands on a line, and a comment begins with #
+			3.toml:1:7: expected '.' or '=', but got ':' instead; a line is: key = value
+			4.toml:2:6: invalid escape in string '\d'; write \\ for a backslash, or the text in single quotes`},
+		{"twice", []string{"domain='a.example'\nmailboxes=[]\ndomain='b.example'", "[aliases]\na=['b']\n\n[aliases]\n", "[aliases]\na=['b']\n\"a\"=['c']", "[x.y]\na=1\n[x]\nz=1\ny=1", "x={a=1,a=2}", "a.c=1\na.b=1\na.b=2", "aliases={a=['b']}\n[aliases]\n"}, `
+			1.toml:3:1: domain is there already (1.toml:1); remove one of them
+			2.toml:4:2: aliases is there already (2.toml:1); write what is below both of them below one
+			3.toml:3:1: aliases.a is there already (3.toml:2); remove one of them
+			4.toml:5:1: x.y is there already (4.toml:1); remove one of them
+			5.toml:1:8: x.a is there already (5.toml:1); remove one of them
+			6.toml:3:1: a.b is there already (6.toml:2); remove one of them
+			7.toml:2:2: aliases is there already (7.toml:1); write what is below both of them below one`},
+		{"not UTF-8", []string{"domain='a.example'\n# caf\xe9", "x='caf\xc3\xa9'\ny='\xfc\xdf'"}, `
+			1.toml:2:6: the octet 0xE9 is not UTF-8, perhaps Latin-1; save it as UTF-8, or: iconv -f latin1 -t utf-8
+			2.toml:2:4: the octet 0xFC is not UTF-8, perhaps Latin-1; save it as UTF-8, or: iconv -f latin1 -t utf-8`},
 		{"control characters", []string{"domain='a\x00'", "\x01", "# \r#", "'\ufffd'\x7f"}, `
-			1.toml:1:10: TOML has no control character 0x00
-			2.toml:1:1: TOML has no control character 0x01
-			3.toml:1:3: TOML has no control character 0x0d
-			4.toml:1:4: TOML has no control character 0x7f`},
-		{"UTF-16", []string{"\xff\xfed\x00o\x00"}, `1.toml:1:1: not UTF-8, which TOML must be`},
+			1.toml:1:10: TOML has no control character 0x00; remove it, or in double quotes write \u0000
+			2.toml:1:1: TOML has no control character 0x01; remove it, or in double quotes write \u0001
+			3.toml:1:3: a CR without LF ends no line of TOML; save it with line ends of LF, or: tr '\r' '\n'
+			4.toml:1:4: TOML has no control character 0x7f; remove it, or in double quotes write \u007f`},
+		{"UTF-16", []string{"\xff\xfed\x00o\x00", "\xfe\xff\x00d\x00o", "d\x00o\x00m\x00", "\x00d\x00o\x00m"}, `
+			1.toml:1:1: is UTF-16, and TOML must be UTF-8; save it as UTF-8, or: iconv -f utf-16 -t utf-8
+			2.toml:1:1: is UTF-16, and TOML must be UTF-8; save it as UTF-8, or: iconv -f utf-16 -t utf-8
+			3.toml:1:1: is UTF-16, and TOML must be UTF-8; save it as UTF-8, or: iconv -f utf-16le -t utf-8
+			4.toml:1:1: is UTF-16, and TOML must be UTF-8; save it as UTF-8, or: iconv -f utf-16be -t utf-8`},
+		{"git", []string{"domain='a.example'\n<<<<<<< HEAD\nmailboxes=[]\n=======\nmailboxes=['a']\n>>>>>>> b\n", "domain='a.example'\nmailboxes=[\n'a',\n=======\n'b'\n]", "x=1\n>>>>>>> b"}, `
+			1.toml:2:1: is a mark of a conflict that git left; keep one side, and remove the lines <<<<<<<, ======= and >>>>>>>
+			2.toml:4:1: is a mark of a conflict that git left; keep one side, and remove the lines <<<<<<<, ======= and >>>>>>>
+			3.toml:2:1: is a mark of a conflict that git left; keep one side, and remove the lines <<<<<<<, ======= and >>>>>>>`},
+		{"quotation marks", []string{"domain = “a.example”\n", "mailboxes = [‘a’]", "x = «a»", "x = ´a´"}, `
+			1.toml:1:10: "“" is no quotation mark of TOML; write " in its place
+			2.toml:1:14: "‘" is no quotation mark of TOML; write " in its place
+			3.toml:1:5: "«" is no quotation mark of TOML; write " in its place
+			4.toml:1:5: "´" is no quotation mark of TOML; write " in its place`},
+		{"spaces", []string{"domain\u00a0= 'a.example'", "mailboxes = ['a',\n\u00a0'b']", "\u200bx = 1", "x = 'a'\u3000"}, `
+			1.toml:1:7: U+00A0, a non-breaking space, is no white space of TOML; write a space in its place
+			2.toml:2:1: U+00A0, a non-breaking space, is no white space of TOML; write a space in its place
+			3.toml:1:1: U+200B, which cannot be seen, is no white space of TOML; remove it
+			4.toml:1:8: U+3000, which looks like a space, is no white space of TOML; write a space in its place`},
+		{"quotas", []string{"domain='a.example'\nmailboxes=['a']\nquota=5.5\n[mailbox.b]\nquota=true\n[mailbox.c]\nquota='5,5GB'\n[mailbox.d]\nquota='much'"}, `
+			1.toml:3:7: quota must not be a number with a fraction; write it as quota = "5.5GiB", with its unit
+			1.toml:5:7: mailbox.b.quota must not be true or false; write it as quota = "2GiB"
+			1.toml:7:7: mailbox.c.quota: "5,5GB" is not a size; write it as "50MiB", "2GB" or 65536
+			1.toml:9:7: mailbox.d.quota: "much" is not a size; write it as "50MiB", "2GB" or 65536`},
 		{"nothing", []string{"# to do"}, `
 			1.toml: domain is missing; write domain = "example.com"
 			1.toml: there are no mailboxes and no aliases; list them, as mailboxes = ["alice"]; or write mailboxes = "next-hop" if the LMTP server knows them`},
@@ -140,7 +182,7 @@ func TestMapMistakes(t *testing.T) {
 		{"one file is broken", []string{"domain='a.example'\nmailboxes=['x', 'bad/y']\n[aliases]\na=['x@b.example', 'z']", "domain='b.example\n"}, `
 			1.toml:2:17: mailboxes: "bad/y" has a slash, and cannot be the name of a folder; rename the mailbox, and make an alias of this name
 			1.toml:4:19: alias "a": "z" is neither a mailbox nor an alias; add the mailbox, or remove the target
-			2.toml:1:18: strings cannot contain newlines`},
+			2.toml:1:18: strings cannot contain newlines; the quotation mark at its end is missing`},
 		{"refusals", []string{"domain='a.example'\nmailboxes=[]\n[refuse]\nPostmaster='no'\n'*'='no'\na=''\nb=\"a\\r\\n250 ok\"\nc='für dich'\nd='" + strings.Repeat("x", 401) + "'"}, `
 			1.toml:4:1: refuse: a postmaster must not be refused (RFC 5321, section 4.5.1); make it an alias of somebody
 			1.toml:5:1: refuse: "*" cannot be refused; whoever is not in the map is refused anyway
@@ -281,7 +323,12 @@ func TestLoadRecipients(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "c.toml"), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink("nowhere", filepath.Join(dir, "d.toml")); err != nil {
+	for name, to := range map[string]string{"d.toml": "nowhere", "loop.toml": "loop.toml"} {
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mkfifo(filepath.Join(dir, "pipe.toml"), 0o666); err != nil {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(dir, "e.toml"), "domain='A.example'\nmailboxes=[]")
@@ -291,11 +338,43 @@ func TestLoadRecipients(t *testing.T) {
 		got[i] = strings.ReplaceAll(got[i], dir+"/", "")
 	}
 	compare(t, got, `
-		b.toml: is empty, as a file is that is being written, and would leave a domain without recipients
-		c.toml: is not a file
-		d.toml: cannot be read: no such file or directory
-		e.toml:1:8: the domain "a.example" is there already (a.toml:1); each domain has one map, and is an alias of one; at a first start neither serves`)
+		b.toml: is empty, as a file is that is being written, and would leave a domain without recipients; write domain = "example.com" and its mailboxes, or remove it
+		c.toml: is a folder, and not a file; move it away, or give it a name that does not end in .toml
+		d.toml: is a link to "nowhere", which is not there; link it to a file, or remove it
+		e.toml:1:8: the domain "a.example" is there already (a.toml:1); each domain has one map, and is an alias of one; at a first start neither serves
+		loop.toml: is a link that leads back to itself; link it to a file, or remove it
+		pipe.toml: is not a file; move it away, or give it a name that does not end in .toml`)
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v does not wrap the cause", err)
+	}
+}
+
+// What is named where a file or a folder should be, and is none, is told as that.
+func TestWrongFiles(t *testing.T) {
+	dir := t.TempDir()
+	loop, file, gone := filepath.Join(dir, "loop"), filepath.Join(dir, "file"), filepath.Join(dir, "gone")
+	write(t, file, "domain = 'a.example'")
+	for from, to := range map[string]string{loop: loop, gone: "nowhere"} {
+		if err := os.Symlink(to, from); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load := func(name string) error { _, err := Load(name); return err }
+	maps := func(name string) error { _, err := LoadRecipients(name, ""); return err }
+	for _, tt := range []struct {
+		err   error
+		cause error
+		want  string
+	}{
+		{load(dir), unix.EISDIR, "read configuration: read " + dir + ": is a directory; name the file in it, as " + dir + "/postern.toml"},
+		{load(loop), unix.ELOOP, "read configuration: open " + loop + ": too many levels of symbolic links: it is a link that leads back to itself; link it to a file, or remove it"},
+		{load(gone), fs.ErrNotExist, "read configuration: open " + gone + `: no such file or directory: it is a link to "nowhere", which is not there; link it to a file, or remove it`},
+		{load(dir + "/none"), fs.ErrNotExist, "read configuration: open " + dir + "/none: no such file or directory"},
+		{maps(file), unix.ENOTDIR, "read recipient maps: open " + file + ": not a directory; name the folder with a file for each domain"},
+		{maps(loop), unix.ELOOP, "read recipient maps: open " + loop + ": too many levels of symbolic links: it is a link that leads back to itself; link it to a file, or remove it"},
+	} {
+		if tt.err.Error() != tt.want || !errors.Is(tt.err, tt.cause) {
+			t.Errorf("got  %v\nwant %s", tt.err, tt.want)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -184,7 +185,11 @@ func (t *table) size(key string, into *int64, least, most int64) {
 		assign(t, key, into, n, err)
 		return
 	}
-	parsed(t, key, fmt.Sprintf("%s = %q", key, formatSize(*into)), into, func(s string) (int64, error) {
+	example := fmt.Sprintf("%s = %q", key, cmp.Or(strings.TrimPrefix(formatSize(*into), "0"), "2GiB"))
+	if f, isFloat := t.values[key].(float64); isFloat {
+		example = fmt.Sprintf(`%s = "%sGiB", with its unit`, key, strconv.FormatFloat(f, 'f', -1, 64))
+	}
+	parsed(t, key, example, into, func(s string) (int64, error) {
 		n, err := parseSize(s)
 		if err != nil {
 			return 0, err

@@ -1,0 +1,196 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/BurntSushi/toml"
+)
+
+// A syntaxError says at which octet a text ceases to be TOML.
+type syntaxError struct {
+	octet   int
+	message string
+	hint    string
+	first   int // the octet, counted from one, of what is there already; 0: nothing is
+}
+
+func (e syntaxError) Error() string { return e.message }
+
+func decode(text string) (tree map[string]any, err error) {
+	if err := errors.Join(plain(text), shallow(text)); err != nil {
+		return nil, err
+	}
+	_, err = toml.Decode(text, &tree)
+	var perr toml.ParseError
+	if errors.As(err, &perr) {
+		return nil, explain(text, max(0, perr.Position.Start), perr.Message)
+	}
+	if err != nil {
+		return nil, syntaxError{message: err.Error()}
+	}
+	return tree, nil
+}
+
+// maxDepth bounds the arrays and tables within one another, and the parts of a
+// key. The library would follow them until the stack is used up, which ends the
+// process.
+const maxDepth = 50
+
+// shallow finds where a text nests deeper than that.
+func shallow(text string) error {
+	s, depth, parts := scanner{text: text}, 0, 0
+	for s.blank(); s.pos < len(text); s.blank() {
+		switch text[s.pos] {
+		case '"', '\'':
+			if !s.value() {
+				return nil // of which the library tells
+			}
+			continue
+		case '[', '{':
+			depth, parts = depth+1, 0
+		case ']', '}':
+			depth, parts = depth-1, 0
+		case '=', ',':
+			parts = 0
+		case '.':
+			parts++
+		}
+		if max(depth, parts) > maxDepth {
+			return syntaxError{octet: s.pos, message: fmt.Sprintf("nested more than %d deep", maxDepth)}
+		}
+		s.pos++
+	}
+	return nil
+}
+
+// plain finds the characters that TOML has nowhere. The library would too, but
+// is one off when it says where.
+func plain(text string) error {
+	if from := utf16(text); from != "" {
+		return syntaxError{message: "is UTF-16, and TOML must be UTF-8", hint: "save it as UTF-8, or: iconv -f " + from + " -t utf-8"}
+	}
+	for i, r := range text {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(text[i:], string(utf8.RuneError)):
+			return syntaxError{octet: i, message: fmt.Sprintf("the octet 0x%02X is not UTF-8, perhaps Latin-1", text[i]), hint: "save it as UTF-8, or: iconv -f latin1 -t utf-8"}
+		case r == '\t' || r == '\n' || r == '\r' && strings.HasPrefix(text[i:], "\r\n"):
+		case r == '\r':
+			return syntaxError{octet: i, message: "a CR without LF ends no line of TOML", hint: `save it with line ends of LF, or: tr '\r' '\n'`}
+		case r < ' ' || r == 0x7f:
+			return syntaxError{octet: i, message: fmt.Sprintf("TOML has no control character %#02x", r), hint: fmt.Sprintf(`remove it, or in double quotes write \u%04x`, r)}
+		}
+	}
+	return nil
+}
+
+// utf16 returns what iconv calls the encoding of a text in UTF-16, "" if it is none:
+// it has a mark of its own, or each other octet of its first letters is a NUL.
+func utf16(text string) string {
+	switch {
+	case strings.HasPrefix(text, "\xff\xfe"), strings.HasPrefix(text, "\xfe\xff"):
+		return "utf-16"
+	case len(text) < 4:
+	case text[0] != 0 && text[1] == 0 && text[2] != 0 && text[3] == 0:
+		return "utf-16le"
+	case text[0] == 0 && text[1] != 0 && text[2] == 0 && text[3] != 0:
+		return "utf-16be"
+	}
+	return ""
+}
+
+// explain returns what the library says of an octet, with the way out; in other words
+// where it speaks of what is behind the mistake, and not of the mistake.
+func explain(text string, at int, message string) syntaxError {
+	e := syntaxError{octet: at, message: message}
+	_, _, start := lineAndColumn(text, at)
+	line, _, _ := strings.Cut(text[start:], "\n")
+	r, _ := utf8.DecodeRuneInString(text[min(at, len(text)):])
+	switch {
+	case slices.ContainsFunc([]string{"<<<<<<<", "=======", ">>>>>>>", "|||||||"}, func(mark string) bool { return strings.HasPrefix(line, mark) }):
+		e = syntaxError{octet: start, message: "is a mark of a conflict that git left", hint: "keep one side, and remove the lines <<<<<<<, ======= and >>>>>>>"}
+	case strings.HasSuffix(message, "has already been defined."):
+		e.twice(text)
+	case strings.ContainsRune(typographic, r):
+		e.quotationMark(r)
+	case r > '~' && !unicode.IsLetter(r) && !unicode.IsPrint(r):
+		e.message, e.hint = wrongSpace(r)
+	case strings.HasPrefix(message, "strings cannot contain newlines") && strings.ContainsAny(line, typographic):
+		e.octet = start + strings.IndexAny(line, typographic)
+		r, _ = utf8.DecodeRuneInString(text[e.octet:])
+		e.quotationMark(r)
+	default:
+		e.hint = waysOut(message)
+	}
+	return e
+}
+
+// typographic are quotation marks that word processors write.
+const typographic = "“”„‟‘’‚‛«»´`"
+
+func (e *syntaxError) quotationMark(r rune) {
+	e.message, e.hint = fmt.Sprintf("%q is no quotation mark of TOML", string(r)), `write " in its place`
+}
+
+// wrongSpace says of a character that looks like a space, or like nothing, what it is.
+func wrongSpace(r rune) (message, hint string) {
+	kind, hint := "which cannot be seen", "remove it"
+	if unicode.IsSpace(r) {
+		kind, hint = "which looks like a space", "write a space in its place"
+	}
+	if r == '\u00a0' || r == '\u202f' {
+		kind = "a non-breaking space"
+	}
+	return fmt.Sprintf("%U, %s, is no white space of TOML", r, kind), hint
+}
+
+// waysOut returns the way out of what the library says, "" if that says all.
+func waysOut(message string) string {
+	for _, w := range []struct{ message, hint string }{
+		{"unexpected EOF", "something is missing at the end: is the file cut off?"},
+		{"strings cannot contain newlines", "the quotation mark at its end is missing"},
+		{"expected a comma", "put a comma between the elements"},
+		{"expected a top-level item to end", "one key stands on a line, and a comment begins with #"},
+		{"expected '.' or '='", "a line is: key = value"},
+		{"invalid escape", `write \\ for a backslash, or the text in single quotes`},
+	} {
+		if strings.HasPrefix(message, w.message) {
+			return w.hint
+		}
+	}
+	if what, ok := strings.CutPrefix(message, `expected value but found "`); ok {
+		what, _, _ = strings.Cut(what, `"`)
+		return fmt.Sprintf("a text stands in quotes, as %q", what)
+	}
+	return ""
+}
+
+// twice says of a key that is there already where that is.
+func (e *syntaxError) twice(text string) {
+	var second path
+	at, header := len(text), false
+	scan(text, func(p []byte, s spot) {
+		if s.named && s.key >= e.octet-1 && s.key < at { // of a key in quotes the library has the place of its inside
+			second, at, header = path(p), s.key, s.value == s.key
+		}
+	})
+	first := at
+	scan(text, func(p []byte, s spot) {
+		if s.key < first && string(p) == string(second) {
+			first = s.key
+		}
+	})
+	if first == at {
+		return
+	}
+	e.octet = min(e.octet, at)
+	key := strings.TrimSuffix(strings.TrimPrefix(e.message, "Key '"), "' has already been defined.")
+	e.message, e.hint, e.first = key+" is there already", "remove one of them", first+1
+	if header {
+		e.hint = "write what is below both of them below one"
+	}
+}
