@@ -84,13 +84,13 @@ func TestSelftestCommand(t *testing.T) {
 		{"smtp " + s.smtp + " --only rcpt.known --to nobody@example.com", 1, "FAIL rcpt.known"},
 		{"smtp " + s.smtp + " --only data.* --to nobody@example.com", 2, "RCPT TO:<nobody@example.com> was answered with 550 5.1.1"},
 		{"smtp " + s.smtp + " --only tls.certificate", 0, "warn tls.certificate"},
-		{"smtp " + s.smtp + " --only no.such", 1, `there is no check "no.such"`},
-		{"smtp " + s.smtp + " --to u1", 1, `--to "u1" is not an address`},
+		{"smtp " + s.smtp + " --only no.such", exitUsage, `there is no check "no.such"`},
+		{"smtp " + s.smtp + " --to u1", exitUsage, `--to "u1" is not an address`},
 		{"smtp " + nobody, 2, "refused"},
-		{"smtp", 1, "accepts 1 arg"},
+		{"smtp", exitUsage, "an argument is missing"},
 		{"lmtp unix:" + s.lmtp + " --only each.three --to u1@example.com", 0, "1 checks: 1 passed"},
 		{"lmtp tcp:" + s.smtp, 2, "LHLO [127.0.0.1] was answered with 500 5.5.1"},
-		{"lmtp " + s.lmtp, 1, "unix:PATH or tcp:HOST:PORT"},
+		{"lmtp " + s.lmtp, exitUsage, "unix:PATH or tcp:HOST:PORT"},
 		{"lmtp --list", 0, "each.three               RFC 2033, 4.2            MUST   A recipient"},
 	}
 	for _, tt := range tests {
