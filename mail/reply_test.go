@@ -270,6 +270,22 @@ func TestReplyStrings(t *testing.T) {
 	}
 }
 
+// A reply is another's whose code, status and text it has, whatever the causes.
+func TestIs(t *testing.T) {
+	gone := NoSuchUser
+	for other, want := range map[error]bool{
+		NoSuchUser: true, Reply{Code: 550, Status: gone.Status, Text: gone.Text}: true,
+		Reply{Code: 551, Status: gone.Status, Text: gone.Text}:     false,
+		Reply{Code: 550, Status: Status{5, 1, 2}, Text: gone.Text}: false,
+		Reply{Code: 550, Status: gone.Status, Text: "another"}:     false,
+		errors.ErrUnsupported: false,
+	} {
+		if got := gone.Because(errors.New("a cause")).Is(other); got != want {
+			t.Errorf("is %v: %v", other, got)
+		}
+	}
+}
+
 func TestCloses(t *testing.T) {
 	for name, r := range catalogue(t) {
 		want := r.Code == 221 || r.Code == 421 || r.Code == 521 || name == "EarlyTalker" || name == "FarTooBig"
