@@ -53,14 +53,15 @@ func TestMapMistakes(t *testing.T) {
 			2.toml:1:21: expected a top-level item to end with a newline, comment, or EOF, but got ',' instead; one key stands on a line, and a comment begins with #
 			3.toml:1:7: expected '.' or '=', but got ':' instead; a line is: key = value
 			4.toml:2:6: invalid escape in string '\d'; write \\ for a backslash, or the text in single quotes`},
-		{"twice", []string{"domain='a.example'\nmailboxes=[]\ndomain='b.example'", "[aliases]\na=['b']\n\n[aliases]\n", "[aliases]\na=['b']\n\"a\"=['c']", "[x.y]\na=1\n[x]\nz=1\ny=1", "x={a=1,a=2}", "a.c=1\na.b=1\na.b=2", "aliases={a=['b']}\n[aliases]\n"}, `
+		{"twice", []string{"domain='a.example'\nmailboxes=[]\ndomain='b.example'", "[aliases]\na=['b']\n\n[aliases]\n", "[aliases]\na=['b']\n\"a\"=['c']", "[x.y]\na=1\n[x]\nz=1\ny=1", "x={a=1,a=2}", "a.c=1\na.b=1\na.b=2", "aliases={a=['b']}\n[aliases]\n", "x={a=1}\nx={b=2}\nz=1\n[y]\nw=1"}, `
 			1.toml:3:1: domain is there already (1.toml:1); remove one of them
 			2.toml:4:2: aliases is there already (2.toml:1); write what is below both of them below one
 			3.toml:3:1: aliases.a is there already (3.toml:2); remove one of them
 			4.toml:5:1: x.y is there already (4.toml:1); remove one of them
 			5.toml:1:8: x.a is there already (5.toml:1); remove one of them
 			6.toml:3:1: a.b is there already (6.toml:2); remove one of them
-			7.toml:2:2: aliases is there already (7.toml:1); write what is below both of them below one`},
+			7.toml:2:2: aliases is there already (7.toml:1); write what is below both of them below one
+			8.toml:2:1: x is there already (8.toml:1); remove one of them`},
 		{"not UTF-8", []string{"domain='a.example'\n# caf\xe9", "x='caf\xc3\xa9'\ny='\xfc\xdf'"}, `
 			1.toml:2:6: the octet 0xE9 is not UTF-8, perhaps Latin-1; save it as UTF-8, or: iconv -f latin1 -t utf-8
 			2.toml:2:4: the octet 0xFC is not UTF-8, perhaps Latin-1; save it as UTF-8, or: iconv -f latin1 -t utf-8`},

@@ -169,28 +169,39 @@ func waysOut(message string) string {
 	return ""
 }
 
-// twice says of a key that is there already where that is.
+// twice says of a key that is there already where that is. The library has its place,
+// or that of its inside where it is in quotes, or has a table in braces as its value.
 func (e *syntaxError) twice(text string) {
-	var second path
-	at, header := len(text), false
-	scan(text, func(p []byte, s spot) {
-		if s.named && s.key >= e.octet-1 && s.key < at { // of a key in quotes the library has the place of its inside
-			second, at, header = path(p), s.key, s.value == s.key
-		}
-	})
-	first := at
-	scan(text, func(p []byte, s spot) {
-		if s.key < first && string(p) == string(second) {
-			first = s.key
-		}
-	})
+	at, first, header := seen(text, func(at, best int) bool { return at >= e.octet-1 && (best < 0 || at < best) })
 	if first == at {
+		at, first, header = seen(text, func(at, best int) bool { return at < e.octet && at > best })
+	}
+	if e.hint = "remove one of them"; first == at {
 		return
 	}
-	e.octet = min(e.octet, at)
 	key := strings.TrimSuffix(strings.TrimPrefix(e.message, "Key '"), "' has already been defined.")
-	e.message, e.hint, e.first = key+" is there already", "remove one of them", first+1
+	e.octet = min(e.octet, at)
+	e.message, e.first = key+" is there already", first+1
 	if header {
 		e.hint = "write what is below both of them below one"
 	}
+}
+
+// seen returns where a key stands that is the best one, where it has been before, if
+// it has, and whether it is the header of a table. Without a best one both are -1.
+func seen(text string, better func(at, best int) bool) (at, first int, header bool) {
+	var found path
+	at = -1
+	scan(text, func(p []byte, s spot) {
+		if s.named && better(s.key, at) {
+			found, at, header = path(p), s.key, s.value == s.key
+		}
+	})
+	first = at
+	scan(text, func(p []byte, s spot) {
+		if s.key < first && string(p) == string(found) {
+			first = s.key
+		}
+	})
+	return at, first, header
 }

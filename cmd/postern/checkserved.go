@@ -29,7 +29,8 @@ func (l *checklist) served(ctx context.Context, c *config.Config, err error) err
 		said, old = merge(said, d.Mistakes), append(append(old, d.Old...), d.Rules.Old...)
 		return nil
 	})
-	if failure != nil && !errors.Is(failure, fs.ErrNotExist) { // nothing was ever kept
+	nothingKept := errors.Is(failure, fs.ErrNotExist) && !errors.Is(failure, fs.ErrPermission)
+	if failure != nil && !nothingKept {
 		l.add(toKnow, "ask as root", "what a server would say to these maps is not known: %v", failure)
 	}
 	if slices.Sort(old); len(old) > 0 {
