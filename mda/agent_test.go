@@ -335,6 +335,8 @@ func TestRoom(t *testing.T) {
 		{[]error{full, syscall.EIO}, mail.Reply{}, mail.LocalError},
 		{[]error{syscall.EIO, full}, mail.Reply{}, mail.LocalError},
 		{[]error{syscall.EDQUOT}, mail.Reply{}, mail.FullForNow},
+		{[]error{syscall.EDQUOT}, mail.MailboxFull, mail.FullForNow}, // whatever is said of a quota of ours
+		{[]error{syscall.EIO}, mail.MailboxFull, mail.LocalError},
 	} {
 		a := &mda.Agent{OverQuota: tt.says, Lookup: func(string, mail.Address) (targets []mda.Target, _ error) {
 			for _, err := range tt.rooms {
