@@ -24,10 +24,12 @@ const (
 	exitTempFail = 75
 )
 
+const deliverName = "deliver"
+
 func deliverCommand(stdio stdio) *cobra.Command {
 	var from, to string
 	cmd := &cobra.Command{
-		Use:   "deliver --to ADDRESS [--from ADDRESS]",
+		Use:   deliverName + " --to ADDRESS [--from ADDRESS]",
 		Short: "Deliver one message from standard input into a mailbox",
 		Long: `Reads a message from standard input and delivers it as the delivery agent would,
 without asking a running one: as the same user, with the same guarantee. For
@@ -39,7 +41,7 @@ newer than that of a server and lacks the recipient: that is put off. So is mail
 a domain that no map has, for whoever calls us takes it for ours.
 
 Exit codes, as in sysexits.h: 0 it is on stable storage; 67 no such user; 65 the
-message is refused; 64 the command line is wrong; 75 anything else, try again.`,
+message is refused; 75 anything else, a wrong command line among it: try again.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return deliver(cmd.Context(), configPath(cmd), stdio.in, from, to)

@@ -71,6 +71,9 @@ func run(ctx context.Context, args []string, io stdio) int {
 	}
 	if code.code == exitUsage {
 		fmt.Fprintf(io.err, "see: %s --help\n", cmd.CommandPath())
+		if cmd.Name() == deliverName { // its caller bounces what ends with 64, and how it calls is no fault of the mail's
+			return exitTempFail
+		}
 	}
 	return code.code
 }
