@@ -278,13 +278,19 @@ func TestFinalForm(t *testing.T) {
 func TestLoop(t *testing.T) {
 	s := &store{}
 	text := strings.Repeat("RECEIVED: from a by b; now\r\n", 100) + "\r\n"
-	for i, r := range newAgent(s).Deliver(t.Context(), envelope("ann", "bob"), message(text)) {
+	a := newAgent(s)
+	var recorded []mail.Outcome
+	a.Record = func(o mail.Outcome) { recorded = append(recorded, o) }
+	for i, r := range a.Deliver(t.Context(), envelope("ann", "bob"), message(text)) {
 		if !r.Is(mail.MailLoop) {
 			t.Errorf("recipient %d: %v", i, r)
 		}
 	}
 	if len(s.steps) != 0 {
 		t.Errorf("steps %v", s.steps)
+	}
+	if len(recorded) != 1 || len(recorded[0].To) != 2 || !recorded[0].Reply.Is(mail.MailLoop) {
+		t.Errorf("recorded %+v", recorded)
 	}
 }
 
