@@ -266,6 +266,10 @@ func TestCheckSaysWhatIsServed(t *testing.T) {
 			}
 		}
 	}
+	kept := s.read("state/mx/maps")
+	s.write("state/mx/maps", "damaged")
+	lacks(t, checked(t, s, false), "note files: what a server would say to these maps is not known: ", "is damaged")
+	s.write("state/mx/maps", kept)
 	must(t, os.Remove(file))
 	if err := s.command("check", "--files").Run(); err != nil {
 		t.Errorf("the files by themselves are right: %v", err)

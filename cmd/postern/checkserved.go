@@ -29,9 +29,8 @@ func (l *checklist) served(ctx context.Context, c *config.Config, err error) err
 		said, old = merge(said, d.Mistakes), append(append(old, d.Old...), d.Rules.Old...)
 		return nil
 	})
-	nothingKept := errors.Is(failure, fs.ErrNotExist) && !errors.Is(failure, fs.ErrPermission)
-	if failure != nil && !nothingKept {
-		l.add(toKnow, "ask as root", "what a server would say to these maps is not known: %v", failure)
+	if failure != nil && !isNothing(failure) {
+		l.add(toKnow, "as root, postern check and postern diff know", "what a server would say to these maps is not known: %s", strings.ReplaceAll(failure.Error(), "\n", "; "))
 	}
 	if slices.Sort(old); len(old) > 0 {
 		l.add(toKnow, "", "until that is mended, %s goes on with the old version of %s", by, strings.Join(slices.Compact(old), ", "))
@@ -45,6 +44,15 @@ func (l *checklist) served(ctx context.Context, c *config.Config, err error) err
 		all = append(all, errors.New(other))
 	}
 	return errors.Join(all...)
+}
+
+// isNothing reports whether err says of all that was looked for that it is not there.
+func isNothing(err error) bool {
+	var several interface{ Unwrap() []error }
+	if !errors.As(err, &several) {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	return !slices.ContainsFunc(several.Unwrap(), func(err error) bool { return !errors.Is(err, fs.ErrNotExist) })
 }
 
 // merge returns all that is in one of them, once.
