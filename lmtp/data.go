@@ -68,7 +68,7 @@ func (s *session) data(ctx context.Context, arg string) (mail.Reply, error) {
 		return err
 	})
 	if !received.Closes() {
-		s.heard() // it waited for the 354, and that came after the replies before
+		s.hearing.Heard() // it waited for the 354, and that came after the replies before
 	}
 	return s.finish(ctx, received, data.BareNewlines)
 }
@@ -143,7 +143,7 @@ func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) (m
 	}
 	replies := s.deliver(ctx, tx.Envelope, tx.body)
 	if tx.Digest == (mail.Digest{}) { // an MX of ours tells what its own client heard
-		s.unheard = tx.ID
+		s.hearing.Answered(tx.ID)
 	}
 	return s.answer(replies)
 }

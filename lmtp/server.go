@@ -108,7 +108,7 @@ func (srv *Server) Panics() int { return srv.sessions.Panics() }
 func (srv *Server) session(nc net.Conn) *session {
 	timeouts := srv.Timeouts.orDefault()
 	s := &session{srv: srv, conn: smtp.NewConn(nc), client: mail.Client{IP: serve.RemoteIP(nc)}}
-	s.conn.Host = srv.Hostname
+	s.conn.Host, s.hearing.Tell = srv.Hostname, srv.Heard
 	s.conn.ReadTimeout, s.conn.WriteTimeout = timeouts.Command, timeouts.Write
 	return s
 }

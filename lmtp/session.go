@@ -24,10 +24,7 @@ type session struct {
 
 	greeted bool
 
-	// unheard is the transaction whose replies the client may not have read; ""
-	// is none. If showsHeard, the next command shows that it has.
-	unheard    string
-	showsHeard bool
+	hearing serve.Hearing
 
 	// forwarded is what XFORWARD said of the message that comes next.
 	forwarded smtp.XForward
@@ -40,7 +37,7 @@ type session struct {
 // says nothing for a while: read a command, handle it, write the reply.
 func (s *session) converse(ctx context.Context) error {
 	for {
-		cmd, err := s.readCommand(ctx)
+		cmd, err := s.hearing.Command(ctx, s.conn, s.goesOn)
 		if errors.Is(err, smtp.ErrAtRest) {
 			return err
 		}
@@ -87,25 +84,9 @@ func (s *session) replyTo(ctx context.Context, cmd smtp.Command, failed error) (
 	return s.countErrors(reply), nil
 }
 
-// readCommand waits for a command. At shutdown a session with a transaction goes
-// on with it for as long as there is work to do. If the client has sent nothing
-// ahead, its next command shows that it read our replies, which are sent before we
-// wait for it.
-func (s *session) readCommand(ctx context.Context) (smtp.Command, error) {
-	if s.unheard != "" && !s.conn.Resting() {
-		s.showsHeard = s.conn.Dry()
-	}
-	for s.tx != nil || !s.srv.sessions.Stopping() {
-		cmd, err := s.conn.ReadCommand()
-		if err == nil && s.showsHeard {
-			s.heard()
-		}
-		if !errors.Is(err, smtp.ErrInterrupted) || ctx.Err() != nil {
-			return cmd, err
-		}
-	}
-	return smtp.Command{}, smtp.ErrInterrupted
-}
+// goesOn reports whether another command is waited for. At shutdown a session with a
+// transaction goes on with it for as long as the server lets it.
+func (s *session) goesOn() bool { return s.tx != nil || !s.srv.sessions.Stopping() }
 
 // countErrors ends the session of a client that does not speak LMTP.
 func (s *session) countErrors(reply mail.Reply) mail.Reply {
@@ -300,15 +281,6 @@ func (s *session) refused(env *mail.Envelope, reply mail.Reply, to ...mail.Addre
 	o.To, o.Size, o.Reply = to, env.Size, reply
 	s.record(o)
 	return reply
-}
-
-// heard notes that the client read the replies to its last message, if there was
-// one.
-func (s *session) heard() {
-	if s.unheard != "" && s.srv.Heard != nil {
-		s.srv.Heard(s.unheard)
-	}
-	s.unheard, s.showsHeard = "", false
 }
 
 // final returns r, which a Deliverer chose, if it may be said to a client: 2xx, 4xx

@@ -17,7 +17,7 @@ import (
 func (srv *Server) session(nc net.Conn, l Listener) *session {
 	timeouts := srv.Timeouts.orDefault()
 	s := &session{srv: srv, conn: smtp.NewConn(nc), listener: l, client: mail.Client{IP: serve.RemoteIP(nc)}}
-	s.conn.Host = srv.Hostname
+	s.conn.Host, s.hearing.Tell = srv.Hostname, srv.Heard
 	s.conn.ReadTimeout, s.conn.WriteTimeout = timeouts.Handshake, timeouts.Write
 	return s
 }

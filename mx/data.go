@@ -33,7 +33,7 @@ func (s *session) data(ctx context.Context, arg string) (mail.Reply, error) {
 		return err
 	})
 	if !reply.Closes() {
-		s.heard() // it waited for the 354, and that came after the reply before
+		s.hearing.Heard() // it waited for the 354, and that came after the reply before
 	}
 	return s.finish(ctx, reply, data.BareNewlines)
 }
@@ -121,10 +121,10 @@ func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) (m
 	s.record(o)
 	switch {
 	case tx.env.PRDR && !unanimous(replies):
-		s.unheard = tx.env.ID
+		s.hearing.Answered(tx.env.ID)
 		return s.sayEach(replies)
 	case reply.OK():
-		s.unheard = tx.env.ID
+		s.hearing.Answered(tx.env.ID)
 	case reply.Temporary():
 		s.srv.remember(tx, replies)
 	}

@@ -28,10 +28,7 @@ type session struct {
 	fruitless int       // commands since the last message
 	since     time.Time // when that was, or the session began
 
-	// unheard is the transaction whose 250 the client may not have read; "" is
-	// none. If showsHeard, the next command shows that it has.
-	unheard    string
-	showsHeard bool
+	hearing serve.Hearing
 
 	// tx is the transaction: begun by MAIL, ended by end. All that belongs to
 	// one message hangs on it, and nothing else does.
@@ -42,7 +39,7 @@ type session struct {
 // says nothing for a while: read a command, handle it, write the reply.
 func (s *session) converse(ctx context.Context) error {
 	for {
-		cmd, err := s.readCommand(ctx)
+		cmd, err := s.hearing.Command(ctx, s.conn, s.goesOn)
 		if errors.Is(err, smtp.ErrAtRest) {
 			return err
 		}
@@ -85,25 +82,9 @@ func (s *session) replyTo(ctx context.Context, cmd smtp.Command, failed error) (
 	return s.countErrors(reply), nil
 }
 
-// readCommand waits for a command. At shutdown a session with a transaction
-// goes on with it for as long as the server lets it. If the client has sent nothing
-// ahead, its next command shows that it read our reply, which is sent before we
-// wait for it.
-func (s *session) readCommand(ctx context.Context) (smtp.Command, error) {
-	if s.unheard != "" && !s.conn.Resting() {
-		s.showsHeard = s.conn.Dry()
-	}
-	for s.tx != nil || !s.srv.sessions.Stopping() {
-		cmd, err := s.conn.ReadCommand()
-		if err == nil && s.showsHeard {
-			s.heard()
-		}
-		if !errors.Is(err, smtp.ErrInterrupted) || ctx.Err() != nil {
-			return cmd, err
-		}
-	}
-	return smtp.Command{}, smtp.ErrInterrupted
-}
+// goesOn reports whether another command is waited for. At shutdown a session with a
+// transaction goes on with it for as long as the server lets it.
+func (s *session) goesOn() bool { return s.tx != nil || !s.srv.sessions.Stopping() }
 
 // countErrors ends the session of a client that does not speak SMTP, or whose
 // network has made too many mistakes in all its sessions. A refused recipient is
@@ -294,15 +275,6 @@ func (s *session) quit(arg string) mail.Reply {
 		return mail.BadArgument
 	}
 	return mail.Bye
-}
-
-// heard tells that the client read the reply to its last message, if there was
-// one.
-func (s *session) heard() {
-	if s.unheard != "" && s.srv.Heard != nil {
-		s.srv.Heard(s.unheard)
-	}
-	s.unheard, s.showsHeard = "", false
 }
 
 // record tells what ended, with the client that it ended for.
