@@ -52,7 +52,7 @@ func cells(s string) []string {
 // columns, with … in the place of what is left out, and how many of its characters
 // stand before that octet. Tabs stay, for the caret below to be indented alike.
 func excerpt(line string, at int) (text string, caret int) {
-	at = min(at, len(line))
+	at = runeAt(line, min(at, len(line)))
 	before, after := excerptCells(lastRunes(line[:at], maxExcerpt+1)), excerptCells(firstRunes(line[at:], maxExcerpt+1))
 	half := max(maxExcerpt/2, maxExcerpt-columns(after...))
 	slices.Reverse(before)
@@ -61,6 +61,16 @@ func excerpt(line string, at int) (text string, caret int) {
 	after, cutAfter := fit(after, maxExcerpt-columns(before...))
 	text = cutBefore + strings.Join(before, "")
 	return text + strings.Join(after, "") + cutAfter, utf8.RuneCountInString(text)
+}
+
+// runeAt returns where the character begins that the octet at a place of s is of.
+func runeAt(s string, at int) int {
+	for start := at; start >= 0 && at-start < utf8.UTFMax && at < len(s); start-- {
+		if r, n := utf8.DecodeRuneInString(s[start:]); r != utf8.RuneError && start+n > at {
+			return start
+		}
+	}
+	return at
 }
 
 // excerptCells is cells but for tabs, which stay.

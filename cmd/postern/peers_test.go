@@ -290,7 +290,7 @@ func TestDeliverCommand(t *testing.T) {
 	if code, out := run(message, "--to", "nobody@example.com"); code != 67 {
 		t.Errorf("unknown user: code %d: %s", code, out)
 	}
-	if code, out := run(message, "--to", "not an address"); code != 64 {
+	if code, out := run(message, "--to", "not an address"); code != exitTempFail {
 		t.Errorf("bad address: code %d: %s", code, out)
 	}
 	if err := os.RemoveAll(s.store); err != nil {
