@@ -239,7 +239,7 @@ func (r reader) top(t *table, c *Config) {
 	r.path(t, "recipients", &c.Recipients)
 	r.path(t, "state", &c.State)
 	t.count("ledger", &c.Ledger, 0, 100_000_000)
-	t.duration("grace", &c.Grace, 0, time.Hour)
+	t.duration("grace", &c.Grace, time.Second, time.Hour)
 	t.flag("confine", &c.Confine)
 	r.mda(t.sub("mda"), &c.MDA)
 	c.MX.DeliverTo = c.MDA.Listen
@@ -276,7 +276,7 @@ func (r reader) mx(t *table, mx *MX) {
 	list(t, "listen_proxy", `listen_proxy = ["[::]:2525"]`, &mx.ListenProxy, func(s string) (Endpoint, error) {
 		e, err := parseEndpoint(s, r.dir)
 		if err == nil && slices.Contains(mx.Listen, e) {
-			err = hinted{fmt.Sprintf("%v is in listen too", e), "a listener requires the PROXY header or does not know it; listen = [] for none without"}
+			err = hinted{fmt.Sprintf("%v is in listen too", e), "a listener is either with the PROXY header or without; if all are with it, write listen = []"}
 		}
 		return e, err
 	})

@@ -166,7 +166,7 @@ func TestLoadMistakes(t *testing.T) {
 		{"values", "hostname='mx 1'\nstate=''\ngrace='2h'\n[mx]\nlisten=['25', '[::]:25','[::]:25',\n'/run/x','::1:25',':99999','unix:']\nmax_message_size='5 megs'\nmax_recipients=0\nmemory='1KiB'\nbare_newline='strip'\ndeliver_to='tcp:127.0.0.1:0'\n", `
 			:1:10: hostname: "mx 1" is not a domain name: "mx 1" cannot stand between dots; write it as "example.com"
 			:2:7: state: a path must not be empty
-			:3:7: grace: 2h0m0s is not between 0s and 1h0m0s
+			:3:7: grace: 2h0m0s is not between 1s and 1h0m0s
 			:5:9: mx.listen: "25" is not an address with a port; write it as "192.0.2.1:25", "[2001:db8::1]:25" or "unix:/run/x.sock"
 			:5:25: mx.listen: "[::]:25" is there twice; remove one of them
 			:6:1: mx.listen: "/run/x" is a path without its network; write "unix:/run/x"
@@ -197,7 +197,7 @@ func TestLoadMistakes(t *testing.T) {
 			:4:18: mx.max_message_size: a spool_size of 8GiB does not hold one message of max_message_size, 10GiB
 			:5:1: mx.tls has no key; write tls = { cert = "fullchain.pem", key = "privkey.pem" }`},
 		{"both", "hostname='mx'\n[mx]\nlisten_proxy=['127.0.0.1:25', '[::]:25']\ntrusted_proxies=['192.0.2.1']", `
-			:3:31: mx.listen_proxy: tcp:[::]:25 is in listen too; a listener requires the PROXY header or does not know it; listen = [] for none without`},
+			:3:31: mx.listen_proxy: tcp:[::]:25 is in listen too; a listener is either with the PROXY header or without; if all are with it, write listen = []`},
 		{"no listener", "hostname='mx'\n[mx]\nlisten=[]\ntrusted_proxies=['192.0.2.0/24']", `
 			:3:8: mx.listen: the MX listens nowhere; write listen = ["[::]:25"]`},
 	}

@@ -13,7 +13,8 @@ import (
 	"postern/smtp"
 )
 
-// A session is one connection of a client, and belongs to one goroutine.
+// A session is one connection of a client. One goroutine at a time uses it: each turn
+// between two rests has its own.
 type session struct {
 	srv    *Server
 	conn   *smtp.Conn

@@ -66,7 +66,7 @@ var (
 	BadLine          = Reply{Code: 500, Status: Status{5, 5, 2}, Text: "line end must be CRLF"}
 	LineTooLong      = Reply{Code: 500, Status: Status{5, 5, 2}, Text: "line too long"}
 	BadArgument      = Reply{Code: 501, Status: Status{5, 5, 4}, Text: "syntax error in arguments"}
-	BadChunk         = Reply{Code: 521, Status: Status{5, 5, 4}, Text: "no size of a chunk, closing the connection"}
+	BadChunk         = Reply{Code: 521, Status: Status{5, 5, 4}, Text: "chunk size not understood, closing the connection"}
 	NotSMTP          = Reply{Code: 521, Status: Status{5, 5, 1}, Text: "this is no web server"}
 	BadSender        = Reply{Code: 501, Status: Status{5, 1, 7}, Text: "syntax error in sender address"}
 	BadRecipient     = Reply{Code: 501, Status: Status{5, 1, 3}, Text: "syntax error in recipient address"}

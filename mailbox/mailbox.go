@@ -11,9 +11,10 @@
 //	d.Sync()                 // the content is on stable storage, unseen
 //	d.Commit()               // it has its name, and the name is on stable storage
 //
-// When Commit returns nil, a loss of power cannot take the message away; until
-// then no reader sees any of it. What a reader sees after a crash is the whole
-// message or nothing.
+// When Commit returns nil, a loss of power cannot take the message away. Before
+// Commit no reader sees any of it; while Commit runs, one may see the whole message
+// before it is durable. After a crash a Maildir has the whole message or nothing; an
+// mbox may end in a part of one, which the next delivery removes.
 //
 // The package stores octets. It does not know what a recipient or a reply is;
 // its errors are those of the file system, wrapped with what was being done to

@@ -54,7 +54,7 @@ func OpenLedger(path string, limit int, next mail.Deliverer, log *slog.Logger) *
 		book: newBook(limit), journal: &journal{path: path},
 	}
 	if err := l.journal.load(l.book); err != nil {
-		log.Warn("the delivered ledger cannot be read: who tries again now may cause copies too many", "cause", err)
+		log.Warn("the delivered ledger cannot be read: senders that try again may cause second copies", "cause", err)
 	}
 	l.book.expire(time.Now())
 	l.written(l.journal.rewrite(l.book)) // so that it ends in a whole line
@@ -266,7 +266,7 @@ func (l *Ledger) write(lines string) {
 func (l *Ledger) written(err error) {
 	switch failing := err != nil; {
 	case failing && !l.failing:
-		l.Log.Warn("the delivered ledger cannot be written: a crash would cause copies too many", "cause", err)
+		l.Log.Warn("the delivered ledger cannot be written: after a crash, retries may cause second copies", "cause", err)
 	case !failing && l.failing:
 		l.Log.Info("the delivered ledger can be written again")
 	}

@@ -34,14 +34,14 @@ var carrierNAT = netip.MustParsePrefix("100.64.0.0/10")
 // So nothing is judged by it any more. The zero value is ready.
 type guard struct {
 	mu     sync.Mutex
-	last   [watched]visit
+	last   [watched]sighting
 	next   int
 	hidden netip.Addr // behind which the clients are hidden; zero: they are not
 	told   time.Time
 }
 
-// A visit is a client who sent mail.
-type visit struct {
+// A sighting is a client who sent mail.
+type sighting struct {
 	ip     netip.Addr
 	domain string // of the sender
 }
@@ -50,7 +50,7 @@ type visit struct {
 func (g *guard) see(log *slog.Logger, ip netip.Addr, from mail.Address) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.last[g.next] = visit{ip, from.Domain}
+	g.last[g.next] = sighting{ip, from.Domain}
 	g.next = (g.next + 1) % watched
 	suspect := ip
 	if g.hidden.IsValid() {

@@ -42,7 +42,7 @@ var (
 	ErrInterrupted = errors.New("smtp: interrupted while waiting for a command")
 )
 
-// A Conn is one end of an SMTP or LMTP connection. It is used by one goroutine,
+// A Conn is one end of an SMTP or LMTP connection. It is used by one goroutine at a time,
 // but for Interrupt, Dismiss, Silence, CloseRead and Close. The zero timeouts wait for ever.
 type Conn struct {
 	// ReadTimeout bounds the wait for the next octets, WriteTimeout the

@@ -71,7 +71,7 @@ func (was recollection) doubt(addr mail.Address, refusal mail.Reply) error {
 		return err
 	}
 	if refusal.Is(mail.NoRelay) {
-		return errors.New("whoever delivers here takes the domain for ours: is its recipient map gone?")
+		return errors.New("no recipient map has this domain, yet mail for it is delivered here: is its recipient map gone?")
 	}
 	if was.secret != nil {
 		return fmt.Errorf("%w: run as the user of the delivery agent", was.secret)

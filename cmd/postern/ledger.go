@@ -107,7 +107,7 @@ func (n *nextHop) close() {
 // ourUsers returns the numbers of the users that an MX of ours runs as.
 func (p *parts) ourUsers() []int {
 	return userIDs(p.config.MDA.MXUsers, config.MXUser, func(name string, err error) {
-		p.log.Warn("an MX that runs as this user is taken for somebody else's", "user", name, "cause", err)
+		p.log.Warn("mda.mx_users names a user that cannot be looked up: an MX that runs as it is not trusted", "user", name, "cause", err)
 	})
 }
 

@@ -31,7 +31,8 @@ func replayCommand(stdio stdio) *cobra.Command {
 another --config), and lists those that would end otherwise than they did: so you
 see what an edit does to the mail of the last days before it serves. Nothing is
 delivered, nobody is asked: what the DNS, the filters and the next hop said then is
-in the record. What nobody asked then is said to be unknown, and left as it was.
+in the record. What nobody asked then is listed as unknown, and judged as if there had
+been no answer.
 
 With --config NEW the records are judged by the old configuration, too, and only
 what this edit changes is listed: the old one is that of --against, or else

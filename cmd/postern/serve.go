@@ -115,7 +115,7 @@ func serve(ctx context.Context, path string, run halves, log io.Writer, ready fu
 		}
 	}
 	if err := s.startControl(rear, back, run); err != nil {
-		p.log.Error("nobody can ask this server for its status", "cause", err) // mail flows without it
+		p.log.Error("no control socket: status, reload, why and release cannot reach this server", "cause", err) // mail flows without it
 	}
 	s.startMetrics(rear, back, run)
 	p.watch(ctx, front)

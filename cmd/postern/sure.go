@@ -16,11 +16,10 @@ import (
 // hears that with the message, and the question again follows at once.
 const sureFor = time.Second
 
-// A sure Deliverer asks the next hop about a recipient only if the answer is not
-// known: the maps bound the mailbox, the next hop is none of ours, what it said of
-// the last message was not that everybody has it, or that message was of another
-// generation of the maps. By the question an agent that has not noticed an edit
-// yet gets the very maps that the transaction goes by.
+// A sure Deliverer does not ask about a recipient whose mailbox the maps do not bound,
+// if the next hop is a delivery agent of ours and gave everybody the last message,
+// within sureFor and by the same generation of the maps. Else it asks, which also
+// brings an agent that has not noticed an edit up to date.
 type sure struct {
 	mail.Deliverer
 	ours func() bool // the next hop is a delivery agent of ours

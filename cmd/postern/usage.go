@@ -102,8 +102,8 @@ func misfit(c *cobra.Command, fits cobra.PositionalArgs, args []string) error {
 	}
 	for n := len(args) - 1; n >= 0; n-- {
 		if fits(c, args[:n]) == nil {
-			return fmt.Errorf("unexpected argument %q: it is %s", args[n], c.UseLine())
+			return fmt.Errorf("unexpected argument %q; usage: %s", args[n], c.UseLine())
 		}
 	}
-	return errors.New("an argument is missing: it is " + c.UseLine())
+	return errors.New("an argument is missing; usage: " + c.UseLine())
 }

@@ -103,7 +103,7 @@ func (l *Launcher) Serve(ctx context.Context, listener *net.UnixListener) error 
 func (l *Launcher) serve(conn *net.UnixConn) {
 	uid, err := control.PeerUID(conn)
 	if err != nil || uid != 0 && !slices.Contains(l.Users, uid) {
-		l.Log.Warn("somebody else's user has connected, and is not served", "uid", uid, "cause", err)
+		l.Log.Warn("a user who is not in mda.launch_users connected, and is not served", "uid", uid, "cause", err)
 		return
 	}
 	_ = conn.SetDeadline(time.Now().Add(patience))

@@ -79,8 +79,7 @@ func (k *Keeper) Keep(env *mail.Envelope, msg *mail.Message) bool {
 	return err == nil
 }
 
-// Replace writes the file of a message, which appears whole, in the place of what it
-// had before. It is not synced: the client was told that we do not have it.
+// Replace writes the file of a message, whole, over the one that it had, if any. It is not synced: the client was told that we do not have it.
 func (k *Keeper) Replace(env *mail.Envelope, msg *mail.Message) error {
 	if err := os.MkdirAll(k.dir, 0o700); err != nil {
 		return err

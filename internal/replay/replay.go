@@ -16,8 +16,8 @@ import (
 // maxChanges is how many changes are listed; all are counted.
 const maxChanges = 100
 
-// A Replay judges records by one configuration, and by another before it or not, and
-// is what came of it.
+// A Replay judges records by the configuration now and, if there is an old one, by
+// that too: Add takes the records, and the fields say what came of them.
 type Replay struct {
 	Since    time.Time
 	Against  string // the configuration that it is compared with; "": what was answered then

@@ -47,7 +47,7 @@ func Evidence(r *policy.Record) []Finding {
 	}
 	row("dmarc", "DMARC", string(v.DMARC.Verdict), v.DMARC.Author, v.DMARC.Record, v.DMARC.Problem)
 	for _, f := range v.DMARC.Findings {
-		row("dmarc", "", "", fmt.Sprintf("%s of %s: aligned %s", f.Method, f.Domain, alignment(string(f.Alignment))))
+		row("dmarc", "", "", fmt.Sprintf("%s of %s: %s", f.Method, f.Domain, alignment(string(f.Alignment))))
 	}
 	if g := r.Facts.Greylist; g != nil {
 		row("greylist", "greylist", map[bool]string{true: "known", false: "unknown"}[g.Known], g.Sender+" from "+g.Origin)
@@ -67,9 +67,9 @@ func PrintEvidence(w io.Writer, r *policy.Record) {
 
 func alignment(a string) string {
 	if a == "" {
-		return "or not does not matter"
+		return "alignment not needed"
 	}
-	return a
+	return "aligned " + a
 }
 
 // PrintExchanges tells what the DNS was asked, and what it said.
