@@ -41,6 +41,19 @@ const lhlo = `
 	S: 250 ENHANCEDSTATUSCODES
 `
 
+// A browser on a host that may connect is heard no further than its request.
+func TestRequestsOfHTTP(t *testing.T) {
+	for _, method := range []string{"GET", "POST", "put"} {
+		play(t, newServer(&answers{}), `
+			S: 220 mda.example LMTP *
+			C: `+method+` / HTTP/1.1
+			C: LHLO mta.example
+			C: MAIL FROM:<>
+			S: 521 5.5.1 mda.example *
+			S.`)
+	}
+}
+
 // The greeting, and the extensions that are demanded.
 func TestRFC2033_4_1_LHLO(t *testing.T) {
 	srv := newServer(&answers{})

@@ -130,10 +130,19 @@ func (s *session) handle(ctx context.Context, cmd smtp.Command) (mail.Reply, err
 		return s.xforward(cmd.Arg), nil
 	case verbHeard:
 		return s.hearsay(cmd.Arg), nil
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "OPTIONS", "CONNECT":
+		return s.webClient(), nil
 	case "STARTTLS", "AUTH", "EXPN", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML":
 		return mail.NotImplemented, nil
 	}
 	return mail.BadCommand, nil
+}
+
+// webClient ends the session of a program that speaks HTTP (RFC 9110, section 9), as
+// on a host in Networks: what follows its request may be commands of somebody else.
+func (s *session) webClient() mail.Reply {
+	s.record(mail.Outcome{Event: mail.Connection, Reply: mail.NotSMTP})
+	return mail.NotSMTP
 }
 
 // reset answers RSET. As with QUIT, an argument means that the client speaks of

@@ -27,7 +27,7 @@ func (s *session) mail(arg string) mail.Reply {
 	if !from.IsASCII() && !env.UTF8 {
 		return s.refused(env, mail.NonASCIIAddress)
 	}
-	if !from.IsASCII() && !smtp.HasULabels(from.Domain) {
+	if domain := (mail.Address{Domain: from.Domain}); !domain.IsASCII() && !smtp.HasULabels(from.Domain) {
 		return s.refusedArgument(env, mail.BadSender, arg)
 	}
 	if s.srv.Space != nil {

@@ -44,8 +44,8 @@ func (s *session) Serve(ctx context.Context) error {
 
 // Leave implements serve.Session.
 func (s *session) Leave() {
+	defer s.leave()
 	s.end()
-	s.leave()
 }
 
 // welcome finds out who the client is, and whether his network has room for one

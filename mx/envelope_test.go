@@ -85,6 +85,15 @@ func TestXClientTellsOurAddress(t *testing.T) {
 			S: 250 2.1.5 *
 			C: RCPT TO:<postmaster@[192.0.2.26]>
 			S: 550 5.7.1 *
+			C: RSET
+			S: 250 *
+			# and of another client it says nothing
+			C: XCLIENT ADDR=203.0.113.8 HELO=client.example
+			`+greeting+`
+			C: MAIL FROM:<a@b>
+			S: 250 *
+			C: RCPT TO:<postmaster@[198.51.100.2]>
+			S: 550 5.7.1 *
 			`+quit)
 	})
 }
@@ -216,14 +225,16 @@ func TestRFC6531_3_3_SenderDomain(t *testing.T) {
 		`xn--zz--nothing.example`:   "250 2.1.0 *", // ASCII is not looked at
 		`m\xc3\xbcller.r3---x.test`: "250 2.1.0 *",
 	} {
-		inHouse(t, func(t *testing.T, h *house) {
-			h.play(t, ehlo+"C: MAIL FROM:<a@"+domain+"> SMTPUTF8\nS: "+want+"\n"+quit)
-			if strings.HasPrefix(want, "5") {
-				if o := h.outcome(t, mail.Refused); !strings.HasPrefix(o.Note, "said FROM:<a@") {
-					t.Errorf("%s: recorded %+v", domain, o)
+		for _, local := range []string{"a", `\xc3\xa5`} {
+			inHouse(t, func(t *testing.T, h *house) {
+				h.play(t, ehlo+"C: MAIL FROM:<"+local+"@"+domain+"> SMTPUTF8\nS: "+want+"\n"+quit)
+				if strings.HasPrefix(want, "5") {
+					if o := h.outcome(t, mail.Refused); !strings.HasPrefix(o.Note, "said FROM:<") {
+						t.Errorf("%s: recorded %+v", domain, o)
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }
 

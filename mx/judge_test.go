@@ -198,6 +198,19 @@ func (s silent) LookupNetIP(ctx context.Context, _, host string) ([]netip.Addr, 
 	return nil, err
 }
 
+// A panic at the end of a transaction costs the connection, and keeps nothing.
+func TestPanicAtTheEnd(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.judged(t, dns.Zone{})
+		h.Judge.Closed = func(*policy.Record) { panic("a defect") }
+		h.PerClient.Connections = 1
+		for range 2 {
+			h.play(t, sender+"C: RSET\nS: 421 4.3.0 *\nS.")
+			synctest.Wait()
+		}
+	})
+}
+
 // However a transaction ends, its case is closed once.
 func TestCasesAreClosed(t *testing.T) {
 	for name, end := range map[string]string{

@@ -38,14 +38,15 @@ type recipient struct {
 
 // end ends the transaction, if there is one, and gives back what it holds.
 func (s *session) end() {
-	if s.tx == nil {
+	tx := s.tx
+	if tx == nil {
 		return
 	}
-	s.tx.judged.Close(s.tx.reply)
-	if s.tx.body != nil {
-		_ = s.tx.body.Close() // it has no name, and nobody reads it any more
+	s.tx = nil // and it is over, whatever happens here
+	if tx.body != nil {
+		defer tx.body.Close() // it has no name, and nobody reads it any more
 	}
-	s.tx = nil
+	tx.judged.Close(tx.reply)
 }
 
 // add accepts a recipient, whose mailboxes join those of the envelope.

@@ -2,6 +2,7 @@ package mx
 
 import (
 	"cmp"
+	"net/netip"
 
 	"postern/mail"
 	"postern/smtp"
@@ -26,7 +27,7 @@ func (s *session) xclient(arg string) mail.Reply {
 	s.offer, s.errors = smtp.Offer{}, 0
 	s.client.Hello, s.client.ESMTP = x.Hello, x.ESMTP
 	if x.HasAddr {
-		s.client.IP, s.introduced = x.Addr, true
+		s.client.IP, s.introduced, s.server = x.Addr, true, netip.Addr{}
 	}
 	s.server = cmp.Or(x.Server, s.server)
 	if err := s.enter(); err != nil {

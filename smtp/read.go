@@ -165,7 +165,7 @@ func (c *Conn) beginWait(command, waited bool) error {
 	}
 	c.waiting, c.command = true, command
 	if waited && !c.dismissed {
-		return nil
+		return c.stay()
 	}
 	c.since = time.Now()
 	deadline := c.deadline(c.since)

@@ -42,6 +42,16 @@ func (c *Conn) lieDown() error {
 	return ErrAtRest
 }
 
+// stay has a wait that began with its first moments, in which something came, last for
+// all the time that it has.
+func (c *Conn) stay() error {
+	if !c.brief {
+		return nil
+	}
+	c.brief = false
+	return c.nc.SetReadDeadline(c.deadline(c.since))
+}
+
 // socketOf returns the socket below nc; nil if there is none.
 func socketOf(nc net.Conn) syscall.RawConn {
 	if tls, ok := nc.(interface{ NetConn() net.Conn }); ok {

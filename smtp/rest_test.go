@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,6 +83,29 @@ func TestAtRest(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Who has begun to say something does not let the session rest: what comes then is
+// the rest of it, also of a line that is too long to be kept.
+func TestAtRestAmidALine(t *testing.T) {
+	for name, begin := range map[string]string{"a command": "NO", "a line that is too long": strings.Repeat("x", maxCommand+1)} {
+		t.Run(name, func(t *testing.T) {
+			c, client := sockets(t, "tcp", "127.0.0.1:0")
+			c.ReadTimeout, c.RestAfter = time.Minute, 50*time.Millisecond
+			go func() {
+				_, _ = io.WriteString(client, begin)
+				time.Sleep(3 * c.RestAfter)
+				_, _ = io.WriteString(client, "OP\r\nQUIT\r\n")
+			}()
+			cmd, err := c.ReadCommand()
+			if begin == "NO" && (err != nil || cmd.Verb != "NOOP") || begin != "NO" && err != ErrLineTooLong {
+				t.Errorf("%v, %v", cmd, err)
+			}
+			if cmd, err := c.ReadCommand(); err != nil || cmd.Verb != "QUIT" {
+				t.Errorf("then: %v, %v", cmd, err)
+			}
+		})
 	}
 }
 
