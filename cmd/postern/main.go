@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -71,7 +72,9 @@ func run(ctx context.Context, args []string, io stdio) int {
 	}
 	if code.code == exitUsage {
 		fmt.Fprintf(io.err, "see: %s --help\n", cmd.CommandPath())
-		if cmd.Name() == deliverName { // its caller bounces what ends with 64, and how it calls is no fault of the mail's
+		// Who calls it bounces what ends with 64, and how it is called is no fault of
+		// the mail's. Behind an unknown flag its name was not found.
+		if cmd.Name() == deliverName || !cmd.HasParent() && slices.Contains(args, deliverName) {
 			return exitTempFail
 		}
 	}
