@@ -18,31 +18,50 @@ func TestSalvage(t *testing.T) {
 	for _, tt := range []struct {
 		text string
 		want [3]string
+		sure bool
 	}{
-		{good, own},
-		{good + "unknown = 7\n", own},
-		{good + "control = '/run/y/mda.sock'\n", [3]string{own[0], "/run/y/mda.sock", own[2]}},
-		{"x = \"\n" + good, own},
-		{"= 5\n[[\nx = [\n" + good, own},
-		{good + "\xff\x00", own},
-		{good + "x = {", own},
-		{"state = 5\n[mx]\ncontrol = \"mx.sock\n[mda]\ncontrol = ''\n", none},
-		{"mx.control = '/run/x/mx.sock'\nmx.control = \nmda.control = 7", [3]string{"/run/x/mx.sock", none[1], none[2]}},
-		{"[mx.tls]\ncontrol = '/x'\n[\n", none},
-		{"control = '/x'\n[\n", none},
-		{"", none},
+		{good, own, true},
+		{good + "unknown = 7\n", own, true},
+		{good + "control = '/run/y/mda.sock'\n", [3]string{own[0], "/run/y/mda.sock", own[2]}, true},
+		{"x = \"\n" + good, own, true},
+		{"= 5\n[[\nx = [\n" + good, own, true},
+		{good + "\xff\x00", own, true},
+		{good + "x = {", own, true},
+		{"state = 5\n[mx]\ncontrol = \"mx.sock\n[mda]\ncontrol = ''\n", none, false},
+		{"mx.control = '/run/x/mx.sock'\nmx.control = \nmda.control = 7", [3]string{"/run/x/mx.sock", none[1], none[2]}, false},
+		{"[mx.tls]\ncontrol = '/x'\n[\n", none, false},
+		{"control = '/x'\n[\n", none, false},
+		{"", none, true},
+		{"# control = 'x'\nhostname = control.example.com\n", none, true},
+		{"[mx]\ncontrol = '/run/control.sock'\nx = \n", [3]string{"/run/control.sock", none[1], none[2]}, true},
+		{"[mx]\ncontrol='/run/b/mx.sock'\n[mda\ncontrol='/run/b/mda.sock'\n", [3]string{"/run/b/mx.sock", "/run/b/mda.sock", none[2]}, true},
+		{"[mx]\ncontrol='/run/b/mx.sock'\n['mda\ncontrol='/run/b/mda.sock'\n", [3]string{"/run/b/mx.sock", "/run/b/mda.sock", none[2]}, true},
+		{"[mx]\ncontrol='/run/b/mx.sock'\nmda]\ncontrol='/run/b/mda.sock'\n", [3]string{"/run/b/mda.sock", none[1], none[2]}, false},
+		{"[mx]\ncontrol = '/run/b/mx.sock' # caf\xe9\n", none, false},
+		{"[mx]\ncontrol = '/run/b/mx.sock\n", none, false},
+		{"[mx]\ncontrol: '/run/b/mx.sock'\n", none, false},
+		{"[mx]\rcontrol = '/run/b/mx.sock'\r", none, false},
+		{"[mx]\ncontrl = '/run/b/mx.sock'\n", none, false},
+		{"[xm]\ncontrol = '/run/b/mx.sock'\n", none, false},
+		{"[mx]\ncontrol = 5\n", none, false},
+		{"mx = { control = '/run/b/mx.sock', x = 1 }\n", [3]string{"/run/b/mx.sock", none[1], none[2]}, true},
+		{"mx = { control = '/run/b/mx.sock'\n", none, false},
+		{"[\x00m\x00x\x00]\x00", none, false},
 	} {
 		write(t, name, tt.text)
-		c, err := Salvage(name)
+		c, sure, err := Salvage(name)
 		_, want := Load(name)
 		if (err == nil) != (want == nil) || err != nil && err.Error() != want.Error() {
 			t.Errorf("%q: %v, but Load: %v", tt.text, err, want)
+		}
+		if sure != (tt.sure || err == nil) {
+			t.Errorf("%q: sure is %v", tt.text, sure)
 		}
 		if got := [3]string{c.MX.Control, c.MDA.Control, c.State}; got != tt.want {
 			t.Errorf("%q: %q, want %q", tt.text, got, tt.want)
 		}
 	}
-	if c, err := Salvage(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) || c.State != d.State {
+	if c, _, err := Salvage(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) || c.State != d.State {
 		t.Errorf("no file: %v, %v", c, err)
 	}
 }

@@ -20,13 +20,23 @@ type asking struct {
 	config  string
 	chosen  bool // somebody named the configuration
 	sockets []string
+	named   bool // a socket could be named by --control
+	acts    bool // what is asked for changes something
 	warned  bool // that the configuration is broken
 }
 
 // askingOf returns whom cmd asks. Its sockets are those of --control, if it has that.
 func askingOf(cmd *cobra.Command, io stdio) *asking {
 	a := &asking{stdio: io, config: configPath(cmd), chosen: cmd.Flags().Changed("config")}
+	a.named = cmd.Flags().Lookup("control") != nil
 	a.sockets, _ = cmd.Flags().GetStringArray("control") // or else there is none
+	return a
+}
+
+// acting returns a for a command that changes something, and must not change it at
+// another site.
+func (a *asking) acting() *asking {
+	a.acts = true
 	return a
 }
 
@@ -39,21 +49,34 @@ func withControl(cmd *cobra.Command) *cobra.Command {
 // settings returns where the servers of the configuration are found. For that it need
 // not be right: nothing helps better to mend it than what a server says that runs.
 func (a *asking) settings() (*config.Config, error) {
-	c, err := config.Salvage(a.config)
+	c, sure, err := config.Salvage(a.config)
 	if err == nil || a.warned {
 		return c, nil
 	}
 	var wrong config.Mistakes
-	switch {
-	case errors.As(err, &wrong):
+	switch broken := errors.As(err, &wrong); {
+	case broken && a.chosen && !sure && a.acts:
+		return nil, a.nobody(fmt.Errorf("%w\nwhere its servers are asked cannot be read of it, and the default may be another site's", err))
+	case broken:
 		fmt.Fprintf(a.err, "postern: the configuration is broken:\n%v\npostern: what can be read of it says to ask at %s and %s\n", err, c.MX.Control, c.MDA.Control)
-	case a.chosen:
-		return nil, err // it may be another server's
+		if a.chosen && !sure {
+			fmt.Fprintln(a.err, "postern: one of these is the default, though it may name another: whoever answers may be another site's")
+		}
+	case a.chosen: // it may be another server's
+		return nil, a.nobody(err)
 	default:
 		fmt.Fprintf(a.err, "postern: %v\npostern: asking where servers are without a configuration, at %s and %s\n", err, c.MX.Control, c.MDA.Control)
 	}
 	a.warned = true
 	return c, nil
+}
+
+// nobody returns err, for which nobody is asked, with the way out.
+func (a *asking) nobody(err error) error {
+	if !a.named {
+		return err
+	}
+	return fmt.Errorf("%w\n--control asks a server without it", err)
 }
 
 // A request is a verb and its argument.
@@ -74,7 +97,7 @@ func (a *asking) addressees() (all []addressee, err error) {
 	}
 	c, err := a.settings()
 	if err != nil {
-		return nil, fmt.Errorf("%w\n--control asks a server without it", err)
+		return nil, err
 	}
 	return []addressee{{"mx", c.MX.Control}, {"mda", c.MDA.Control}}, nil
 }

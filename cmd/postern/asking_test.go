@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -75,6 +76,41 @@ func TestAskedByControl(t *testing.T) {
 	lacks(t, complaints, "none.sock: connect: no such file")
 	if err == nil || strings.Contains(out, "postern mx") {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// What would change something is asked of nobody where a broken file may name another
+// server than the default; what only looks says so.
+func TestAskedWithoutItsSocket(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for _, text := range []string{"[mx]\ncontrol = '/run/b/mx.sock\n", "[mx]\ncontrl = 'mx.sock'\n", "x = [\n"} {
+		s.write("postern.toml", text)
+		sure := !strings.Contains(text, "mx.sock")
+		for _, args := range [][]string{{"reload", "--force"}, {"release", "x"}, {"status"}} {
+			_, complaints, err := outputs(s.command(args...))
+			lacks(t, complaints, s.dir+"/postern.toml:")
+			if err == nil {
+				t.Errorf("%v: somebody answered", args)
+			}
+			const refused, doubted, flag = "cannot be read of it", "may be another site's", "--control asks"
+			status := args[0] == "status"
+			if got := strings.Contains(complaints, refused); got != (!sure && !status) {
+				t.Errorf("%v of %q: refused is %v: %s", args, text, got, complaints)
+			}
+			if got := strings.Contains(complaints, doubted); got != (!sure && status) {
+				t.Errorf("%v of %q: doubted is %v: %s", args, text, got, complaints)
+			}
+			if got := strings.Contains(complaints, flag); got != (!sure && args[0] == "reload") {
+				t.Errorf("%v of %q: --control: %s", args, text, complaints)
+			}
+		}
+	}
+	must(t, os.Remove(s.config))
+	for args, flag := range map[string]bool{"metrics": false, "diff": true, "status": true} {
+		if _, complaints, _ := outputs(s.command(args)); strings.Contains(complaints, "--control") != flag {
+			t.Errorf("%s: %s", args, complaints)
+		}
 	}
 }
 

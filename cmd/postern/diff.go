@@ -81,6 +81,9 @@ const lastGood = "no server runs; the last good generation"
 // eachDiff calls tell with what each server says that runs, or else with what is to
 // be said of the last good generation.
 func (s *asking) eachDiff(ctx context.Context, tell func(name string, d Diff) error) error {
+	if _, err := s.addressees(); err != nil {
+		return err
+	}
 	err := s.each(ctx, request{verb: "diff"}, func(name string, answer json.RawMessage) error {
 		var d Diff
 		if err := json.Unmarshal(answer, &d); err != nil {

@@ -29,7 +29,7 @@ Exit codes, as in sysexits.h: 0 all have it; 75 some may get it later, by the sa
 command; 65 it is refused again.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := askingOf(cmd, stdio).settings()
+			c, err := askingOf(cmd, stdio).acting().settings()
 			if err != nil {
 				return err
 			}

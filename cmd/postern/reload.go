@@ -42,7 +42,8 @@ on probation nevertheless. Nor does a restart confirm anything. What was taken
 back serves when it is edited again, or by another postern reload.
 
 postern.toml is read at start alone, and a broken one hides no server from this
-command. Which of its keys wait for a restart is told, and so is each mailbox at a
+command, unless it was named by --config and the sockets to ask at cannot be read of
+it: then name one with --control. Which of its keys wait for a restart is told, and so is each mailbox at a
 path that the delivery agent gave up when it started. The exit code is 1 if
 something in the files does not serve.`,
 		Example: `  postern diff                  # what would change
@@ -53,7 +54,7 @@ something in the files does not serve.`,
 			if cmd.Flags().Changed("confirm") && ask.Confirm < leastProbation {
 				return usage("--confirm=%v: it must be at least %v", ask.Confirm, leastProbation)
 			}
-			return askingOf(cmd, stdio).reload(cmd.Context(), ask, asJSON)
+			return askingOf(cmd, stdio).acting().reload(cmd.Context(), ask, asJSON)
 		},
 	}
 	flags := cmd.Flags()
