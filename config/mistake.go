@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -42,14 +43,16 @@ func (m Mistake) Error() string {
 // one did.
 func (m Mistake) Unwrap() error { return m.err }
 
+// Place returns file:line, as in Other.
+func (m Mistake) Place() string { return m.File + ":" + strconv.Itoa(m.Line) }
+
 // Same reports whether n is m in other words: the same is wrong at the same place,
 // or, where two places are at odds, one blames the one and one the other.
 func (m Mistake) Same(n Mistake) bool {
-	here, there := fmt.Sprintf("%s:%d", m.File, m.Line), fmt.Sprintf("%s:%d", n.File, n.Line)
-	if m.Other != "" && m.Other == there && n.Other == here {
+	if m.Other != "" && n.Other != "" && m.Other == n.Place() && n.Other == m.Place() {
 		return true
 	}
-	return here == there && m.Column == n.Column && m.Message == n.Message
+	return m.File == n.File && m.Line == n.Line && m.Column == n.Column && m.Message == n.Message
 }
 
 // Excerpt returns the line that is meant, or what is around the spot, and below it

@@ -23,6 +23,8 @@ type asking struct {
 	named   bool // a socket could be named by --control
 	acts    bool // what is asked for changes something
 	warned  bool // that the configuration is broken
+
+	patience time.Duration // with each server; 0: a minute with all of them
 }
 
 // askingOf returns whom cmd asks. Its sockets are those of --control, if it has that.
@@ -112,8 +114,7 @@ func (a *asking) each(ctx context.Context, ask request, do func(name string, ans
 	defer cancel()
 	var silent, failures []error
 	for _, c := range addressees {
-		var answer json.RawMessage
-		err := control.Call(ctx, c.socket, ask.verb, ask.arg, &answer)
+		answer, err := a.call(ctx, c.socket, ask)
 		switch {
 		case control.NotRunning(err):
 			silent = append(silent, err)
@@ -130,4 +131,14 @@ func (a *asking) each(ctx context.Context, ask request, do func(name string, ans
 		failures = append(failures, silent...)
 	}
 	return errors.Join(failures...)
+}
+
+func (a *asking) call(ctx context.Context, socket string, ask request) (answer json.RawMessage, err error) {
+	if a.patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, a.patience)
+		defer cancel()
+	}
+	err = control.Call(ctx, socket, ask.verb, ask.arg, &answer)
+	return answer, err
 }

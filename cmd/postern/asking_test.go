@@ -93,7 +93,7 @@ func TestAskedWithoutItsSocket(t *testing.T) {
 			if err == nil {
 				t.Errorf("%v: somebody answered", args)
 			}
-			const refused, doubted, flag = "cannot be read of it", "may be another site's", "--control asks"
+			const refused, doubted, flag = "cannot be read of it", "whoever answers may be another site's", "--control asks"
 			status := args[0] == "status"
 			if got := strings.Contains(complaints, refused); got != (!sure && !status) {
 				t.Errorf("%v of %q: refused is %v: %s", args, text, got, complaints)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -16,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"postern/config"
 	"postern/internal/certtest"
 	"postern/internal/dns"
 	"postern/internal/dns/dnstest"
@@ -171,7 +174,11 @@ func TestCheckPermissions(t *testing.T) {
 		must(t, os.Chown(filepath.Join(s.dir, path), 0, 0))
 		mode := os.FileMode(0o700)
 		must(t, os.Chmod(filepath.Join(s.dir, path), mode))
-		lacks(t, checked(t, s, true), want)
+		found := checked(t, s, true)
+		lacks(t, found, want)
+		if path == "recipients.d" {
+			lacks(t, found, "mistake files: the server that runs: read recipient maps: open "+s.dir+"/recipients.d: permission denied")
+		}
 		must(t, os.Chmod(filepath.Join(s.dir, path), 0o777))
 	}
 }
@@ -273,5 +280,69 @@ func TestCheckSaysWhatIsServed(t *testing.T) {
 	must(t, os.Remove(file))
 	if err := s.command("check", "--files").Run(); err != nil {
 		t.Errorf("the files by themselves are right: %v", err)
+	}
+}
+
+// A server that has other files is asked nothing about these: what is wrong with its
+// own is no mistake here, and what would be lost here is known from what is kept.
+func TestCheckOfOtherFiles(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.start("serve")
+	other := strings.Replace(s.read("postern.toml"), `"recipients.d"`, `"new/recipients.d"`, 1)
+	good := s.read("recipients.d/example.com.toml")
+	s.write("recipients.d/b.toml", "domain = 7\n")
+	s.write("new/recipients.d/example.com.toml", good)
+	s.write("other.toml", other)
+	copied := *s
+	copied.config = s.dir + "/other.toml"
+	found := checked(t, &copied, false)
+	lacks(t, found, "note files: mx serves another folder, "+s.dir+"/recipients.d, and was not asked about this one")
+	s.write("new/recipients.d/example.com.toml", "domain = \"example.org\"\nmailboxes = []\n")
+	lacks(t, checked(t, &copied, true), "mistake files: the domain example.com would no longer be served")
+
+	must(t, os.Remove(s.dir+"/recipients.d/b.toml"))
+	s.write("other.toml", s.read("postern.toml"))
+	s.write("postern.toml", "hostname = 7\n")
+	if found = checked(t, &copied, false); strings.Contains(found, "files: ") {
+		t.Errorf("of the same maps: %s", found)
+	}
+}
+
+// A server that hangs keeps nobody waiting for a minute.
+func TestCheckOfServerThatHangs(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	l, err := net.Listen("unix", s.dir+"/mx.sock")
+	must(t, err)
+	defer l.Close()
+	ask := &asking{config: s.config, patience: time.Millisecond}
+	if err := ask.each(t.Context(), request{verb: "diff"}, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("asked: %v", err)
+	}
+	c, err := config.Load(s.config)
+	must(t, err)
+	list := &checklist{about: "files"}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	must(t, list.served(ctx, c, nil))
+	if len(list.found) != 1 || list.found[0].Level != toKnow || list.found[0].Hint != "postern status and the log of the server know more" {
+		t.Errorf("found: %+v", list.found)
+	}
+}
+
+// What two say is said once, however much that is.
+func TestSayings(t *testing.T) {
+	var s sayings
+	a := config.Mistake{File: "a", Line: 1, Column: 2, Message: "x", Other: "b:3"}
+	b := config.Mistake{File: "b", Line: 3, Column: 5, Message: "y", Other: "a:1"}
+	c := config.Mistake{File: "a", Line: 1, Column: 2, Message: "z"}
+	s.add(config.Mistakes{a, c})
+	s.add(config.Mistakes{b, c, a, {File: "b", Line: 3, Message: "w"}})
+	if got := fmt.Sprint(s.all); got != fmt.Sprint(config.Mistakes{a, c, {File: "b", Line: 3, Message: "w"}}) {
+		t.Error(got)
+	}
+	for i := range 100_000 {
+		s.add(config.Mistakes{{File: fmt.Sprint("m", i), Line: 1}})
 	}
 }

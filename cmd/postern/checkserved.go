@@ -2,48 +2,108 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"postern/config"
+	"postern/internal/control"
 )
+
+// timeForServers bounds what check waits for each server that runs here.
+const timeForServers = 10 * time.Second
+
+// A hearing is what is said to the files of a configuration by the server that runs
+// here, or that would be started.
+type hearing struct {
+	*checklist
+	config *config.Config
+	by     string
+	heard  bool // somebody has said something to these files
+	said   sayings
+	old    []string // domains of which an old version goes on
+	others []string // what is no Mistake
+}
 
 // served returns err, which is what is wrong with the files by themselves, with what
 // the server says to them that runs here, or that would be started: what it would
 // refuse as an accident, and which of two maps it goes by. Its word counts where both
 // speak of the same.
 func (l *checklist) served(ctx context.Context, c *config.Config, err error) error {
-	var (
-		said config.Mistakes
-		old  []string
-		by   = "a server that is started now"
-	)
-	ask := &asking{stdio: stdio{err: io.Discard}, config: c.File, chosen: true}
-	failure := ask.eachDiff(ctx, func(name string, d Diff) error {
-		if name != lastGood {
-			by = "the server that runs"
-		}
-		said, old = merge(said, d.Mistakes), append(append(old, d.Old...), d.Rules.Old...)
-		return nil
-	})
+	h := &hearing{checklist: l, config: c, by: "the server that runs"}
+	hint := "postern status and the log of the server know more"
+	ask := &asking{stdio: stdio{err: io.Discard}, config: c.File, chosen: true, patience: timeForServers}
+	failure := ask.each(ctx, request{verb: "diff"}, h.hear)
+	if !h.heard && (failure == nil || control.NotRunning(failure)) {
+		h.by, hint = "a server that is started now", "the next server that starts writes anew what is kept"
+		failure = h.recall()
+	}
+	if errors.Is(failure, fs.ErrPermission) {
+		hint = "as root, postern check and postern diff know"
+	}
 	if failure != nil && !isNothing(failure) {
-		l.add(toKnow, "as root, postern check and postern diff know", "what a server would say to these maps is not known: %s", strings.ReplaceAll(failure.Error(), "\n", "; "))
+		l.add(toKnow, hint, "what a server would say to these maps is not known: %s", strings.ReplaceAll(failure.Error(), "\n", "; "))
 	}
-	if slices.Sort(old); len(old) > 0 {
-		l.add(toKnow, "", "until that is mended, %s goes on with the old version of %s", by, strings.Join(slices.Compact(old), ", "))
-	}
+	h.tellOld()
 	ours, others := sortOut(err)
+	h.said.add(ours)
 	var all []error
-	if said = merge(said, ours); len(said) > 0 {
-		all = append(all, said)
+	if len(h.said.all) > 0 {
+		all = append(all, h.said.all)
 	}
-	for _, other := range others {
+	for _, other := range append(others, h.others...) {
 		all = append(all, errors.New(other))
 	}
 	return errors.Join(all...)
+}
+
+// hear notes what a server that runs says, unless it has other files.
+func (h *hearing) hear(name string, answer json.RawMessage) error {
+	var d Diff
+	if err := json.Unmarshal(answer, &d); err != nil {
+		return err
+	}
+	if d.Folder != "" && d.Folder != h.config.Recipients {
+		h.add(toKnow, "", "%s serves another folder, %s, and was not asked about this one", name, d.Folder)
+		return nil
+	}
+	if d.File != "" && d.File != h.config.File { // whose mistakes are another's
+		d.Mistakes = slices.DeleteFunc(d.Mistakes, func(m config.Mistake) bool { return m.File == d.File })
+		d.Errors = slices.DeleteFunc(d.Errors, func(e string) bool { return strings.Contains(e, d.File) })
+	}
+	h.note(d)
+	for _, e := range d.Errors {
+		if e = fmt.Sprintf("%s: %s", h.by, e); !slices.Contains(h.others, e) {
+			h.others = append(h.others, e)
+		}
+	}
+	return nil
+}
+
+// recall notes what a server would say to the files that is started now.
+func (h *hearing) recall() error {
+	d, err := diffOfKept(h.config.File)
+	if err == nil {
+		h.note(d) // its Errors are those of reading the files by themselves
+	}
+	return err
+}
+
+func (h *hearing) note(d Diff) {
+	h.heard = true
+	h.said.add(d.Mistakes)
+	h.old = append(append(h.old, d.Old...), d.Rules.Old...)
+}
+
+func (h *hearing) tellOld() {
+	if slices.Sort(h.old); len(h.old) > 0 {
+		h.add(toKnow, "", "until that is mended, %s goes on with the old version of %s", h.by, strings.Join(slices.Compact(h.old), ", "))
+	}
 }
 
 // isNothing reports whether err says of all that was looked for that it is not there.
@@ -55,12 +115,23 @@ func isNothing(err error) bool {
 	return !slices.ContainsFunc(several.Unwrap(), func(err error) bool { return !errors.Is(err, fs.ErrNotExist) })
 }
 
-// merge returns all that is in one of them, once.
-func merge(all, more config.Mistakes) config.Mistakes {
-	for _, m := range more {
-		if !slices.ContainsFunc(all, m.Same) {
-			all = append(all, m)
-		}
+// sayings are what several say of the same files, each thing once.
+type sayings struct {
+	all config.Mistakes
+	at  map[string][]int // which of them are at a place
+}
+
+func (s *sayings) add(more config.Mistakes) {
+	if s.at == nil {
+		s.at = make(map[string][]int)
 	}
-	return all
+	for _, m := range more {
+		here := m.Place()
+		same := func(i int) bool { return s.all[i].Same(m) }
+		if slices.ContainsFunc(s.at[here], same) || m.Other != "" && slices.ContainsFunc(s.at[m.Other], same) {
+			continue
+		}
+		s.at[here] = append(s.at[here], len(s.all))
+		s.all = append(s.all, m)
+	}
 }

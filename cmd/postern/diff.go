@@ -45,6 +45,8 @@ A running server is asked; if none runs, its last good generation is compared.
 // A Diff is what tells the files from what serves.
 type Diff struct {
 	Server     string             `json:"server"`
+	File       string             `json:"file,omitempty"`   // the postern.toml
+	Folder     string             `json:"folder,omitempty"` // of recipients
 	Generation string             `json:"generation"`
 	Next       string             `json:"next"`
 	Recipients config.Difference  `json:"recipients"`
@@ -122,7 +124,8 @@ func diffOfKept(path string) (Diff, error) {
 // diff compares the files with what serves.
 func (p *parts) diff(access *config.Access) Diff {
 	preview, err := p.recipients.Preview(config.Request{})
-	d := Diff{Generation: preview.Now.ID(), Next: preview.Next.ID(), Recipients: config.Compare(preview.Now, preview.Next, maxAddresses)}
+	d := Diff{File: p.config.File, Folder: p.config.Recipients}
+	d.Generation, d.Next, d.Recipients = preview.Now.ID(), preview.Next.ID(), config.Compare(preview.Now, preview.Next, maxAddresses)
 	if f := preview.Failure; err == nil && f != nil {
 		err, d.Old = f.Err, f.Old
 	}
