@@ -38,7 +38,8 @@ other mail systems' pipe transports, and for putting a message back.
 Where a recipient map is broken or gone, the last good one serves, as a server has
 kept it (in the state folder). Nobody is refused by an old map, nor by one that is
 newer than that of a server and lacks the recipient: that is put off. So is mail for
-a domain that no map has, for whoever calls us takes it for ours.
+a domain that no map has, for whoever calls us takes it for ours. Where no server
+runs any more, remove what it has kept: <state>/mx/maps and <state>/mda/maps.
 
 Exit codes, as in sysexits.h: 0 it is on stable storage; 67 no such user; 65 the
 message is refused; 75 anything else, a wrong command line among it: try again.`,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,7 +82,7 @@ func TestDeliverBeforeReload(t *testing.T) {
 	s := newSite(t, "reload: watch = false")
 	s.start("serve")
 	s.write(file, strings.Replace(s.read(file), `"u9"`, `"u10"`, 1))
-	s.delivers(0, "u9@example.com", exitTempFail, "state/mx/maps")
+	s.delivers(0, "u9@example.com", exitTempFail, "postern reload makes it forget; where no server runs any more, remove "+s.dir+"/state/mx/maps")
 	s.delivers(0, "u10@example.com", 0, "")
 	if out, err := s.command("reload").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -120,6 +121,32 @@ func TestDeliverWithoutKeptMaps(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(s.dir, "state")); err == nil {
 		t.Error("deliver made a state folder")
 	}
+}
+
+// Where a server ran once, what it has kept is not for ever: how to be rid of it is
+// said, and then the maps serve.
+func TestDeliverWhereNoServerRunsAnyMore(t *testing.T) {
+	t.Parallel()
+	const file = "recipients.d/example.com.toml"
+	s := newSite(t)
+	many := func(prefix string) string {
+		var names strings.Builder
+		for i := range 60 {
+			fmt.Fprintf(&names, "\"%s%d\", ", prefix, i)
+		}
+		return "domain = \"example.com\"\nmailboxes = [" + names.String() + "]\n"
+	}
+	s.write(file, many("u"))
+	must(t, s.start("serve").Stop())
+	kept := filepath.Join(s.dir, "state/mx/maps")
+	s.write(file, many("w"))
+	way := "where no server runs any more, remove " + kept
+	s.delivers(0, "w1@example.com", exitTempFail, way)
+	must(t, os.WriteFile(kept, []byte("damaged"), 0o600))
+	s.delivers(0, "x@example.com", exitTempFail, "is damaged: it has no generation: remove it, or start a server")
+	must(t, os.Remove(kept))
+	s.delivers(0, "w1@example.com", 0, "")
+	s.delivers(0, "u1@example.com", exitNoUser, "550 5.1.1")
 }
 
 // What counts is what the server kept that ran last, whichever half it was.

@@ -68,19 +68,30 @@ func (was recollection) hesitant(lookup func(string, mail.Address) ([]mda.Target
 // doubt returns why a refusal of addr may be our own trouble, nil if it is final.
 func (was recollection) doubt(addr mail.Address, refusal mail.Reply) error {
 	if err := was.now.Doubt(addr.Domain); err != nil {
-		return err
+		return was.orForget(err)
 	}
 	if refusal.Is(mail.NoRelay) {
-		return errors.New("no recipient map has this domain, yet mail for it is delivered here: is its recipient map gone?")
+		return errors.New("whoever delivers here takes the domain for ours: is its recipient map gone?")
 	}
-	if was.secret != nil {
+	switch {
+	case errors.Is(was.secret, fs.ErrPermission):
 		return fmt.Errorf("%w: run as the user of the delivery agent", was.secret)
-	}
-	if was.kept == nil {
+	case was.secret != nil:
+		return fmt.Errorf("%w: remove it, or start a server, which writes it anew", was.secret)
+	case was.kept == nil:
 		return nil
 	}
 	if members, err := lookup(was.kept, addr); err == nil && len(members) > 0 {
-		return fmt.Errorf("generation %s, which a server has kept in %s, has the recipient: postern reload makes it forget", was.kept.ID(), was.file)
+		return was.orForget(fmt.Errorf("generation %s, which a server has kept in %s, has the recipient: postern reload makes it forget", was.kept.ID(), was.file))
 	}
 	return nil
+}
+
+// orForget returns err, which a server could be told to get over, with the way out
+// where none is left.
+func (was recollection) orForget(err error) error {
+	if was.kept == nil {
+		return err
+	}
+	return fmt.Errorf("%w; where no server runs any more, remove %s", err, was.file)
 }
