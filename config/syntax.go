@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -119,18 +120,23 @@ func explain(text string, at int, message string) syntaxError {
 		e.quotationMark(r)
 	case r > '~' && !unicode.IsLetter(r) && !unicode.IsPrint(r):
 		e.message, e.hint = wrongSpace(r)
-	case strings.HasPrefix(message, "strings cannot contain newlines") && strings.ContainsAny(line, typographic):
-		e.octet = start + strings.IndexAny(line, typographic)
-		r, _ = utf8.DecodeRuneInString(text[e.octet:])
-		e.quotationMark(r)
+	case strings.HasPrefix(message, "strings cannot contain newlines") && strings.ContainsRune(typographic, lastRune(line)):
+		e.octet = start + strings.LastIndexAny(line, typographic)
+		e.quotationMark(lastRune(line))
 	default:
-		e.hint = waysOut(message)
+		e.hint = cmp.Or(unquoted(line, max(0, at-start), message), waysOut(message))
 	}
 	return e
 }
 
 // typographic are quotation marks that word processors write.
 const typographic = "“”„‟‘’‚‛«»´`"
+
+// lastRune returns what a line ends in, but for white space.
+func lastRune(line string) rune {
+	r, _ := utf8.DecodeLastRuneInString(strings.TrimSpace(line))
+	return r
+}
 
 func (e *syntaxError) quotationMark(r rune) {
 	e.message, e.hint = fmt.Sprintf("%q is no quotation mark of TOML", string(r)), `write " in its place`
@@ -151,6 +157,8 @@ func wrongSpace(r rune) (message, hint string) {
 // waysOut returns the way out of what the library says, "" if that says all.
 func waysOut(message string) string {
 	for _, w := range []struct{ message, hint string }{
+		{"expected value but found '#'", "the value is missing"},
+		{"expected value but found '\\n'", "the value is missing"},
 		{"unexpected EOF", "something is missing at the end: is the file cut off?"},
 		{"strings cannot contain newlines", "the quotation mark at its end is missing"},
 		{"expected a comma", "put a comma between the elements"},
@@ -161,10 +169,6 @@ func waysOut(message string) string {
 		if strings.HasPrefix(message, w.message) {
 			return w.hint
 		}
-	}
-	if what, ok := strings.CutPrefix(message, `expected value but found "`); ok {
-		what, _, _ = strings.Cut(what, `"`)
-		return fmt.Sprintf("a text stands in quotes, as %q", what)
 	}
 	return ""
 }

@@ -186,7 +186,10 @@ func (t *table) size(key string, into *int64, least, most int64) {
 		return
 	}
 	example := fmt.Sprintf("%s = %q", key, cmp.Or(strings.TrimPrefix(formatSize(*into), "0"), "2GiB"))
-	if f, isFloat := t.values[key].(float64); isFloat {
+	switch f, isFloat := t.values[key].(float64); {
+	case isFloat && f >= 1024: // so many GiB nobody means
+		example = fmt.Sprintf("%s = %.0f, in octets", key, f)
+	case isFloat:
 		example = fmt.Sprintf(`%s = "%sGiB", with its unit`, key, strconv.FormatFloat(f, 'f', -1, 64))
 	}
 	parsed(t, key, example, into, func(s string) (int64, error) {
