@@ -159,6 +159,11 @@ func TestDeliverByTheNewestMaps(t *testing.T) {
 		name := string(rune('a' + i))
 		s.write(file, strings.Replace(good, `"u9"`, `"`+name+`"`, 1))
 		must(t, s.start(verb).Stop())
+		s.write(file, strings.Replace(good, `"u9"`, `"x"`, 1))
+		out, _, err := outputs(s.command("diff"))
+		if lacks(t, out, "- "+name+"@example.com", "+ x@example.com"); err != nil {
+			t.Errorf("diff: %v", err)
+		}
 		s.write(file, "domain = 7\n")
 		s.delivers(0, name+"@example.com", 0, "")
 	}

@@ -103,22 +103,29 @@ func (s *asking) eachDiff(ctx context.Context, tell func(name string, d Diff) er
 	return tell(lastGood, d)
 }
 
-// diffOfKept compares the files with what was kept by a server that does not run.
+// diffOfKept compares the files with what was kept by the server that ran last and
+// does not run.
 func diffOfKept(path string) (Diff, error) {
 	c, err := config.Load(path)
 	if err != nil {
 		return Diff{}, err
 	}
-	var errs []error
+	var (
+		last *parts
+		errs []error
+	)
 	for _, half := range []halves{{mx: true}, {mda: true}} {
 		p := &parts{config: c, state: filepath.Join(c.State, half.name()), log: slog.New(slog.DiscardHandler)}
 		p.recipients, err = config.Recall(c.Recipients, p.recipientOptions())
-		if err == nil {
-			return p.diff(nil), nil
-		}
 		errs = append(errs, err)
+		if err == nil && (last == nil || p.recipients.Current().Loaded().After(last.recipients.Current().Loaded())) {
+			last = p
+		}
 	}
-	return Diff{}, fmt.Errorf("no server runs, and nothing is kept to compare with: %w", errors.Join(errs...))
+	if last == nil {
+		return Diff{}, fmt.Errorf("no server runs, and nothing is kept to compare with: %w", errors.Join(errs...))
+	}
+	return last.diff(nil), nil
 }
 
 // diff compares the files with what serves.
