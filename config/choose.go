@@ -82,18 +82,24 @@ func (c *choice) add(s source, m *domainMap, held string) {
 		}
 		refuse(s.err.Error(), hint+"; or, if its domain is to go, reload with --force")
 	case held != "" && held == m.sum:
-		refuse("was taken back, since nobody confirmed it", "postern reload makes it serve")
+		c.refuse(file, Mistakes{takenBack(s)})
 	case !m.good():
 		c.refuse(file, locate(&m.doc.findings))
 	case was != nil && m != was && !c.force && isCutShort(s, was.doc.text) && s.isYounger(cutShort):
 		c.lookAgain(s.modified.Add(cutShort))
-		refuse("is cut off, as a file is that is being written", fmt.Sprintf("if that is meant: it serves once it has lain still for %v, or with --force", cutShort))
+		c.refuse(file, Mistakes{{File: s.name, Passing: true, Message: "is cut off, as a file is that is being written",
+			Hint: fmt.Sprintf("if that is meant: it serves once it has lain still for %v, or with --force", cutShort)}})
 	case was != nil && m != was && c.patient && isOverwritten(s, was) && missing(&was.domain, &m.domain) > 0:
 		c.lookAgain(s.modified.Add(overwriting))
 		c.chosen[file] = was
 	default:
 		c.chosen[file] = m
 	}
+}
+
+// takenBack says of a file that it is as it must not serve.
+func takenBack(s source) Mistake {
+	return Mistake{File: s.name, Message: "was taken back, since nobody confirmed it", Hint: "postern reload makes it serve"}
 }
 
 // overwriting is how long a map must lie still that is written over the one that

@@ -12,14 +12,15 @@ import (
 // A Mistake is something in the configuration that an administrator must
 // change: where it is, what is wrong, and the way out.
 type Mistake struct {
-	File    string `json:"file,omitempty"`   // as it was named to this package, or below the folder that was
-	Line    int    `json:"line,omitempty"`   // counted from one; 0: the mistake is the whole file's
-	Column  int    `json:"column,omitempty"` // counted from one, in characters
-	Message string `json:"message"`          // what is wrong
-	Hint    string `json:"hint,omitempty"`   // the way out; may be empty
-	Text    string `json:"text,omitempty"`   // the line that is meant, or what is around the spot, as it can be shown
-	Caret   int    `json:"caret,omitempty"`  // how many characters of Text stand before the spot
-	Other   string `json:"other,omitempty"`  // file:line of what it is at odds with
+	File    string `json:"file,omitempty"`    // as it was named to this package, or below the folder that was
+	Line    int    `json:"line,omitempty"`    // counted from one; 0: the mistake is the whole file's
+	Column  int    `json:"column,omitempty"`  // counted from one, in characters
+	Message string `json:"message"`           // what is wrong
+	Hint    string `json:"hint,omitempty"`    // the way out; may be empty
+	Text    string `json:"text,omitempty"`    // the line that is meant, or what is around the spot, as it can be shown
+	Caret   int    `json:"caret,omitempty"`   // how many characters of Text stand before the spot
+	Other   string `json:"other,omitempty"`   // file:line of what it is at odds with
+	Passing bool   `json:"passing,omitempty"` // it goes away by itself, if nothing is changed
 
 	err error
 }

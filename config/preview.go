@@ -9,6 +9,7 @@ import (
 type Preview struct {
 	Now, Next *Recipients
 	Failure   *Failure // why not all that is in the folder would serve; nil: it would
+	Held      Mistakes // what would serve, and waits for Reload, since it was taken back
 }
 
 // Preview says what Reload would do, and does nothing.
@@ -25,6 +26,11 @@ func (g *Generations) Preview(q Request) (Preview, error) {
 		return p, err
 	}
 	p.Failure = c.failure()
+	for _, s := range sources {
+		if g.held[s.base()] == s.sum() {
+			p.Held = append(p.Held, takenBack(s))
+		}
+	}
 	return p, nil
 }
 

@@ -331,6 +331,43 @@ func TestCheckOfServerThatHangs(t *testing.T) {
 	}
 }
 
+// What serves in a moment is no mistake, and what was taken back is said to be.
+func TestCheckOfWhatWaits(t *testing.T) {
+	t.Parallel()
+	const file = "recipients.d/example.com.toml"
+	s := newSite(t)
+	p := s.start("serve")
+	good := s.read(file)
+	s.write(file, strings.TrimSuffix(good, "old = \"moved to u1@example.com\"\n"))
+	young := time.Now().Add(9 * time.Second) // for as long and ten seconds more
+	must(t, os.Chtimes(filepath.Join(s.dir, file), young, young))
+	lacks(t, checked(t, s, false), "note files: is cut off", "note files: until then, the server that runs goes on with the old version of example.com\n")
+
+	s.write(file, good+"# "+t.Name()+"\n")
+	s.write("recipients.d/b.toml", "domain = \"b.example\"\nmailboxes = [\"a\"]\n")
+	if out, err := s.command("reload", "--confirm", "1s").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for {
+		out, _ := s.command("diff").CombinedOutput()
+		if strings.Contains(string(out), "WAITS FOR A RELOAD:\n\n"+s.dir+"/recipients.d/b.toml: was taken back, since nobody confirmed it; postern reload makes it serve\n") {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	const held = "warning files: was taken back, since nobody confirmed it\n"
+	if found := checked(t, s, false); strings.Count(found, held) != 2 { // both files
+		t.Error(found)
+	}
+	must(t, p.Stop())
+	lacks(t, checked(t, s, false), held)
+	s.write("recipients.d/b.toml", "domain = \"b.example\"\nmailboxes = [\"b\"]\n")
+	s.write(file, good)
+	if found := checked(t, s, false); strings.Contains(found, "taken back") {
+		t.Error(found)
+	}
+}
+
 // What two say is said once, however much that is.
 func TestSayings(t *testing.T) {
 	var s sayings

@@ -26,6 +26,8 @@ type hearing struct {
 	by     string
 	heard  bool // somebody has said something to these files
 	said   sayings
+	passes sayings  // what goes away by itself
+	held   sayings  // what was taken back
 	old    []string // domains of which an old version goes on
 	others []string // what is no Mistake
 }
@@ -49,7 +51,7 @@ func (l *checklist) served(ctx context.Context, c *config.Config, err error) err
 	if failure != nil && !isNothing(failure) {
 		l.add(toKnow, hint, "what a server would say to these maps is not known: %s", strings.ReplaceAll(failure.Error(), "\n", "; "))
 	}
-	h.tellOld()
+	h.tellMore()
 	ours, others := sortOut(err)
 	h.said.add(ours)
 	var all []error
@@ -96,13 +98,31 @@ func (h *hearing) recall() error {
 
 func (h *hearing) note(d Diff) {
 	h.heard = true
-	h.said.add(d.Mistakes)
+	for _, m := range d.Mistakes {
+		if m.Passing {
+			h.passes.add(config.Mistakes{m})
+		} else {
+			h.said.add(config.Mistakes{m})
+		}
+	}
+	h.held.add(d.Held)
 	h.old = append(append(h.old, d.Old...), d.Rules.Old...)
 }
 
-func (h *hearing) tellOld() {
+// tellMore tells what is no mistake.
+func (h *hearing) tellMore() {
+	for _, m := range h.held.all {
+		h.found = append(h.found, Found{shouldMend, h.about, m})
+	}
+	for _, m := range h.passes.all {
+		h.found = append(h.found, Found{toKnow, h.about, m})
+	}
+	until := "until that is mended"
+	if len(h.said.all) == 0 && len(h.passes.all) > 0 {
+		until = "until then"
+	}
 	if slices.Sort(h.old); len(h.old) > 0 {
-		h.add(toKnow, "", "until that is mended, %s goes on with the old version of %s", h.by, strings.Join(slices.Compact(h.old), ", "))
+		h.add(toKnow, "", "%s, %s goes on with the old version of %s", until, h.by, strings.Join(slices.Compact(h.old), ", "))
 	}
 }
 

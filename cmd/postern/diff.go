@@ -28,7 +28,8 @@ func diffCommand(stdio stdio) *cobra.Command {
 		Short: "Say what a reload would change, and what waits for a restart",
 		Long: `Compares the files with what serves: who would become a recipient, who would be none
 any more, and what would change for whom; which access rules come and go; which
-keys of postern.toml wait for a restart; and what is broken and would not serve.
+keys of postern.toml wait for a restart; what was taken back, since nobody confirmed
+it, and waits for a reload; and what is broken and would not serve.
 A running server is asked; if none runs, its last good generation is compared.
 
 + comes, - goes, ~ changes. The exit code is 1 if something would not serve.`,
@@ -54,6 +55,7 @@ type Diff struct {
 	Restart    []config.KeyChange `json:"needs_restart,omitempty"`
 	Mistakes   config.Mistakes    `json:"mistakes,omitempty"`
 	Errors     []string           `json:"errors,omitempty"`
+	Held       config.Mistakes    `json:"taken_back,omitempty"`   // what waits for a reload
 	Old        []string           `json:"old_versions,omitempty"` // domains of which an old version goes on
 }
 
@@ -131,7 +133,7 @@ func diffOfKept(path string) (Diff, error) {
 // diff compares the files with what serves.
 func (p *parts) diff(access *config.Access) Diff {
 	preview, err := p.recipients.Preview(config.Request{})
-	d := Diff{File: p.config.File, Folder: p.config.Recipients}
+	d := Diff{File: p.config.File, Folder: p.config.Recipients, Held: preview.Held}
 	d.Generation, d.Next, d.Recipients = preview.Now.ID(), preview.Next.ID(), config.Compare(preview.Now, preview.Next, maxAddresses)
 	if f := preview.Failure; err == nil && f != nil {
 		err, d.Old = f.Err, f.Old
@@ -168,6 +170,10 @@ func (d Diff) text(all bool) string {
 		printChanges(&b, len(d.Restart), func(i int) (what, was, is string) {
 			return d.Restart[i].Key, d.Restart[i].Was, d.Restart[i].Is
 		})
+	}
+	if len(d.Held) > 0 {
+		b.WriteString("  WAITS FOR A RELOAD:\n\n")
+		printMistakes(&b, d.Held)
 	}
 	if len(d.Mistakes) > 0 {
 		fmt.Fprintf(&b, "  WOULD NOT BE SERVED%s:\n\n", oldVersions(slices.Concat(d.Old, d.Rules.Old)))
