@@ -37,18 +37,8 @@ type hearing struct {
 // refuse as an accident, and which of two maps it goes by. Its word counts where both
 // speak of the same.
 func (l *checklist) served(ctx context.Context, c *config.Config, err error) error {
-	h := &hearing{checklist: l, config: c, by: "the server that runs"}
-	hint := "postern status and the log of the server know more"
-	ask := &asking{stdio: stdio{err: io.Discard}, config: c.File, chosen: true, patience: timeForServers}
-	failure := ask.each(ctx, request{verb: "diff"}, h.hear)
-	if !h.heard && (failure == nil || control.NotRunning(failure)) {
-		h.by, hint = "a server that is started now", "the next server that starts writes anew what is kept"
-		failure = h.recall()
-	}
-	if errors.Is(failure, fs.ErrPermission) {
-		hint = "as root, postern check and postern diff know"
-	}
-	if failure != nil && !isNothing(failure) {
+	h := &hearing{checklist: l, config: c}
+	if hint, failure := h.ask(ctx); failure != nil && !isNothing(failure) {
 		l.add(toKnow, hint, "what a server would say to these maps is not known: %s", strings.ReplaceAll(failure.Error(), "\n", "; "))
 	}
 	h.tellMore()
@@ -62,6 +52,22 @@ func (l *checklist) served(ctx context.Context, c *config.Config, err error) err
 		all = append(all, errors.New(other))
 	}
 	return errors.Join(all...)
+}
+
+// ask hears whoever runs, or else goes by what is kept; why that failed comes with the
+// way out.
+func (h *hearing) ask(ctx context.Context) (hint string, failure error) {
+	h.by, hint = "the server that runs", "postern status and the log of the server know more"
+	ask := &asking{stdio: stdio{err: io.Discard}, config: h.config.File, chosen: true, patience: timeForServers}
+	failure = ask.each(ctx, request{verb: "diff"}, h.hear)
+	if !h.heard && (failure == nil || control.NotRunning(failure)) {
+		h.by, hint = "a server that is started now", "the next server that starts writes anew what is kept"
+		failure = h.recall()
+	}
+	if errors.Is(failure, fs.ErrPermission) {
+		hint = "as root, postern check and postern diff know"
+	}
+	return hint, failure
 }
 
 // hear notes what a server that runs says, unless it has other files.
