@@ -335,7 +335,7 @@ func TestCheckOfServerThatHangs(t *testing.T) {
 func TestCheckOfWhatWaits(t *testing.T) {
 	t.Parallel()
 	const file = "recipients.d/example.com.toml"
-	s := newSite(t)
+	s := newSite(t, "reload: watch = false") // lest it notice one edit before the other
 	p := s.start("serve")
 	good := s.read(file)
 	s.write(file, strings.TrimSuffix(good, "old = \"moved to u1@example.com\"\n"))
