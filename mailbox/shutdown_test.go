@@ -70,19 +70,21 @@ func run(t *testing.T, name string, args ...string) string {
 
 // deliverUntilCrash delivers from many goroutines, crashes in their midst, and
 // returns the texts that were promised.
-func deliverUntilCrash(crash func(), deliver func(user, text string) error) (promises map[string]bool) {
+func deliverUntilCrash(t *testing.T, crash func(), deliver func(user, text string) error) (promises map[string]bool) {
 	const deliverers, enough = 8, 200
 	var acks atomic.Int64
 	var mu sync.Mutex
 	promises = make(map[string]bool)
 	midst := make(chan struct{})
+	failed := make(chan error, deliverers)
 	var wg sync.WaitGroup
 	for i := range deliverers {
 		wg.Go(func() {
 			for j := 0; ; j++ {
 				text := fmt.Sprintf("Subject: %d.%d\n\n%send\n", i, j, strings.Repeat("postern\n", j%2000))
-				if deliver(fmt.Sprint("user", j%5), text) != nil {
-					return // the crash
+				if err := deliver(fmt.Sprint("user", j%5), text); err != nil {
+					failed <- err // the crash, or so it should be
+					return
 				}
 				mu.Lock()
 				promises[text] = true
@@ -93,7 +95,11 @@ func deliverUntilCrash(crash func(), deliver func(user, text string) error) (pro
 			}
 		})
 	}
-	<-midst
+	select {
+	case <-midst:
+	case err := <-failed:
+		t.Errorf("before the crash: %v", err)
+	}
 	crash()
 	wg.Wait()
 	return promises
@@ -126,7 +132,7 @@ func TestExt4Crash(t *testing.T) {
 			for range 5 {
 				s, err := mailbox.Open(dir, mailbox.Options{Host: "mx", Durability: durability})
 				must(t, "Open", err, nil)
-				promises := deliverUntilCrash(crash, func(user, text string) error {
+				promises := deliverUntilCrash(t, crash, func(user, text string) error {
 					return deliver(maildir(t, s, "example.org", user), strings.ReplaceAll(text, "\n", "\r\n"))
 				})
 				s.Close()
@@ -148,7 +154,7 @@ func TestExt4CrashHasTeeth(t *testing.T) {
 		must(t, "MkdirAll", os.MkdirAll(fmt.Sprintf("%s/example.org/user%d/new", dir, i), 0o700), nil)
 	}
 	var n atomic.Int64
-	promises := deliverUntilCrash(crash, func(user, text string) error {
+	promises := deliverUntilCrash(t, crash, func(user, text string) error {
 		fsys, err := mailbox.OpenFS(dir, mailbox.Modes{})
 		if err != nil {
 			return err
