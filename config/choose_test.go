@@ -272,10 +272,7 @@ func TestLeftovers(t *testing.T) {
 // written, the newest or what served before; what serves is what the same maps
 // would be if they were read at once; and what is good serves.
 func TestRandomEdits(t *testing.T) {
-	rounds := 300
-	if testing.Short() {
-		rounds = 50
-	}
+	const rounds = 300
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 1))
 	s := scene{t, t.TempDir()}

@@ -129,11 +129,11 @@ func (s *session) Serve(ctx context.Context) error {
 		}
 		s.trusted = s.srv.Trusts != nil && s.srv.Trusts(nc)
 		s.greeted = true
-		if end, err := s.say(s.greet()); end || err != nil {
+		if end, err := s.Say(ctx, s.greet()); end || err != nil {
 			return err
 		}
 	}
-	return s.converse(ctx)
+	return serve.Converse(ctx, s.conn, &s.hearing, s)
 }
 
 // Leave implements serve.Session.

@@ -3,7 +3,6 @@ package lmtp
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -34,24 +33,6 @@ type session struct {
 	tx *inbound
 }
 
-// converse speaks with the client until one of the two has enough, or the client
-// says nothing for a while: read a command, handle it, write the reply.
-func (s *session) converse(ctx context.Context) error {
-	for {
-		cmd, err := s.hearing.Command(ctx, s.conn, s.goesOn)
-		if errors.Is(err, smtp.ErrAtRest) {
-			return err
-		}
-		reply, err := s.replyTo(ctx, cmd, err)
-		if err != nil {
-			return err
-		}
-		if end, err := s.say(reply); end || err != nil {
-			return err
-		}
-	}
-}
-
 // greet returns the first reply.
 func (s *session) greet() mail.Reply {
 	if s.srv.sessions.Stopping() {
@@ -60,8 +41,8 @@ func (s *session) greet() mail.Reply {
 	return mail.Reply{Code: 220, Text: s.srv.Hostname + " LMTP Postern"}
 }
 
-// say writes a reply, and reports whether that was the last.
-func (s *session) say(reply mail.Reply) (end bool, err error) {
+// Say implements serve.Speaker.
+func (s *session) Say(_ context.Context, reply mail.Reply) (end bool, err error) {
 	if err := s.conn.WriteReply(reply); err != nil {
 		return true, err
 	}
@@ -71,26 +52,12 @@ func (s *session) say(reply mail.Reply) (end bool, err error) {
 	return false, nil
 }
 
-// replyTo returns the reply to a command, or to what was read in its place. An
-// error ends the session without another word.
-func (s *session) replyTo(ctx context.Context, cmd smtp.Command, failed error) (reply mail.Reply, err error) {
-	if failed == nil {
-		reply, err = s.handle(ctx, cmd)
-	} else {
-		reply, err = serve.ReplyToLine(failed)
-	}
-	if err != nil {
-		return reply, err
-	}
-	return s.countErrors(reply), nil
-}
+// GoesOn implements serve.Speaker. At shutdown a session with a transaction goes on
+// with it for as long as the server lets it.
+func (s *session) GoesOn() bool { return s.tx != nil || !s.srv.sessions.Stopping() }
 
-// goesOn reports whether another command is waited for. At shutdown a session with a
-// transaction goes on with it for as long as the server lets it.
-func (s *session) goesOn() bool { return s.tx != nil || !s.srv.sessions.Stopping() }
-
-// countErrors ends the session of a client that does not speak LMTP.
-func (s *session) countErrors(reply mail.Reply) mail.Reply {
+// Count implements serve.Speaker. It ends the session of a client that does not speak LMTP.
+func (s *session) Count(reply mail.Reply) mail.Reply {
 	if serve.IsMistake(reply) {
 		s.errors++
 	}
@@ -101,10 +68,10 @@ func (s *session) countErrors(reply mail.Reply) mail.Reply {
 	return reply
 }
 
-// handle answers one command. The switch is the table of contents: what is not
+// Answer implements serve.Speaker. The switch is the table of contents: what is not
 // in it is not spoken, HELO and EHLO among it (RFC 2033, section 4.1). An error
 // ends the session.
-func (s *session) handle(ctx context.Context, cmd smtp.Command) (mail.Reply, error) {
+func (s *session) Answer(ctx context.Context, cmd smtp.Command) (mail.Reply, error) {
 	switch cmd.Verb {
 	case "LHLO":
 		return s.hello(cmd.Arg), nil

@@ -35,11 +35,11 @@ func (s *session) Serve(ctx context.Context) error {
 			return err
 		}
 		s.since = time.Now()
-		if end, err := s.say(ctx, s.greet()); end || err != nil {
+		if end, err := s.Say(ctx, s.greet()); end || err != nil {
 			return err
 		}
 	}
-	return s.converse(ctx)
+	return serve.Converse(ctx, s.conn, &s.hearing, s)
 }
 
 // Leave implements serve.Session.

@@ -2,7 +2,6 @@ package mx
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"strings"
 	"time"
@@ -36,27 +35,8 @@ type session struct {
 	tx *transaction
 }
 
-// converse speaks with the client until one of the two has enough, or the client
-// says nothing for a while: read a command, handle it, write the reply.
-func (s *session) converse(ctx context.Context) error {
-	for {
-		cmd, err := s.hearing.Command(ctx, s.conn, s.goesOn)
-		if errors.Is(err, smtp.ErrAtRest) {
-			return err
-		}
-		reply, err := s.replyTo(ctx, cmd, err)
-		if err != nil {
-			return err
-		}
-		if end, err := s.say(ctx, reply); end || err != nil {
-			return err
-		}
-	}
-}
-
-// say writes a reply, and does what goes with it. It reports whether that was the
-// last.
-func (s *session) say(ctx context.Context, reply mail.Reply) (end bool, err error) {
+// Say implements serve.Speaker: with one of the replies TLS begins.
+func (s *session) Say(ctx context.Context, reply mail.Reply) (end bool, err error) {
 	if err := s.conn.WriteReply(reply); err != nil {
 		return true, err
 	}
@@ -69,28 +49,14 @@ func (s *session) say(ctx context.Context, reply mail.Reply) (end bool, err erro
 	return false, nil
 }
 
-// replyTo returns the reply to a command, or to what was read in its place. An
-// error ends the session without another word.
-func (s *session) replyTo(ctx context.Context, cmd smtp.Command, failed error) (reply mail.Reply, err error) {
-	if failed == nil {
-		reply, err = s.handle(ctx, cmd)
-	} else {
-		reply, err = serve.ReplyToLine(failed)
-	}
-	if err != nil {
-		return reply, err
-	}
-	return s.countErrors(reply), nil
-}
+// GoesOn implements serve.Speaker. At shutdown a session with a transaction goes on
+// with it for as long as the server lets it.
+func (s *session) GoesOn() bool { return s.tx != nil || !s.srv.sessions.Stopping() }
 
-// goesOn reports whether another command is waited for. At shutdown a session with a
-// transaction goes on with it for as long as the server lets it.
-func (s *session) goesOn() bool { return s.tx != nil || !s.srv.sessions.Stopping() }
-
-// countErrors ends the session of a client that does not speak SMTP, or whose
-// network has made too many mistakes in all its sessions. A refused recipient is
+// Count implements serve.Speaker. It ends the session of a client that does not speak
+// SMTP, or whose network has made too many mistakes in all its sessions. A refused recipient is
 // no error of the session's: good servers carry old lists.
-func (s *session) countErrors(reply mail.Reply) mail.Reply {
+func (s *session) Count(reply mail.Reply) mail.Reply {
 	switch {
 	case serve.IsMistake(reply), s.fruitless > maxFruitless:
 		s.errors++
@@ -104,9 +70,9 @@ func (s *session) countErrors(reply mail.Reply) mail.Reply {
 	return reply
 }
 
-// handle answers one command. The switch is the table of contents: what is not
+// Answer implements serve.Speaker. The switch is the table of contents: what is not
 // in it is not spoken. An error ends the session without another word.
-func (s *session) handle(ctx context.Context, cmd smtp.Command) (mail.Reply, error) {
+func (s *session) Answer(ctx context.Context, cmd smtp.Command) (mail.Reply, error) {
 	switch cmd.Verb {
 	case "DATA":
 		return s.data(ctx, cmd.Arg)

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"errors"
 	"os"
 	"time"
@@ -8,6 +9,41 @@ import (
 	"postern/mail"
 	"postern/smtp"
 )
+
+// A Speaker is a session as Converse knows it.
+type Speaker interface {
+	// GoesOn reports whether another command is waited for.
+	GoesOn() bool
+	// Answer answers one command. An error ends the session without another word.
+	Answer(ctx context.Context, cmd smtp.Command) (mail.Reply, error)
+	// Count counts what a reply says of the client, and returns what he is to hear:
+	// it, or that he has made too many mistakes.
+	Count(mail.Reply) mail.Reply
+	// Say writes a reply, and does what goes with it; the session ends with one
+	// after which nothing more is said.
+	Say(ctx context.Context, reply mail.Reply) (end bool, err error)
+}
+
+// Converse speaks with the client of c until one of the two has enough, or the client
+// says nothing for a while (smtp.ErrAtRest): read a command, answer it, say so.
+func Converse(ctx context.Context, c *smtp.Conn, h *Hearing, s Speaker) error {
+	for {
+		var reply mail.Reply
+		cmd, err := h.Command(ctx, c, s.GoesOn)
+		switch {
+		case err == nil:
+			reply, err = s.Answer(ctx, cmd)
+		case !errors.Is(err, smtp.ErrAtRest):
+			reply, err = ReplyToLine(err)
+		}
+		if err != nil {
+			return err
+		}
+		if end, err := s.Say(ctx, s.Count(reply)); end || err != nil {
+			return err
+		}
+	}
+}
 
 // ReplyToLine returns the reply to a command that could not be read. The error
 // is nil unless nothing can be said any more.
