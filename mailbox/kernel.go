@@ -23,7 +23,23 @@ type Modes struct {
 // OpenFS opens the part of the real file system below the folder dir, which
 // must exist. Of dir itself symbolic links are followed.
 func OpenFS(dir string, m Modes) (FS, error) {
-	return newKernel(m).open(dir)
+	return newKernel(m, nil).open(dir)
+}
+
+// A Syncer makes durable what a descriptor refers to: all of it, or the content alone.
+// It is retried neither here nor there: an error is final, as that of File.Sync.
+type Syncer interface {
+	Fsync(fd int) error
+	Fdatasync(fd int) error
+}
+
+// systemCalls is the Syncer that holds a thread meanwhile.
+type systemCalls struct{}
+
+func (systemCalls) Fsync(fd int) error { return retry(func() error { return unix.Fsync(fd) }) }
+
+func (systemCalls) Fdatasync(fd int) error {
+	return retry(func() error { return unix.Fdatasync(fd) })
 }
 
 // A kernel is what the file systems of one store know in common.
@@ -32,6 +48,7 @@ type kernel struct {
 	dirMode  uint32
 	group    int
 	umask    uint32
+	syncer   Syncer
 
 	orderedOn uint64 // the device that is known to be Ordered; 0: none
 
@@ -42,13 +59,17 @@ type kernel struct {
 	noProc   bool
 }
 
-func newKernel(m Modes) *kernel {
+func newKernel(m Modes, syncer Syncer) *kernel {
 	k := &kernel{
 		fileMode: unixMode(m.File, 0o600),
 		dirMode:  unixMode(m.Dir, 0o700),
 		group:    m.Group,
 		umask:    umask(),
+		syncer:   syncer,
 		nameless: make(map[uint64]bool),
+	}
+	if syncer == nil {
+		k.syncer = systemCalls{}
 	}
 	if !haveProc() {
 		k.noProc = true

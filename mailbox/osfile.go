@@ -83,7 +83,7 @@ func (f *osFile) SetTime(t time.Time) error {
 }
 
 func (f *osFile) Sync() error {
-	return f.dir.failed("fdatasync", f.name, retry(func() error { return unix.Fdatasync(f.fd) }))
+	return f.dir.failed("fdatasync", f.name, f.dir.syncer.Fdatasync(f.fd))
 }
 
 func (f *osFile) WriteOut() error {
@@ -92,7 +92,7 @@ func (f *osFile) WriteOut() error {
 }
 
 func (f *osFile) SyncAll() error {
-	return f.dir.failed("fsync", f.name, retry(func() error { return unix.Fsync(f.fd) }))
+	return f.dir.failed("fsync", f.name, f.dir.syncer.Fsync(f.fd))
 }
 
 func (f *osFile) Share() (File, error) {

@@ -78,7 +78,7 @@ func deliverOne(t *testing.T, box *Maildir) {
 
 func TestFilesThatCannotBeNamed(t *testing.T) {
 	root := t.TempDir()
-	k := newKernel(Modes{})
+	k := newKernel(Modes{}, nil)
 	fsys, err := k.open(root)
 	if err != nil {
 		t.Fatal(err)

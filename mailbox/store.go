@@ -22,6 +22,10 @@ type Options struct {
 	// lost, with very many the last ones wait long.
 	Syncs int
 
+	// Syncer is how files are synced. Nil: by fsync(2) and fdatasync(2), each of which
+	// holds a thread while it runs. That is as good for a few, but not for many at once.
+	Syncer Syncer
+
 	// Durability other than Full is refused by Open where it is not safe.
 	Durability Durability
 
@@ -88,7 +92,7 @@ func Open(root string, o Options) (*Store, error) {
 		}
 		o.Host = host
 	}
-	k := newKernel(o.Modes)
+	k := newKernel(o.Modes, o.Syncer)
 	if o.Durability == Ordered {
 		if err := k.probeOrdered(root); err != nil {
 			return nil, fmt.Errorf("open store: %w", err)

@@ -167,7 +167,7 @@ func TestOthersLeaveAccountsAlone(t *testing.T) {
 	}
 	var log bytes.Buffer
 	p.log = slog.New(slog.NewTextHandler(&log, nil))
-	store, err := p.openStore()
+	store, err := p.openStore(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -95,7 +95,7 @@ func deliverOne(ctx context.Context, config string, in io.Reader, env *mail.Enve
 	if err != nil {
 		return mail.Reply{}, err
 	}
-	store, err := b.openStore()
+	store, err := b.openStore(nil)
 	if err != nil {
 		return mail.Reply{}, err
 	}

@@ -121,7 +121,7 @@ func benchServer(b *testing.B, s *site, judged, stored bool) string {
 // benchAgent starts the delivery agent of p.
 func benchAgent(b *testing.B, p *parts) {
 	b.Helper()
-	store, err := p.openStore()
+	store, err := p.openStore(nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -17,8 +17,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"postern/config"
+	"postern/internal/aio"
 	"postern/internal/certificate"
 	"postern/internal/control"
+	"postern/mailbox"
 	"postern/mx"
 )
 
@@ -153,8 +155,10 @@ type server struct {
 
 // startMDA starts the delivery agent and the server in front of it.
 func (s *server) startMDA(ctx context.Context, group *errgroup.Group) error {
-	store, err := s.openStore()
+	syncer, closeSyncer := s.syncer()
+	store, err := s.openStore(syncer)
 	if err != nil {
+		closeSyncer()
 		return err
 	}
 	s.store = store
@@ -180,11 +184,23 @@ func (s *server) startMDA(ctx context.Context, group *errgroup.Group) error {
 	s.probes = append(s.probes, probe{listener.Addr()})
 	group.Go(func() error { store.cleanDaily(ctx, s.recipients.Current, s.log); return nil })
 	group.Go(func() error {
+		defer closeSyncer()
 		defer store.Close()
 		defer ledger.Close()
 		return srv.Serve(ctx, listener)
 	})
 	return nil
+}
+
+// syncer returns what syncs the files of the mailboxes while many messages come,
+// and what to call in the end.
+func (s *server) syncer() (mailbox.Syncer, func()) {
+	queue, err := aio.Open(mailbox.DefaultSyncs)
+	if err != nil {
+		s.log.Info("each sync of a file holds a thread, which makes deliveries slower: the kernel does not take them from a queue", "cause", err)
+		return nil, func() {}
+	}
+	return queue, func() { _ = queue.Close() } // nothing waits for it any more
 }
 
 // startMX starts the server that faces the world.

@@ -76,7 +76,7 @@ func (v *storeVisit) run(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	store, err := p.openStore()
+	store, err := p.openStore(nil)
 	if err != nil {
 		return err
 	}

@@ -146,14 +146,16 @@ func (p *parts) mx(next *nextHop, judge *policy.Judge) (*mx.Server, *certificate
 	return srv, certs, nil
 }
 
-// openStore returns the store of mailboxes. What it must not be is an error.
-func (p *parts) openStore() (*store, error) {
+// openStore returns the store of mailboxes, whose files syncer syncs (nil: system
+// calls). What it must not be is an error.
+func (p *parts) openStore(syncer mailbox.Syncer) (*store, error) {
 	c := p.config
 	s := &store{path: c.MDA.Store, log: p.log, warnAt: c.MDA.QuotaWarn, settings: p.writerSettings()}
 	var err error
 	if s.options, err = storeOptions(s.settings); err != nil {
 		return nil, err
 	}
+	s.options.Syncer = syncer
 	s.warned = s.warnOnce
 	s.writers = &writer.Pool{Dial: func(account string) (net.Conn, error) { return launch.Dial(c.MDA.Launcher, account) }}
 	if c.MDA.Group != 0 { // each file and folder gets it: no setgid, which a sandbox may forbid

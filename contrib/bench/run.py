@@ -453,7 +453,7 @@ def attempt(p, w, gen, rnd, a, up):
     return best
 
 
-SYSCALLS = ["fsync", "fdatasync", "sync_file_range", "rename", "renameat", "renameat2", "link", "linkat",
+SYSCALLS = ["fsync", "fdatasync", "io_submit", "sync_file_range", "rename", "renameat", "renameat2", "link", "linkat",
             "unlink", "unlinkat", "openat", "clone", "clone3", "fork", "vfork", "execve", "mkdir", "mkdirat"]
 
 

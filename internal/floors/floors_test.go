@@ -57,6 +57,7 @@ var floors = map[string]int{
 	"mail":                 0,
 	"mailbox":              0,
 	"config":               0,
+	"internal/aio":         0,
 	"internal/dns":         0,
 	"internal/header":      0,
 	"internal/control":     0,

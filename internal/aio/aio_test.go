@@ -1,0 +1,157 @@
+package aio_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+
+	"postern/internal/aio"
+	"postern/internal/peer"
+)
+
+func open(t *testing.T, size int) *aio.Queue {
+	t.Helper()
+	q, err := aio.Open(size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := q.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return q
+}
+
+// What is synced has the errors of fsync(2).
+func TestErrors(t *testing.T) {
+	dir, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	file, err := os.Create(filepath.Join(dir.Name(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	q := open(t, 4)
+	for _, test := range []struct {
+		what string
+		fd   int
+		want error
+	}{
+		{"a file", int(file.Fd()), nil},
+		{"a folder", int(dir.Fd()), nil},
+		{"a pipe", int(w.Fd()), syscall.EINVAL},
+		{"nothing", 1 << 20, syscall.EBADF},
+	} {
+		if err := q.Fsync(test.fd); !errors.Is(err, test.want) {
+			t.Errorf("Fsync of %s: %v, want %v", test.what, err, test.want)
+		}
+		if err := q.Fdatasync(test.fd); !errors.Is(err, test.want) {
+			t.Errorf("Fdatasync of %s: %v, want %v", test.what, err, test.want)
+		}
+	}
+}
+
+// Many more than there is room for are all done, and Close waits for none for ever.
+func TestMany(t *testing.T) {
+	q := open(t, 3)
+	dir := t.TempDir()
+	var all sync.WaitGroup
+	for range 40 {
+		all.Go(func() {
+			f, err := os.CreateTemp(dir, "")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer f.Close()
+			for range 20 {
+				_, err := f.WriteString("a line\n")
+				if err := errors.Join(err, q.Fdatasync(int(f.Fd()))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// Syncs go on while the queue is closed, and afterwards.
+func TestCloseMeanwhile(t *testing.T) {
+	q, err := aio.Open(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 50 {
+				if err := q.Fsync(int(f.Fd())); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	if err := q.Close(); err != nil {
+		t.Error(err)
+	}
+	all.Wait()
+}
+
+// An error that a disk has while the kernel's thread syncs is told.
+func TestErrorOfTheDisk(t *testing.T) {
+	peer.NeedRoot(t)
+	// The disk is a file with holes where there is no room to fill them.
+	room, dir := peer.Dir(t), peer.Dir(t)
+	for _, c := range [][]string{
+		{"mount", "-t", "tmpfs", "-o", "size=2m", "room", room},
+		{"truncate", "-s", "64M", room + "/image"},
+		{"mkfs.ext4", "-q", "-O", "^has_journal", room + "/image"},
+		{"mount", "-o", "loop", room + "/image", dir},
+	} {
+		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", c, err, out)
+		}
+		if c[0] == "mount" {
+			at := c[len(c)-1]
+			t.Cleanup(func() { _ = syscall.Unmount(at, 0) })
+		}
+	}
+	f, err := os.Create(dir + "/file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(make([]byte, 8<<20)); err != nil {
+		t.Fatal(err)
+	}
+	q := open(t, 1)
+	if err := q.Fdatasync(int(f.Fd())); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("Fdatasync: %v, want %v", err, syscall.ENOSPC)
+	}
+}
+
+// What the system has no room for is an error.
+func TestTooMany(t *testing.T) {
+	if q, err := aio.Open(1 << 28); err == nil {
+		t.Errorf("got %v, want an error", q)
+	}
+}
