@@ -43,8 +43,12 @@ func quoted(s string) string {
 	if isDotAtom(s) {
 		return s
 	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+	return `"` + quotedPairs.Replace(s) + `"`
 }
+
+// quotedPairs makes quoted-pairs of what must be (RFC 5322, section 3.2.4). It is
+// made once: it is larger than most headers.
+var quotedPairs = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 // maxValue bounds a value of a field, in octets.
 const maxValue = 400
