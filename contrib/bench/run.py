@@ -201,8 +201,9 @@ class Peer:
     def start(self):
         shutil.rmtree(self.work, ignore_errors=True)
         os.makedirs(self.work)
-        self.sh("peer_setup")
         self.group = None
+        self.up = True  # from here on there may be something to stop
+        self.sh("peer_setup")
         if not self.limit:
             self.group = Group("bench-" + self.name)
             # stdout of the server must not be our pipe
@@ -211,14 +212,14 @@ class Peer:
         self.idle_max = int(self.sh("peer_idle_max"))
         self.skip = self.sh("peer_skip").split()
         self.tls = self.sh("peer_tls")
-        self.up = True
 
     def stop(self):
         if not self.up:
             return
         self.up = False
-        if self.group:
+        if not self.limit:
             self.sh("peer_stop", check=False)
+        if self.group:
             self.group.reap()
 
     # -- what has been delivered
