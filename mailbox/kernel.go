@@ -27,7 +27,7 @@ func OpenFS(dir string, m Modes) (FS, error) {
 }
 
 // A Syncer makes durable what a descriptor refers to: all of it, or the content alone.
-// It is retried neither here nor there: an error is final, as that of File.Sync.
+// An error is final, as that of File.Sync; it is not interrupted.
 type Syncer interface {
 	Fsync(fd int) error
 	Fdatasync(fd int) error

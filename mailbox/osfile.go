@@ -3,6 +3,7 @@ package mailbox
 import (
 	"io"
 	"io/fs"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,6 +36,8 @@ type osFile struct {
 	dir  *osDir
 	fd   int
 	name string
+
+	locks []Lock // taken
 }
 
 func (f *osFile) Write(p []byte) (int, error) {
@@ -107,7 +110,18 @@ func (f *osFile) Share() (File, error) {
 	return &osFile{dir: f.dir, fd: fd, name: f.name}, nil
 }
 
-func (f *osFile) Close() error { return f.dir.failed("close", f.name, closeFD(f.fd)) }
+// Close gives the locks back by itself: those that go with the file stay for a moment
+// where the kernel still holds it after a sync by its own thread (Syncer).
+func (f *osFile) Close() error {
+	for _, l := range slices.Backward(f.locks) {
+		if l == Fcntl {
+			_ = f.fcntlLock(unix.F_UNLCK)
+			continue
+		}
+		_ = unix.Flock(f.fd, unix.LOCK_UN)
+	}
+	return f.dir.failed("close", f.name, closeFD(f.fd))
+}
 
 func (f *osFile) ReadAt(p []byte, off int64) (int, error) {
 	read := 0
@@ -142,18 +156,26 @@ func (f *osFile) TryLock(l Lock) (bool, error) {
 	var err error
 	switch l {
 	case Fcntl:
-		// Locks of an open file description meet those of fcntl(2) as others use
-		// it, but the goroutines of one process meet each other too, and closing
-		// the file elsewhere does not drop them.
-		whole := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
-		err = retry(func() error { return unix.FcntlFlock(uintptr(f.fd), unix.F_OFD_SETLK, &whole) })
+		err = f.fcntlLock(unix.F_WRLCK)
 	case Flock:
 		err = retry(func() error { return unix.Flock(f.fd, unix.LOCK_EX|unix.LOCK_NB) })
 	default:
 		err = fs.ErrInvalid
 	}
-	if err == unix.EAGAIN || err == unix.EACCES {
+	switch err {
+	case nil:
+		f.locks = append(f.locks, l)
+		return true, nil
+	case unix.EAGAIN, unix.EACCES:
 		return false, nil
 	}
-	return err == nil, f.dir.failed("lock", f.name, err)
+	return false, f.dir.failed("lock", f.name, err)
+}
+
+// fcntlLock sets the lock of the whole file to kind. Locks of an open file description
+// meet those of fcntl(2) as others use it, but the goroutines of one process meet each
+// other too, and closing the file elsewhere does not drop them.
+func (f *osFile) fcntlLock(kind int16) error {
+	whole := unix.Flock_t{Type: kind, Whence: io.SeekStart}
+	return retry(func() error { return unix.FcntlFlock(uintptr(f.fd), unix.F_OFD_SETLK, &whole) })
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -113,7 +114,7 @@ func serve(ctx context.Context, path string, run halves, log io.Writer, ready fu
 	if run.mx {
 		if err := s.startMX(ctx, front); err != nil {
 			stopRear()
-			return fmt.Errorf("start the MX: %w", err)
+			return errors.Join(fmt.Errorf("start the MX: %w", err), back.Wait())
 		}
 	}
 	if err := s.startControl(rear, back, run); err != nil {
@@ -154,11 +155,15 @@ type server struct {
 }
 
 // startMDA starts the delivery agent and the server in front of it.
-func (s *server) startMDA(ctx context.Context, group *errgroup.Group) error {
+func (s *server) startMDA(ctx context.Context, group *errgroup.Group) (err error) {
 	syncer, closeSyncer := s.syncer()
+	defer func() {
+		if err != nil {
+			closeSyncer()
+		}
+	}()
 	store, err := s.openStore(syncer)
 	if err != nil {
-		closeSyncer()
 		return err
 	}
 	s.store = store
@@ -193,11 +198,12 @@ func (s *server) startMDA(ctx context.Context, group *errgroup.Group) error {
 }
 
 // syncer returns what syncs the files of the mailboxes while many messages come,
-// and what to call in the end.
+// and what to call in the end. They are half as many as an older kernel has threads
+// for such work on a processor: while a disk hangs, it has other work for the rest.
 func (s *server) syncer() (mailbox.Syncer, func()) {
-	queue, err := aio.Open(mailbox.DefaultSyncs)
+	queue, err := aio.Open(mailbox.DefaultSyncs / 2)
 	if err != nil {
-		s.log.Info("each sync of a file holds a thread, which makes deliveries slower: the kernel does not take them from a queue", "cause", err)
+		s.log.Info("deliveries are slower than they could be: the kernel has no queue for syncs (if it is full, raise fs.aio-max-nr)", "cause", err)
 		return nil, func() {}
 	}
 	return queue, func() { _ = queue.Close() } // nothing waits for it any more

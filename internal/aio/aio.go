@@ -1,5 +1,5 @@
 // Package aio has the kernel sync files on threads of its own (io_submit(2), the
-// commands FSYNC and FDSYNC, since Linux 4.18).
+// commands FSYNC and FDSYNC).
 //
 // A goroutine that calls fsync(2) keeps a thread for as long as the disk takes, which
 // is most of the life of a small message. The runtime finds out after 20 us that the
@@ -7,6 +7,10 @@
 // it, and all of them meet again once the journal has committed. Here the
 // goroutine waits as it would for a socket, and the completions of one commit
 // are fetched by one call.
+//
+// It takes Linux 4.18; an older kernel refuses each request, and the caller waits
+// in a system call after all. A process that is killed ends when the syncs that it
+// asked for have, which is long on a network file system whose server is gone.
 //
 // Why not io_uring: it does the same for a sync, and many containers and some
 // distributions forbid it.
@@ -16,7 +20,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -26,11 +32,11 @@ import (
 // goroutines.
 type Queue struct {
 	context uintptr
-	event   *os.File   // an eventfd: readable when something is done
-	ops     []*op      // by the number that the kernel is told
-	free    chan *op   // those that nobody uses
-	closed  chan struct{}
-	fetched chan error // why there are no more completions
+	event   *os.File // an eventfd: an edge for each completion
+	ops     []*op    // by the number that the kernel is told
+	free    chan *op // those that nobody uses
+	closing atomic.Bool
+	fetched chan bool // closed when no more completions are fetched
 }
 
 // An op is one sync that is under way, or the room for one.
@@ -68,21 +74,36 @@ const (
 	flagEventFD = 1 << 0 // IOCB_FLAG_RESFD
 )
 
-// Open returns a Queue for size syncs at once; the others wait for them. The error
-// is the system's that has no such thing, or all of it in use (aio-max-nr in
-// proc(5)).
+// Open returns a Queue for size syncs at once. What comes beyond is synced by system
+// calls. The error is the system's that has no such thing, or all of it in use
+// (aio-max-nr in proc(5)).
 func Open(size int) (*Queue, error) {
-	q := &Queue{ops: make([]*op, size), free: make(chan *op, size),
-		closed: make(chan struct{}), fetched: make(chan error, 1)}
-	if _, _, errno := unix.RawSyscall(unix.SYS_IO_SETUP, uintptr(size), uintptr(unsafe.Pointer(&q.context)), 0); errno != 0 {
+	var context uintptr
+	if _, _, errno := unix.RawSyscall(unix.SYS_IO_SETUP, uintptr(size), uintptr(unsafe.Pointer(&context)), 0); errno != 0 {
 		return nil, fmt.Errorf("io_setup: %w", errno)
 	}
+	q := &Queue{context: context, ops: make([]*op, size), free: make(chan *op, size), fetched: make(chan bool)}
+	events, err := q.openEvent()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("eventfd: %w", err), q.destroy())
+	}
+	go q.fetch(events)
+	return q, nil
+}
+
+// openEvent makes the eventfd, and the ops that it is told of.
+func (q *Queue) openEvent() (syscall.RawConn, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {
-		_ = q.destroy()
-		return nil, fmt.Errorf("eventfd: %w", err)
+		return nil, err
 	}
 	q.event = os.NewFile(uintptr(fd), "eventfd")
+	// An error tells that the runtime does not poll it, and that fetch could not wait.
+	err = q.event.SetReadDeadline(time.Time{})
+	events, connErr := q.event.SyscallConn()
+	if err = errors.Join(err, connErr); err != nil {
+		return nil, errors.Join(err, q.event.Close())
+	}
 	for i := range q.ops {
 		q.ops[i] = &op{
 			iocb:   iocb{data: uint64(i), flags: flagEventFD, eventFD: uint32(fd)},
@@ -90,21 +111,16 @@ func Open(size int) (*Queue, error) {
 		}
 		q.free <- q.ops[i]
 	}
-	events, err := q.event.SyscallConn()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("eventfd: %w", err), q.event.Close(), q.destroy())
-	}
-	go q.fetch(events)
-	return q, nil
+	return events, nil
 }
 
 // Close waits for the syncs under way, and gives back what q holds. It may be called
-// once. Later syncs are made by fsync(2) and fdatasync(2).
+// once. Whoever syncs meanwhile or later does so by system calls.
 func (q *Queue) Close() error {
-	close(q.closed)
 	for range q.ops {
 		<-q.free
 	}
+	q.closing.Store(true)
 	err := q.event.Close()
 	<-q.fetched
 	return errors.Join(err, q.destroy())
@@ -118,24 +134,24 @@ func (q *Queue) destroy() error {
 	return nil
 }
 
-// Fsync is fsync(2) of the descriptor, with its errors.
+// Fsync is fsync(2) of the descriptor, with its errors. It is not interrupted.
 func (q *Queue) Fsync(fd int) error {
-	if result, ok := q.do(opFsync, fd); ok {
-		return result
+	if err, done := q.do(opFsync, fd); done {
+		return err
 	}
-	return retry(fd, unix.Fsync)
+	return uninterrupted(fd, unix.Fsync)
 }
 
-// Fdatasync is fdatasync(2) of the descriptor, with its errors.
+// Fdatasync is fdatasync(2) of the descriptor, with its errors. It is not interrupted.
 func (q *Queue) Fdatasync(fd int) error {
-	if result, ok := q.do(opFdatasync, fd); ok {
-		return result
+	if err, done := q.do(opFdatasync, fd); done {
+		return err
 	}
-	return retry(fd, unix.Fdatasync)
+	return uninterrupted(fd, unix.Fdatasync)
 }
 
-// retry calls sync until it is not interrupted by a signal.
-func retry(fd int, sync func(int) error) error {
+// uninterrupted calls sync until it is not interrupted by a signal.
+func uninterrupted(fd int, sync func(int) error) error {
 	for {
 		if err := sync(fd); err != unix.EINTR {
 			return err
@@ -143,38 +159,52 @@ func retry(fd int, sync func(int) error) error {
 	}
 }
 
-// do has the kernel do what opcode says, and waits for it. It reports false if the
-// request was not taken, and is to be made by a call that waits.
-func (q *Queue) do(opcode uint16, fd int) (result error, taken bool) {
+// do has the kernel do what opcode says, waits for it, and returns the error of it. It
+// reports false if it was not done, and is to be by a system call: because no op is
+// free (which may be those of a disk that answers no more), the kernel did not take it, or
+// the file system was interrupted.
+func (q *Queue) do(opcode uint16, fd int) (err error, done bool) {
 	var op *op
 	select {
 	case op = <-q.free:
-	case <-q.closed:
+	default:
 		return nil, false
 	}
 	defer func() { q.free <- op }()
 	op.iocb.opcode, op.iocb.fd = opcode, uint32(fd)
-	// The kernel has copied what list leads to when the call returns. It only
-	// queues, so that the runtime need not hear of it.
+	// The kernel has copied what list leads to when the call returns. It queues, and
+	// waits for nothing but memory, so that the runtime need not hear of it.
 	list := [1]*iocb{&op.iocb}
 	if n, _, errno := unix.RawSyscall(unix.SYS_IO_SUBMIT, q.context, 1, uintptr(unsafe.Pointer(&list))); errno != 0 || n != 1 {
 		return nil, false
 	}
-	if code := <-op.result; code < 0 {
-		return syscall.Errno(-code), true
+	const restart = 512 // ERESTARTSYS, which is for the kernel alone
+	switch errno := syscall.Errno(-<-op.result); errno {
+	case 0:
+		return nil, true
+	case unix.EINTR, restart:
+		return nil, false
+	default:
+		return errno, true
 	}
-	return nil, true
 }
 
+// atOnce is how many completions one call fetches.
+const atOnce = 64
+
 // fetch hands out the completions until the eventfd is closed. The eventfd is
-// never read: each completion wakes whoever waits for it, whatever its count is.
+// never read: each completion is an edge for the poller, whatever its count is.
 func (q *Queue) fetch(events syscall.RawConn) {
-	completions := make([]completion, 64)
-	q.fetched <- events.Read(func(uintptr) (end bool) {
-		for q.fetchSome(completions) == len(completions) {
+	defer close(q.fetched)
+	var buf [atOnce]completion
+	err := events.Read(func(uintptr) (end bool) {
+		for q.fetchSome(buf[:]) == len(buf) {
 		}
 		return false
 	})
+	if !q.closing.Load() {
+		panic(fmt.Sprintf("aio: wait for the eventfd: %v", err)) // or all would wait for ever
+	}
 }
 
 // fetchSome hands out the completions that are there, as many as buf has room for,
@@ -183,7 +213,11 @@ func (q *Queue) fetchSome(buf []completion) int {
 	var now unix.Timespec
 	n, _, errno := unix.RawSyscall6(unix.SYS_IO_GETEVENTS, q.context, 0, uintptr(len(buf)),
 		uintptr(unsafe.Pointer(&buf[0])), uintptr(unsafe.Pointer(&now)), 0)
-	if errno != 0 {
+	switch errno {
+	case 0:
+	case unix.EINTR: // nothing was there, and a signal is; what is done later is another edge
+		return 0
+	default:
 		panic("aio: io_getevents: " + errno.Error()) // only wrong arguments have it fail
 	}
 	for _, c := range buf[:n] {
