@@ -82,10 +82,6 @@ func (t Timeouts) orDefault() Timeouts {
 	}
 }
 
-// accessDenied is no 5xx: which networks may connect is for us to configure, and
-// mail must not bounce while it is configured wrongly.
-var accessDenied = mail.Reply{Code: 421, Status: mail.Status{4, 7, 1}, Text: "access denied"}
-
 func (srv *Server) maxRecipients() int { return cmp.Or(srv.MaxRecipients, 1000) }
 
 // Serve accepts connections until ctx ends, and then waits for those under way:
@@ -151,7 +147,7 @@ func (srv *Server) admit(nc net.Conn) error {
 	ip := serve.RemoteIP(nc)
 	contains := func(n netip.Prefix) bool { return n.Contains(ip) }
 	if overTCP && !slices.ContainsFunc(srv.Networks, contains) {
-		return accessDenied.Because(errors.New("lmtp: not in a network that may connect"))
+		return mail.NotFromHere.Because(errors.New("lmtp: not in a network that may connect"))
 	}
 	return nil
 }

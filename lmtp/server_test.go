@@ -78,6 +78,7 @@ func TestRFC2033_4_1_LHLO(t *testing.T) {
 		S: 250-SMTPUTF8
 		S: 250-CHUNKING
 		S: 250-LIMITS RCPTMAX=1000
+		S: 250-HELP
 		S: 250 ENHANCEDSTATUSCODES
 		# in a transaction it ends that
 		C: MAIL FROM:<ann@mta.example>
@@ -204,7 +205,7 @@ func TestRFC5321_4_1_1_Arguments(t *testing.T) {
 		C: MAIL FROM:<ann@mta.example> RET=HDRS
 		S: 555 5.5.4 *
 		C: MAIL FROM:<\xc3\xa4@mta.example>
-		S: 553 5.6.7 *
+		S: 550 5.6.7 *
 		C: MAIL FROM:<ann@mta.example> SIZE=1000 BODY=8BITMIME
 		S: 250 2.1.0 *
 		C: RCPT TO:bob
@@ -223,6 +224,25 @@ func TestRFC5321_4_1_1_Arguments(t *testing.T) {
 		S: 250 2.1.0 *
 		C: RCPT TO:<\xc3\xb6@mda.example>
 		S: 250 2.1.5 *`)
+}
+
+// A sender's domain is of U-labels, as in SMTP.
+func TestRFC6531_3_3_SenderDomain(t *testing.T) {
+	play(t, newServer(&answers{}), lhlo+`
+		C: MAIL FROM:<a@ex\xc2\xadample.org> SMTPUTF8
+		S: 501 5.1.7 *
+		C: MAIL FROM:<a@m\xc3\xbcller.example> SMTPUTF8
+		S: 250 2.1.0 *
+		C: QUIT
+		S: 221 *
+		S.`)
+}
+
+// No argument has a control character.
+func TestRFC5321_4_1_2_Controls(t *testing.T) {
+	for _, command := range []string{"LHLO", "NOOP", "VRFY", "HELP"} {
+		play(t, newServer(&answers{}), lhlo+"C: "+command+" a\\x00b\nS: 501 5.5.4 *\nC: QUIT\nS: 221 *\nS.")
+	}
 }
 
 const toTwo = lhlo + `

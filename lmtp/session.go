@@ -72,6 +72,9 @@ func (s *session) Count(reply mail.Reply) mail.Reply {
 // in it is not spoken, HELO and EHLO among it (RFC 2033, section 4.1). An error
 // ends the session.
 func (s *session) Answer(ctx context.Context, cmd smtp.Command) (mail.Reply, error) {
+	if cmd.HasControls() {
+		return mail.BadArgument, nil
+	}
 	switch cmd.Verb {
 	case "LHLO":
 		return s.hello(cmd.Arg), nil
@@ -149,6 +152,7 @@ func (s *session) offer() smtp.Offer {
 		Chunking:    true,
 		RequireTLS:  !s.client.IP.IsValid(),
 		Status:      true,
+		Help:        true,
 		SizeOffered: true,
 		Size:        s.srv.MaxSize,
 		RcptMax:     s.srv.maxRecipients(),
@@ -190,7 +194,10 @@ func (s *session) mail(arg string) mail.Reply {
 		return s.refused(env, mail.ReplyTo(err))
 	}
 	if !from.IsASCII() && !env.UTF8 {
-		return s.refused(env, mail.NonASCIIAddress)
+		return s.refused(env, mail.NonASCIISender)
+	}
+	if domain := (mail.Address{Domain: from.Domain}); !domain.IsASCII() && !smtp.HasULabels(from.Domain) {
+		return s.refused(env, mail.BadSender)
 	}
 	s.tx = &inbound{Envelope: env}
 	return mail.SenderOK

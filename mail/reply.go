@@ -45,6 +45,7 @@ var (
 	IdleTooLong        = Reply{Code: 421, Status: Status{4, 4, 2}, Text: "timeout"}
 	ClientLost         = Reply{Code: 421, Status: Status{4, 4, 2}, Text: "connection lost"}
 	Broken             = Reply{Code: 421, Status: Status{4, 3, 0}, Text: "local error, closing the connection"}
+	NotFromHere        = Reply{Code: 421, Status: Status{4, 7, 1}, Text: "access denied"}
 	TooManyErrors      = Reply{Code: 421, Status: Status{4, 7, 0}, Text: "too many errors"}
 	TooManyConnections = Reply{Code: 421, Status: Status{4, 7, 0}, Text: "too many connections, try again later"}
 	EarlyTalker        = Reply{Code: 554, Status: Status{5, 5, 0}, Text: "you spoke before it was your turn"}
@@ -86,6 +87,7 @@ var (
 	MailboxFull      = Reply{Code: 552, Status: Status{5, 2, 2}, Text: "mailbox full"}
 	FarTooBig        = Reply{Code: 552, Status: Status{5, 3, 4}, Text: "message far too big, closing the connection"}
 	TooBig           = Reply{Code: 552, Status: Status{5, 3, 4}, Text: "message too big"}
+	NonASCIISender   = Reply{Code: 550, Status: Status{5, 6, 7}, Text: "non-ASCII sender needs SMTPUTF8"}
 	NonASCIIAddress  = Reply{Code: 553, Status: Status{5, 6, 7}, Text: "non-ASCII address needs SMTPUTF8"}
 	TransactionLost  = Reply{Code: 554, Status: Status{5, 5, 0}, Text: "transaction failed"}
 	MailLoop         = Reply{Code: 554, Status: Status{5, 4, 6}, Text: "too many hops, the message is looping"}

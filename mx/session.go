@@ -91,8 +91,8 @@ func (s *session) Answer(ctx context.Context, cmd smtp.Command) (mail.Reply, err
 // A client that brings no message does not hold its connection for ever, however
 // polite it is.
 const (
-	// maxFruitless is how many commands, but for RCPT, it may say; each further one
-	// is an error.
+	// maxFruitless is how many commands it may say, but for RCPT, DATA and BDAT. From
+	// then on each reply but that to a message counts as an error.
 	maxFruitless = 1000
 	// maxIdle is how long it may say them.
 	maxIdle = time.Hour
@@ -100,6 +100,9 @@ const (
 
 // answer answers a command that no message follows.
 func (s *session) answer(ctx context.Context, cmd smtp.Command) mail.Reply {
+	if cmd.HasControls() {
+		return mail.BadArgument
+	}
 	switch cmd.Verb {
 	case "EHLO", "HELO":
 		return s.hello(ctx, cmd)
@@ -152,6 +155,7 @@ func (s *session) offers(ctx context.Context) smtp.Offer {
 	return smtp.Offer{
 		Pipelining:  true,
 		Status:      true,
+		Help:        true,
 		StartTLS:    s.srv.TLS != nil && s.client.TLS == "",
 		RequireTLS:  s.client.TLS != "" && next.RequireTLS,
 		SizeOffered: true,

@@ -269,10 +269,20 @@ func TestRFC5321_4_1_1_1_Helo(t *testing.T) {
 // What a client calls itself is never the reason to refuse it.
 func TestRFC5321_4_1_4_AnyHelloWillDo(t *testing.T) {
 	for _, name := range []string{
-		"localhost", "[192.0.2.1]", "[IPv6:::1]", "192.0.2.1", "a_b", "x y z", "-", `\xff\x00\x01`, "mx.example", "a..b", "()<>;", strings.Repeat("x", 2000),
+		"localhost", "[192.0.2.1]", "[IPv6:::1]", "192.0.2.1", "a_b", "x y z", "-", `\xff\xfe`, "mx.example", "a..b", "()<>;", strings.Repeat("x", 2000),
 	} {
 		play(t, greeting+"C: EHLO "+name+"\nS: 250-mx.example\nS: ...\nS: 250 *\nC: MAIL FROM:<a@b>\nS: 250 *\n"+quit)
 	}
+}
+
+// No argument has a control character.
+func TestRFC5321_4_1_2_Controls(t *testing.T) {
+	for _, command := range []string{"EHLO", "HELO", "NOOP", "VRFY", "HELP"} {
+		for _, arg := range []string{`\x00`, `a\x01b`, `a\rb`, `\x1b[2J`, `a\x7f`} {
+			play(t, ehlo+"C: "+command+" "+arg+"\nS: 501 5.5.4 *\n"+quit)
+		}
+	}
+	play(t, ehlo+"C: NOOP a\tb\nS: 250 *\nC: NOPE \\x00\nS: 500 *\n"+quit)
 }
 
 func TestRFC5321_4_1_1_10_Quit(t *testing.T) {

@@ -94,6 +94,7 @@ func TestXClientIsForProxies(t *testing.T) {
 			S: 250-DSN
 			S: 250-PRDR
 			S: 250-LIMITS *
+			S: 250-HELP
 			S: 250 ENHANCEDSTATUSCODES
 			C: XCLIENT ADDR=203.0.113.7
 			S: 550 5.7.0 insufficient authorization

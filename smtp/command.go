@@ -24,6 +24,17 @@ func ParseCommand(line []byte) Command {
 	return Command{Verb: upper(verb), Arg: strings.Trim(arg, " \t")}
 }
 
+// HasControls reports whether the argument of a command that takes any text has
+// characters that no argument may have (RFC 5321, section 4.1.2): controls, but
+// for TAB. What other commands take is parsed.
+func (c Command) HasControls() bool {
+	switch c.Verb {
+	case "EHLO", "HELO", "LHLO", "NOOP", "VRFY", "HELP":
+		return strings.ContainsFunc(c.Arg, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
+	}
+	return false
+}
+
 // A Param is an ESMTP parameter of MAIL or RCPT (RFC 5321, section 4.1.2).
 type Param struct {
 	Key      string // in upper case

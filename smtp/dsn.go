@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"postern/mail"
@@ -70,16 +71,24 @@ func parseOriginal(s string) (kind, addr string, err error) {
 		return "", "", mail.BadArgument
 	}
 	if strings.EqualFold(kind, "utf-8") {
+		if strings.Contains(embedded.ReplaceAllLiteralString(encoded, ""), `\`) {
+			return "", "", mail.BadArgument
+		}
 		return kind, encoded, nil
 	}
 	addr, ok = DecodeXtext(encoded)
-	if !ok {
+	if !ok || strings.Trim(addr, printableASCII) != "" {
 		return "", "", mail.BadArgument
 	}
 	return kind, addr, nil
 }
 
-// printableASCII is what an ENVID may consist of once it is decoded.
+// embedded is a character of an address of type utf-8 that is written as its number
+// (RFC 6533, section 3, EmbeddedUnicodeChar).
+var embedded = regexp.MustCompile(`\\x\{[0-9A-F]{2,6}\}`)
+
+// printableASCII is what an ENVID and the address of an ORCPT may consist of once
+// they are decoded (RFC 3461, sections 4.2 and 4.4).
 const printableASCII = ` !"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_` + "`abcdefghijklmnopqrstuvwxyz{|}~"
 
 // DecodeXtext decodes xtext (RFC 3461, section 4): "+" and two upper-case

@@ -23,6 +23,7 @@ type Offer struct {
 	PRDR        bool  // draft-hall-prdr: a reply for each recipient
 	RequireTLS  bool  // RFC 8689
 	XClient     bool  // XCLIENT (Postfix), for proxies
+	Help        bool  // RFC 5321, section 4.1.1.8
 	RcptMax     int   // LIMITS RCPTMAX, RFC 9422; 0: none was named
 }
 
@@ -45,6 +46,7 @@ func (o Offer) Keywords() []string {
 	add(o.PRDR, "PRDR")
 	add(o.XClient, "XCLIENT "+XClientAttributes)
 	add(o.RcptMax > 0, "LIMITS RCPTMAX="+strconv.Itoa(o.RcptMax))
+	add(o.Help, "HELP")
 	add(o.Status, "ENHANCEDSTATUSCODES")
 	return lines
 }
@@ -84,6 +86,8 @@ func (o *Offer) parseKeyword(line string) {
 		o.RequireTLS = true
 	case "XCLIENT":
 		o.XClient = true
+	case "HELP":
+		o.Help = true
 	case "LIMITS":
 		o.parseLimits(arg)
 	}

@@ -147,22 +147,33 @@ func parseDomain(s string) (domain, rest string, ok bool) {
 
 // IsDomain reports whether s is a Domain of RFC 5321, section 4.1.2, with the
 // U-labels of RFC 6531, section 3.3. Underscores pass: host names in the wild
-// have them, and the DNS does not mind.
+// have them, and the DNS does not mind. How long a U-label may be, HasULabels knows:
+// 63 octets are the bound of its A-label.
 func IsDomain(s string) bool {
 	if s == "" || len(s) > maxDomain || !utf8.ValidString(s) {
 		return false
 	}
 	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > maxLabel || label[0] == '-' || label[len(label)-1] == '-' {
+		if !isLabel(label) {
 			return false
-		}
-		for i := range len(label) {
-			if c := label[i]; !isAlnum(c) && c < 0x80 && c != '-' && c != '_' {
-				return false
-			}
 		}
 	}
 	return true
+}
+
+func isLabel(s string) bool {
+	if s == "" || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	ascii := true
+	for i := range len(s) {
+		c := s[i]
+		if !isAlnum(c) && c < 0x80 && c != '-' && c != '_' {
+			return false
+		}
+		ascii = ascii && c < 0x80
+	}
+	return !ascii || len(s) <= maxLabel
 }
 
 // ParseLiteral returns the address that an address literal of RFC 5321, section

@@ -171,6 +171,7 @@ func causeOf(reply mail.Reply, by policy.Answerer) string {
 		{"broken off", []mail.Reply{mail.ClientLost, mail.IdleTooLong}},
 		{"too many", []mail.Reply{mail.TooManyConnections, mail.TooManyErrors}},
 		{"TLS", []mail.Reply{mail.TLSUnavailable}},
+		{"not understood", []mail.Reply{mail.NonASCIISender}},
 	} {
 		for _, r := range known.replies {
 			if reply.Is(r) {

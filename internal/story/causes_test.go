@@ -49,6 +49,7 @@ func TestEveryRefusalHasACause(t *testing.T) {
 		{mail.TooBig, policy.BySession, "too large"},
 		{mail.TooBig.Saying("too fat"), policy.ByNextHop, "too large"},
 		{mail.NonASCIIAddress, policy.BySession, "not understood"},
+		{mail.NonASCIISender, policy.BySession, "not understood"},
 		{mail.BadSender, policy.BySession, "not understood"},
 		{mail.BadParameter, policy.BySession, "not understood"},
 		{mail.TooManyRecipients, policy.BySession, "protocol"},
