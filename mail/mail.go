@@ -13,7 +13,9 @@ import (
 )
 
 // A Deliverer takes messages onwards: the LMTP client, the delivery agent, and
-// whatever wraps one of them. It is safe for use by many goroutines.
+// whatever wraps one of them. It is safe for use by many goroutines. Of an Envelope it
+// changes nothing but an empty Generation, which it may set to the one that it serves by:
+// so the calls of a transaction share their Envelope.
 type Deliverer interface {
 	// Verify asks whether rcpt would be accepted for a message with env's
 	// sender and parameters; env.To is not looked at. Nil is yes; any other

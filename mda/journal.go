@@ -15,10 +15,9 @@ import (
 )
 
 // A journal is the file of a ledger. It has a line for each entry and each
-// strike, in their order:
-//
-//   - <seconds since 1970> <transaction> <key>... <check sum>
-//   - <transaction> <check sum>
+// strike, in their order. An entry is "+", the seconds since 1970, the transaction, the
+// keys and a check sum; a strike is "-", the transaction and a check sum; each behind a
+// space.
 //
 // The check sum is the CRC-32C of what is before it, with the space. A line that
 // does not end, or whose check sum is wrong, is skipped: it cannot be part of a

@@ -48,7 +48,7 @@ type Acquaintance struct {
 // A FilterAnswer is what a filter says of a message.
 type FilterAnswer struct {
 	Name   string
-	Action Action     // Accept, Quarantine, Defer or Reject
+	Action Action     // Accept, Mark, Quarantine, Defer or Reject
 	Reply  mail.Reply // zero unless Action is Defer or Reject
 	Why    string     // for administrators
 	Failed bool       // it did not answer, and Action is what then is to be done

@@ -1,6 +1,7 @@
 // Package serve runs the connections of a server that speaks SMTP or LMTP: it
 // accepts them, bounds their number, keeps a panic to the one that it happened
-// on, and ends them politely. What is said on them it does not know.
+// on, and ends them politely. It has the loop of a dialogue, and what both say of a
+// line or a message that did not come; what a command means it does not know.
 package serve
 
 import (
@@ -117,7 +118,7 @@ func (s *Sessions) accept(ctx context.Context, l net.Listener, serve func(net.Co
 		// Out of file descriptors, most likely: that passes, and until then the
 		// clients wait in the backlog.
 		wait = min(max(2*wait, 5*time.Millisecond), time.Second)
-		s.Log.Warn("accept", "listener", l.Addr().String(), "cause", err, "retry", wait)
+		s.Log.Warn("no connection can be accepted for a moment; if it goes on, raise LimitNOFILE, or lower max_connections", "listener", l.Addr().String(), "cause", err, "retry", wait)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
