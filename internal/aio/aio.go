@@ -47,17 +47,14 @@ type op struct {
 
 // An iocb is struct iocb of linux/aio_abi.h.
 type iocb struct {
-	data     uint64    // returned with the completion: the op's number
-	_        [2]uint32 // in an order that is the machine's
-	opcode   uint16
-	priority int16
-	fd       uint32
-	buf      uint64
-	size     uint64
-	offset   int64
-	reserved uint64
-	flags    uint32
-	eventFD  uint32
+	data    uint64    // returned with the completion: the op's number
+	_       [2]uint32 // key and rw_flags, in an order that is the machine's
+	opcode  uint16
+	_       int16 // the priority
+	fd      uint32
+	_       [4]uint64 // buf, nbytes, offset, reserved
+	flags   uint32
+	eventFD uint32
 }
 
 // A completion is struct io_event.
