@@ -137,7 +137,7 @@ const fromAnn = "From ann@example.org Wed Jul  1 12:30:00 2026\n"
 // is, up to where another may begin.
 func splitMbox(text string) []string {
 	header, body, _ := strings.Cut(onDisk, "\n\n")
-	withLength := fmt.Sprintf("%s\nContent-Length: %19d\n\n%s", header, len(body), body)
+	withLength := fmt.Sprintf("%s\nContent-Length: %-19d\n\n%s", header, len(body), body)
 	var messages []string
 	for text != "" {
 		switch {

@@ -51,7 +51,9 @@ func (f Format) String() string {
 	return fmt.Sprintf("format %d", int(f))
 }
 
-// fromLine returns the line that begins a message (RFC 4155, appendix A).
+// fromLine returns the line that begins a message (RFC 4155, appendix A). Its time is
+// the local one, and not UTC as there: it has no zone, and what Dovecot, mutt and all
+// that write mboxes take it for is local.
 func fromLine(a Arrival) string {
 	sender := strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) || unicode.IsControl(r) || r == unicode.ReplacementChar {
@@ -62,7 +64,7 @@ func fromLine(a Arrival) string {
 	if sender == "" {
 		sender = "MAILER-DAEMON"
 	}
-	return "From " + sender + " " + a.Time.UTC().Format(time.ANSIC) + "\n"
+	return "From " + sender + " " + a.Time.Local().Format(time.ANSIC) + "\n"
 }
 
 // readersFields are the fields in which readers of an mbox keep what they know
@@ -163,18 +165,26 @@ func (m *mboxWriter) header(p []byte) []byte {
 // decide decides what becomes of a line that begins with head, and writes that.
 func (m *mboxWriter) decide() {
 	m.decided = true
-	switch empty := bytes.TrimLeft(m.head, "\r"); {
-	case len(empty) > 0 && empty[0] == '\n': // of CR CR LF, one CR stays
+	switch line := string(m.head); {
+	case line == "\n" || line == "\r\n": // the latter is left of CR CR LF
 		m.endHeader(m.head)
 		return
 	case m.head[0] == ' ' || m.head[0] == '\t': // it belongs to the line before
 	default:
-		name, _, found := bytes.Cut(m.head, []byte(":"))
-		m.dropping = found && isReadersField(string(bytes.TrimRight(name, " \t")))
+		m.dropping = isReadersField(readersName(m.head))
 	}
 	if !m.dropping {
 		m.text(m.head)
 	}
+}
+
+// readersName returns the name that a reader may see in a line that begins with head:
+// there are those that let it end with NUL, or take it without a colon.
+func readersName(head []byte) string {
+	if i := bytes.IndexAny(head, ":\x00\r\n"); i >= 0 {
+		head = head[:i]
+	}
+	return string(bytes.TrimRight(head, " \t"))
 }
 
 func isReadersField(name string) bool {
@@ -198,8 +208,9 @@ func (m *mboxWriter) endHeader(line []byte) {
 	m.body = m.size
 }
 
-// contentLength returns the value of Content-Length, always as long.
-func contentLength(n int64) string { return fmt.Sprintf("%19d", n) }
+// contentLength returns the value of Content-Length, always as long. What fills it up
+// stands behind: Dovecot takes no more than one space before the number.
+func contentLength(n int64) string { return fmt.Sprintf("%-19d", n) }
 
 // finish writes what is left, and the empty line after the message. It returns
 // the value that Content-Length must get.

@@ -230,11 +230,11 @@ func (srv *Server) stamp(tx *transaction, h header.Header, verdict policy.Verdic
 
 // endHeader returns msg with its header where h found it. A first line that
 // begins with white space must not become part of our last field; and behind a
-// line that is no field there is no more header for us, so that none may follow
-// for a reader that is less strict: it would see a From that was not judged, and
-// results in our name that were not taken out.
+// line that is no field, or an empty one with more than one CR too many, there is no
+// more header for us, so that none may follow for a reader that is less strict: it would
+// see a From that was not judged, and results in our name that were not taken out.
 func endHeader(msg *mail.Message, h header.Header) *mail.Message {
-	if h.Stop == header.FromLine || h.Stop == header.NotAField && h.End > 0 {
+	if h.Stop == header.NotAField && h.End > 0 || h.Stop == header.EmptyLine && h.Body-h.End > len("\r\r\n") {
 		msg = msg.Insert(int64(h.End), "\r\n")
 	}
 	if before := h.Separator(); before != "" {

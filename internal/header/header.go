@@ -77,7 +77,7 @@ func (h Header) Separator() string {
 	switch {
 	case len(h.Fields) > 0 && isWSP(h.Fields[0].raw[0]):
 		return "X-Header-Begins-With-White-Space:\r\n"
-	case h.Stop == NotAField && h.End == 0:
+	case (h.Stop == NotAField || h.Stop == FromLine) && h.End == 0:
 		return "\r\n"
 	}
 	return ""
@@ -261,7 +261,7 @@ func ends(rest []byte, first, whole bool) (stop Stop, separator int, ended bool)
 		return EmptyLine, len(line) + len(crlf), true
 	case first && isWSP(rest[0]):
 		return 0, 0, false // it continues nothing, and most readers go on behind it
-	case first && bytes.HasPrefix(rest, []byte("From ")) && nameEnd(line) < 0:
+	case first && bytes.HasPrefix(bytes.TrimLeft(rest, ">"), []byte("From ")) && nameEnd(line) < 0:
 		return FromLine, 0, true
 	case nameEnd(line) < 0:
 		return NotAField, 0, true
