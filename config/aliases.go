@@ -118,6 +118,7 @@ func (l *linker) expand(s step) {
 		members, err := l.members(s, to.text)
 		if err != nil {
 			l.findings(s.m).complainAt(place{doc: s.m.doc, path: where.index(to.i), atValue: true}, fmt.Sprintf("alias %q: ", a.alias), err)
+			l.findings(s.m).blames(err)
 		}
 		if all = append(all, members...); len(all) > 2*maxMembers {
 			if all = distinct(all); len(all) > maxMembers {
@@ -137,11 +138,11 @@ func (l *linker) expand(s step) {
 // members returns whom one target of an alias stands for.
 func (l *linker) members(s step, target string) ([]Member, error) {
 	d, local, err := l.target(l.own[s.m], target)
-	if d == nil {
-		if l.partial && err != nil {
-			err = nil // the domain may be that of a file that was not understood
-		}
-		return nil, err
+	switch {
+	case d == nil && l.partial:
+		return nil, nil // the domain may be that of a file that was not understood
+	case d == nil:
+		return nil, missed{err, l.had(target)}
 	}
 	if _, err := checkLocal(local); err != nil {
 		return nil, err
@@ -149,7 +150,7 @@ func (l *linker) members(s step, target string) ([]Member, error) {
 	f := d.find(local)
 	switch next := (step{d.source, f.entry}); {
 	case f.entry != nil && f.entry.refusal != "":
-		return nil, hinted{fmt.Sprintf("%q is refused", target), "remove it here or below [refuse]"}
+		return nil, missed{hinted{fmt.Sprintf("%q is refused", target), "remove it here or below [refuse]"}, d.source}
 	case f.isAlias() && f.entry.state == expanding:
 		return nil, l.loop(next)
 	case f.isAlias() && len(l.chain) > maxNesting:
@@ -166,9 +167,34 @@ func (l *linker) members(s step, target string) ([]Member, error) {
 		return nil, nil
 	}
 	if l.findings(s.m).full() { // spare the search for who was meant, which nobody would read
-		return nil, errors.New("nobody")
+		return nil, missed{errors.New("nobody"), d.source}
 	}
-	return nil, dangling(d, local, target)
+	return nil, missed{dangling(d, local, target), d.source}
+}
+
+// missed says that a target of an alias is not in the map where it was looked for.
+type missed struct {
+	error
+	in *domainMap // nil: there is none
+}
+
+func (e missed) Unwrap() error { return e.error }
+
+// blames notes the map in which err missed something.
+func (fs *findings) blames(err error) {
+	var e missed
+	if errors.As(err, &e) && e.in != nil && !slices.Contains(fs.missedIn, e.in) {
+		fs.missedIn = append(fs.missedIn, e.in)
+	}
+}
+
+// had returns the map that had the domain of a target before; nil: none.
+func (l *linker) had(target string) *domainMap {
+	_, domain, _ := strings.Cut(target[strings.LastIndexByte(target, '@'):], "@")
+	if l.old == nil {
+		return nil
+	}
+	return l.old.mapOf(string(foldDomain(nil, domain)))
 }
 
 func (m match) isAlias() bool { return m.entry != nil && m.entry.alias != "" }

@@ -89,7 +89,7 @@ func (c *choice) add(s source, m *domainMap, held string) {
 		c.lookAgain(s.modified.Add(cutShort))
 		c.refuse(file, Mistakes{{File: s.name, Passing: true, Message: "is cut off, as a file is that is being written",
 			Hint: fmt.Sprintf("if that is meant: it serves once it has lain still for %v, or with --force", cutShort)}})
-	case was != nil && m != was && c.patient && isOverwritten(s, was) && missing(&was.domain, &m.domain) > 0:
+	case was != nil && m != was && c.patient && isOverwritten(s, was) && lacks(was, m):
 		c.lookAgain(s.modified.Add(overwriting))
 		c.chosen[file] = was
 	default:
@@ -144,15 +144,16 @@ func (c *choice) settle() (*Recipients, error) {
 			return nil, c.nothing()
 		}
 		r, found := link(c.inOrder(), c.old, c.host, false)
-		why := make(map[string]Mistakes)
+		why, missedIn := make(map[string]Mistakes), make(map[string][]*domainMap)
 		for _, fs := range found {
-			why[filepath.Base(fs.doc.file)] = locate(fs)
+			file := filepath.Base(fs.doc.file)
+			why[file], missedIn[file] = locate(fs), fs.missedIn
 		}
 		if len(why) == 0 && !c.force {
 			c.lost(r, why)
 		}
 		switch {
-		case len(why) > 0 && !c.blame(r, why):
+		case len(why) > 0 && !c.blame(r, why, missedIn):
 			return c.old, nil // which is good
 		case len(why) > 0:
 		case r.id == c.old.id:
@@ -174,13 +175,16 @@ func byFile(all []*domainMap) []*domainMap {
 func (c *choice) changed(file string) bool { return c.chosen[file] != c.before[file] }
 
 // blame refuses those files without which what is wrong would not be: those that
-// it is in, or if none of these is new, those that they depend on, or else all
-// that is new.
-func (c *choice) blame(r *Recipients, why map[string]Mistakes) bool {
+// it is in, or if none of these is new, those that they miss something in, or else
+// that they depend on, or else all that is new.
+func (c *choice) blame(r *Recipients, why map[string]Mistakes, missedIn map[string][]*domainMap) bool {
 	guilty := maps.Clone(why)
 	maps.DeleteFunc(guilty, func(file string, _ Mistakes) bool { return !c.changed(file) })
 	if len(guilty) == 0 {
-		guilty = c.behind(r, why)
+		guilty = c.behind(why, func(file string) []*domainMap { return missedIn[file] })
+	}
+	if len(guilty) == 0 {
+		guilty = c.behind(why, func(file string) []*domainMap { return c.dependencies(r, c.chosen[file]) })
 	}
 	if len(guilty) == 0 {
 		guilty = c.allNew(why)
@@ -191,11 +195,11 @@ func (c *choice) blame(r *Recipients, why map[string]Mistakes) bool {
 	return len(guilty) > 0
 }
 
-// behind returns the new files that those in why depend on.
-func (c *choice) behind(r *Recipients, why map[string]Mistakes) map[string]Mistakes {
+// behind returns the new files among the maps that those in why need.
+func (c *choice) behind(why map[string]Mistakes, needs func(file string) []*domainMap) map[string]Mistakes {
 	guilty := make(map[string]Mistakes)
 	for _, file := range slices.Sorted(maps.Keys(why)) {
-		for _, m := range c.dependencies(r, c.chosen[file]) {
+		for _, m := range needs(file) {
 			if behind := m.base(); c.changed(behind) {
 				guilty[behind] = append(guilty[behind], why[file]...)
 			}
@@ -306,6 +310,11 @@ func (d *domain) size() (n int) {
 		n++
 	}
 	return n
+}
+
+// lacks reports whether was names somebody, or everybody, whom is does not.
+func lacks(was, is *domainMap) bool {
+	return was.catchAll != nil && is.catchAll == nil || missing(&was.domain, &is.domain) > 0
 }
 
 // missing counts the names that was accepts and is does not.

@@ -268,6 +268,44 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
+// A copy of a map that somebody left in the folder is refused, and stays so when the
+// original is edited, whatever comes first in the alphabet.
+func TestCopyIsLeft(t *testing.T) {
+	s := scene{t, t.TempDir()}
+	s.mkdir("maps")
+	s.write("maps/m.toml", mapOf("one"))
+	g, _ := open(t, s.path("maps"))
+	for _, name := range []string{"m.old.toml", "m (copy).toml", "z.toml"} {
+		s.write("maps/"+name, mapOf("one"))
+	}
+	if err := g.Reload(Request{}); err == nil || !served(g, "one") {
+		t.Errorf("copies: %v", err)
+	}
+	s.write("maps/m.toml", mapOf("one", "two"))
+	if err := g.Reload(Request{}); err == nil || !served(g, "two") {
+		t.Errorf("the original is edited beside copies: %v", err)
+	}
+}
+
+// An edit that takes away what another map needs is refused, and no other edit is:
+// not one of a map that the other needs as well.
+func TestBlameIsForOne(t *testing.T) {
+	s := scene{t, t.TempDir()}
+	s.mkdir("maps")
+	s.write("maps/a.toml", mapOf("x", "y"))
+	s.write("maps/b.toml", "domain='b.example'\nmailboxes=['z']\n[aliases]\nto=['x@a.example','u@c.example','v@d.example']")
+	s.write("maps/c.toml", "domain='c.example'\nmailboxes=['u']")
+	s.write("maps/d.toml", "domain='d.example'\nmailboxes=['v']")
+	g, _ := open(t, s.path("maps"))
+	known := func(name, domain string) bool { return g.Current().Lookup(name, domain).Status == Known }
+	s.write("maps/a.toml", mapOf("y"))
+	s.write("maps/c.toml", "domain='c.example'\nmailboxes=['u','new']")
+	s.remove("maps/d.toml")
+	if err := g.Reload(Request{Force: true}); err == nil || !known("x", "a.example") || !known("v", "d.example") || !known("new", "c.example") {
+		t.Errorf("%v; x: %v, v: %v, new: %v", err, known("x", "a.example"), known("v", "d.example"), known("new", "c.example"))
+	}
+}
+
 // Whatever is edited in whatever order: each map that serves is one that was
 // written, the newest or what served before; what serves is what the same maps
 // would be if they were read at once; and what is good serves.

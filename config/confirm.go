@@ -38,8 +38,11 @@ func (p *probation) hold(now *Recipients, held map[string]string) map[string]str
 func (g *Generations) onProbation(old, next *Recipients, within time.Duration) error {
 	base := old
 	if recent := g.recent.Load(); next.id == old.id && g.probation == nil {
-		if recent == nil {
+		switch {
+		case recent == nil:
 			return fmt.Errorf("there is nothing to confirm: generation %s has served since the start", old.id)
+		case g.confirmed == old.id:
+			return fmt.Errorf("there is nothing to confirm: generation %s was confirmed already", old.id)
 		}
 		base = (*recent)[0]
 	}
@@ -86,7 +89,7 @@ func (g *Generations) Confirm() error {
 	if g.probation == nil {
 		return errors.New("nothing waits to be confirmed: it was taken back in time, or confirmed already")
 	}
-	g.probation = nil
+	g.probation, g.confirmed = nil, g.Current().id
 	g.log.Info("recipient maps confirmed", "generation", g.Current().id)
 	g.save(g.Current())
 	return nil

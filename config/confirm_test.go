@@ -234,3 +234,29 @@ func TestJournalIsBounded(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Where the edit that is to be on probation is refused, none is: neither one of before,
+// nor one that was confirmed.
+func TestConfirmOfWhatIsRefused(t *testing.T) {
+	s := scene{t, t.TempDir()}
+	s.mkdir("maps")
+	s.write("maps/a.toml", mapOf("one"))
+	g, _ := open(t, s.path("maps"))
+	s.write("maps/a.toml", mapOf("one", "two"))
+	if err := g.Reload(Request{Confirm: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Confirm(); err != nil {
+		t.Fatal(err)
+	}
+	s.write("maps/a.toml", "domain=")
+	err := g.Reload(Request{Confirm: time.Hour})
+	if until, _ := g.Probation(); err == nil || !strings.Contains(err.Error(), "a.toml:1:") || !until.IsZero() {
+		t.Errorf("refused: %v, on probation until %v", err, until)
+	}
+	s.write("maps/a.toml", mapOf("one", "two"))
+	err = g.Reload(Request{Confirm: time.Hour})
+	if until, _ := g.Probation(); err == nil || !until.IsZero() {
+		t.Errorf("confirmed before: %v, on probation until %v", err, until)
+	}
+}

@@ -27,6 +27,8 @@ type findings struct {
 	doc   *document
 	found []flaw
 	more  int // flaws beyond maxMistakes
+
+	missedIn []*domainMap // the maps that lack what aliases of this one lead to
 }
 
 // A flaw is a mistake before one has looked where it stands.

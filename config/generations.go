@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -31,6 +32,7 @@ type Generations struct {
 	again     time.Time             // when to look again whatever is heard; zero: never
 	held      map[string]string     // what each file holds that must not serve: it was taken back
 	probation *probation            // nil: nothing waits to be confirmed
+	confirmed string                // the generation that was confirmed last
 }
 
 // Options say how recipients are kept in service.
@@ -88,6 +90,9 @@ func Open(dir string, o Options) (*Generations, error) {
 		if err != nil {
 			return nil, errors.Join(err, kerr)
 		}
+	}
+	if kerr != nil && !errors.Is(kerr, fs.ErrNotExist) {
+		g.log.Warn("what was kept of the recipient maps is lost, and is kept anew", "cause", kerr)
 	}
 	if err != nil {
 		g.log.Error("started with the last good recipient maps, for the newest are broken", "generation", g.Current().id, "kept", g.Current().loaded)
@@ -238,7 +243,8 @@ func (g *Generations) try(sources []source, q Request, why occasion) error {
 	if err != nil { // nothing is left
 		return g.failed(digest(sources), Failure{Err: err})
 	}
-	if q.Confirm > 0 {
+	f := c.failure()
+	if q.Confirm > 0 && (f == nil || next.id != old.id) { // else what was asked for does not serve
 		if err := g.onProbation(old, next, q.Confirm); err != nil {
 			return err
 		}
@@ -247,7 +253,7 @@ func (g *Generations) try(sources []source, q Request, why occasion) error {
 	g.again = c.again
 	g.publish(next)
 	defer g.rouse()
-	if f := c.failure(); f != nil {
+	if f != nil {
 		return g.failed(digest(sources), *f)
 	}
 	g.tried = digest(sources)

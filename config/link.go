@@ -65,16 +65,22 @@ func identify(all []*domainMap) string {
 	return d.String()
 }
 
-// claim gives each map what it alone may have, those first that had it before.
+// claim gives each map what it alone may have: first those that had it before, then
+// those whose file had the domain, for a copy that somebody left in the folder must not
+// take it when the original is edited.
 func (l *linker) claim() {
-	var before, now []*domainMap
+	var before, edited, now []*domainMap
 	for _, m := range l.maps {
-		if l.old != nil && l.old.has(m) {
+		switch {
+		case l.old != nil && l.old.has(m):
 			before = append(before, m)
-		} else {
+		case l.isEdited(m):
+			edited = append(edited, m)
+		default:
 			now = append(now, m)
 		}
 	}
+	now = append(edited, now...)
 	names, paths := make(map[string]claimed), make(map[string]claimed)
 	inOrder := append(before, now...)
 	anyPath := slices.ContainsFunc(now, func(m *domainMap) bool { return len(m.paths) > 0 })
@@ -95,6 +101,15 @@ func (l *linker) claim() {
 	for name, c := range names {
 		l.domains[name] = l.own[c.by]
 	}
+}
+
+// isEdited reports whether the domain of m is that of the same file before.
+func (l *linker) isEdited(m *domainMap) bool {
+	if l.old == nil {
+		return false
+	}
+	was := l.old.mapOf(m.name)
+	return was != nil && was.base() == m.base()
 }
 
 // claimed is something that a map has.

@@ -88,6 +88,8 @@ func serverCommand(io stdio, run halves, cmd *cobra.Command) *cobra.Command {
 // needs the delivery agent. It calls ready when all sockets are open, before it says
 // so.
 func serve(ctx context.Context, path string, run halves, log io.Writer, ready func(*server)) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // for good: neither at the start nor in the time of grace it may end us
 	p, err := load(path, log, run.name())
 	if err != nil {
 		return err
@@ -122,7 +124,7 @@ func serve(ctx context.Context, path string, run halves, log io.Writer, ready fu
 	}
 	s.startMetrics(rear, back, run)
 	p.watch(ctx, front)
-	front.Go(func() error { s.reloadOnSignal(ctx); return nil })
+	front.Go(func() error { s.reloadOnSignal(ctx, hup); return nil })
 	ready(s)
 	p.log.Info("serving", "version", version(), "generation", p.recipients.Current().ID())
 	back.Go(func() error { s.keepWatch(rear); return nil })
@@ -297,10 +299,8 @@ func (s *server) startControl(ctx context.Context, group *errgroup.Group, run ha
 	return nil
 }
 
-// reloadOnSignal reloads at each SIGHUP until ctx ends.
-func (s *server) reloadOnSignal(ctx context.Context) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP) // for good: in the time of grace it must not end us
+// reloadOnSignal reloads at each signal that hup gets until ctx ends.
+func (s *server) reloadOnSignal(ctx context.Context, hup <-chan os.Signal) {
 	for {
 		select {
 		case <-hup:
