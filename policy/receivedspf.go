@@ -14,12 +14,16 @@ func receivedSPF(hostname string, f Facts, r spf.Result) string {
 	if f.From.IsNull() {
 		sender = "postmaster@" + f.Client.Hello
 	}
+	ip := ""
+	if f.Client.IP.IsValid() {
+		ip = f.Client.IP.String()
+	}
 	var b strings.Builder
 	b.WriteString("Received-SPF: " + string(r.Verdict))
 	for i, pair := range [][2]string{
 		{"receiver", hostname},
 		{"identity", string(r.Identity)},
-		{"client-ip", f.Client.IP.String()},
+		{"client-ip", ip},
 		{"helo", f.Client.Hello},
 		{"envelope-from", sender},
 		{"mechanism", r.Mechanism},

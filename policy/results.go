@@ -115,6 +115,9 @@ func arcResults(f Facts, r arc.Result) []authres.Result {
 		return nil
 	}
 	result := authres.Result{Method: "arc", Value: string(r.Verdict), Reason: r.Reason}
+	if r.Verdict == arc.TempError { // which is not among the results (RFC 8617, section 10.1): all failures are for good
+		result.Value = string(arc.Fail)
+	}
 	if f.Client.IP.IsValid() {
 		result.Props = []authres.Property{{Name: "smtp.remote-ip", Value: f.Client.IP.String()}}
 	}

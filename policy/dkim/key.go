@@ -46,7 +46,8 @@ type KeySet struct {
 }
 
 // maxQuestions bounds the keys that are asked for on behalf of one message: those
-// of all signatures, and of the seals of a long chain.
+// of all signatures, and of the seals of a long chain. A chain of 50 (RFC 8617, section
+// 4.2.1) has room where a few forwarders seal again and again, as lists do.
 const maxQuestions = 30
 
 // LookupKeys asks for the keys of a selector of domain; both are A-labels. For
@@ -124,6 +125,8 @@ func parseKey(record string) (Key, error) {
 		return Key{}, permerror("key record: " + err.Error())
 	case tags.Has("v") && tags.Get("v") != "DKIM1":
 		return Key{}, permerror("key record has another version")
+	case tags.Has("v") && tags.list[0].name != "v":
+		return Key{}, permerror("key record does not begin with v=") // RFC 6376, section 3.6.1
 	case !tags.Has("p"):
 		return Key{}, permerror("key record without a key")
 	case tags.Compact("p") == "":
@@ -147,8 +150,12 @@ func (k *Key) parsePublic(tags Tags) error {
 	if err != nil {
 		return permerror("malformed key")
 	}
-	switch strings.ToLower(tags.Get("k")) {
-	case "", "rsa":
+	kind := "rsa"
+	if tags.Has("k") { // an empty tag is not one that is not there (RFC 6376, section 3.2)
+		kind = strings.ToLower(tags.Get("k"))
+	}
+	switch kind {
+	case "rsa":
 		if k.rsa = parseRSA(der); k.rsa == nil {
 			return permerror("malformed RSA key")
 		}

@@ -141,6 +141,9 @@ func (m *Message) index() {
 	m.byName = make(map[string][]int, len(m.header.Fields))
 	var name []byte
 	for i, f := range m.header.Fields {
+		if len(f.Name()) == 0 {
+			continue // a line that is no field, which an empty name in h= does not sign
+		}
 		name = appendRelaxed(name[:0], f.Name(), nil)
 		key := name[:len(name)-1]
 		m.byName[string(key)] = append(m.byName[string(key)], i)

@@ -63,6 +63,8 @@ func parseSignature(f header.Field) (signature, error) {
 		return sig, err
 	}
 	switch {
+	case !sig.tags.Has("v"):
+		return sig, permerror("signature lacks tag v=")
 	case sig.tags.Get("v") != "1":
 		return sig, neutral("unknown version of signature")
 	case !sig.fromSigned():
@@ -121,7 +123,7 @@ func (s *signature) parseMethods() error {
 	switch s.algorithm {
 	case "rsa-sha256", "ed25519-sha256":
 	case "rsa-sha1":
-		return unacceptable("rsa-sha1 is obsolete") // RFC 8301, section 3.1
+		return permerror("rsa-sha1 is obsolete") // RFC 8301, section 3.1
 	default:
 		return neutral("unknown algorithm in a=")
 	}
