@@ -147,6 +147,8 @@ func (srv *Server) admit(nc net.Conn) error {
 	ip := serve.RemoteIP(nc)
 	contains := func(n netip.Prefix) bool { return n.Contains(ip) }
 	if overTCP && !slices.ContainsFunc(srv.Networks, contains) {
+		// No 5xx: which networks may connect is for us to configure, and mail must not
+		// bounce while it is configured wrongly.
 		return mail.NotFromHere.Because(errors.New("lmtp: not in a network that may connect"))
 	}
 	return nil

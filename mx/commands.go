@@ -25,7 +25,7 @@ func (s *session) mail(arg string) mail.Reply {
 		return s.refusedArgument(env, mail.ReplyTo(err), arg)
 	}
 	if !from.IsASCII() && !env.UTF8 {
-		return s.refused(env, mail.NonASCIISender)
+		return s.refusedArgument(env, mail.NonASCIISender, arg)
 	}
 	if domain := (mail.Address{Domain: from.Domain}); !domain.IsASCII() && !smtp.HasULabels(from.Domain) {
 		return s.refusedArgument(env, mail.BadSender, arg)

@@ -171,8 +171,8 @@ func (s *session) offers(ctx context.Context) smtp.Offer {
 }
 
 // hello answers EHLO and HELO, which also end a transaction (RFC 5321, section
-// 4.1.4). What the client calls itself is written down and never a reason to
-// refuse it.
+// 4.1.4). What the client calls itself is written down and, but for control
+// characters, never a reason to refuse it.
 func (s *session) hello(ctx context.Context, cmd smtp.Command) mail.Reply {
 	if cmd.Arg == "" {
 		return mail.BadArgument

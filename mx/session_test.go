@@ -275,7 +275,7 @@ func TestRFC5321_4_1_4_AnyHelloWillDo(t *testing.T) {
 	}
 }
 
-// No argument has a control character.
+// But no argument has a control character.
 func TestRFC5321_4_1_2_Controls(t *testing.T) {
 	for _, command := range []string{"EHLO", "HELO", "NOOP", "VRFY", "HELP"} {
 		for _, arg := range []string{`\x00`, `a\x01b`, `a\rb`, `\x1b[2J`, `a\x7f`} {

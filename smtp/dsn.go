@@ -3,7 +3,9 @@ package smtp
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"postern/mail"
 )
@@ -71,7 +73,7 @@ func parseOriginal(s string) (kind, addr string, err error) {
 		return "", "", mail.BadArgument
 	}
 	if strings.EqualFold(kind, "utf-8") {
-		if strings.Contains(embedded.ReplaceAllLiteralString(encoded, ""), `\`) {
+		if !isUTF8Address(encoded) {
 			return "", "", mail.BadArgument
 		}
 		return kind, encoded, nil
@@ -85,7 +87,19 @@ func parseOriginal(s string) (kind, addr string, err error) {
 
 // embedded is a character of an address of type utf-8 that is written as its number
 // (RFC 6533, section 3, EmbeddedUnicodeChar).
-var embedded = regexp.MustCompile(`\\x\{[0-9A-F]{2,6}\}`)
+var embedded = regexp.MustCompile(`\\x\{([0-9A-Fa-f]{2,6})\}`)
+
+// isUTF8Address reports whether s, the address of an ORCPT of type utf-8, has no
+// backslash but that of an embedded character, which is one that a mailbox can have.
+func isUTF8Address(s string) bool {
+	for _, number := range embedded.FindAllStringSubmatch(s, -1) {
+		c, err := strconv.ParseInt(number[1], 16, 32)
+		if err != nil || c < ' ' || c == 0x7f || !utf8.ValidRune(rune(c)) {
+			return false
+		}
+	}
+	return !strings.Contains(embedded.ReplaceAllLiteralString(s, ""), `\`)
+}
 
 // printableASCII is what an ENVID and the address of an ORCPT may consist of once
 // they are decoded (RFC 3461, sections 4.2 and 4.4).

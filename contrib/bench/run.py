@@ -217,10 +217,12 @@ class Peer:
         if not self.up:
             return
         self.up = False
-        if not self.limit:
-            self.sh("peer_stop", check=False)
-        if self.group:
-            self.group.reap()
+        try:
+            if not self.limit:
+                self.sh("peer_stop", check=False)
+        finally:  # also where peer_stop hangs
+            if self.group:
+                self.group.reap()
 
     # -- what has been delivered
     def dirs(self):

@@ -74,7 +74,10 @@ const (
 // Open returns a Queue for size syncs at once. What comes beyond is synced by system
 // calls. The error is the system's that has no such thing, or all of it in use
 // (aio-max-nr in proc(5)).
-func Open(size int) (*Queue, error) {
+func Open(size int) (*Queue, error) { return open(size, 64) }
+
+// open is Open; one call fetches at most atOnce completions.
+func open(size, atOnce int) (*Queue, error) {
 	var context uintptr
 	if _, _, errno := unix.RawSyscall(unix.SYS_IO_SETUP, uintptr(size), uintptr(unsafe.Pointer(&context)), 0); errno != 0 {
 		return nil, fmt.Errorf("io_setup: %w", errno)
@@ -84,7 +87,7 @@ func Open(size int) (*Queue, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("eventfd: %w", err), q.destroy())
 	}
-	go q.fetch(events)
+	go q.fetch(events, make([]completion, atOnce))
 	return q, nil
 }
 
@@ -186,16 +189,13 @@ func (q *Queue) do(opcode uint16, fd int) (err error, done bool) {
 	}
 }
 
-// atOnce is how many completions one call fetches.
-const atOnce = 64
-
-// fetch hands out the completions until the eventfd is closed. The eventfd is
-// never read: each completion is an edge for the poller, whatever its count is.
-func (q *Queue) fetch(events syscall.RawConn) {
+// fetch hands out the completions, as many at once as buf has room for, until the
+// eventfd is closed. The eventfd is never read: each completion is an edge for the
+// poller, whatever its count is.
+func (q *Queue) fetch(events syscall.RawConn, buf []completion) {
 	defer close(q.fetched)
-	var buf [atOnce]completion
 	err := events.Read(func(uintptr) (end bool) {
-		for q.fetchSome(buf[:]) == len(buf) {
+		for q.fetchSome(buf) == len(buf) {
 		}
 		return false
 	})

@@ -28,19 +28,25 @@ func TestDone(t *testing.T) {
 
 // All completions that are there are fetched, however few one call brings: no other
 // edge comes for them.
-func TestFetchSome(t *testing.T) {
-	q, f := openQueue(t, 8), openFile(t)
+func TestFewAtOnce(t *testing.T) {
+	q, err := open(64, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := openFile(t)
 	var all sync.WaitGroup
-	for range 8 {
+	for range 64 {
 		all.Go(func() {
-			if err, done := q.do(opFsync, int(f.Fd())); err != nil || !done {
-				t.Errorf("%v, done: %v", err, done)
+			for range 30 {
+				if err, done := q.do(opFsync, int(f.Fd())); err != nil || !done {
+					t.Errorf("%v, done: %v", err, done)
+				}
 			}
 		})
 	}
 	all.Wait()
-	if n := q.fetchSome(make([]completion, 1)); n != 0 {
-		t.Errorf("%d more", n)
+	if err := q.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
