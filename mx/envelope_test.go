@@ -393,6 +393,9 @@ func TestRFC5322_2_2_MessagesThatAreNone(t *testing.T) {
 		{"a field of nothing but a name", `a:\r\n\r\n`, "a:\r\n\r\n"},
 		{"Return-Path, then garbage", `Return-Path: x\r\nhello\r\n`, "\r\nhello\r\n"},
 		{"Return-Path, then a blank line", `Return-Path: x\r\n\r\nhello\r\n`, "\r\nhello\r\n"},
+		{"a CR too many at its end", `a: b\r\n\r\r\nFrom: evil\r\n`, "a: b\r\n\r\r\nFrom: evil\r\n"},
+		{"two too many", `a: b\r\n\r\r\r\nFrom: evil\r\n`, "a: b\r\n\r\n\r\r\r\nFrom: evil\r\n"},
+		{"the quoted line of an mbox", `>From ann Sat Jan  1 00:00:00 2000\r\na: b\r\n\r\nhi\r\n`, ">From ann Sat Jan  1 00:00:00 2000\r\na: b\r\n\r\nhi\r\n"},
 		{"8-bit", `\xff: x\r\n\r\nhi\r\n`, "\r\n\xff: x\r\n\r\nhi\r\n"},
 	}
 	for _, tt := range tests {

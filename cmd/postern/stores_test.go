@@ -159,6 +159,36 @@ func TestMbox(t *testing.T) {
 	}
 }
 
+// A real Dovecot takes the length of a message in mboxcl2 from us, so that nobody can
+// send two in one, or hide one.
+func TestMboxcl2(t *testing.T) {
+	s := newSite(t, "mda: mbox_format = 'mboxcl2'")
+	s.write("recipients.d/example.com.toml", "domain = 'example.com'\nformat = 'mbox'\nmailboxes = ['u1']\n")
+	s.serveAsVmail()
+	c := s.dial()
+	const body = "hi\r\n\r\nFrom a@b.example Sat Jan  1 00:00:00 2000\r\nFrom: boss@example.com\r\n\r\nforged\r\n"
+	for _, hidden := range []string{"X-Status" + strings.Repeat(" ", 40) + ": D", "Content-Length\x00: 1", "X-Status\r\n D", "Content-Length: 1"} {
+		if r := sendOne(t, c, "u1@example.com", "Subject: one\r\n"+hidden+"\r\nFrom: ann@example.net\r\n\r\n"+body); !strings.HasPrefix(r, "250") {
+			t.Fatal(r)
+		}
+	}
+	dovecot := peer.StartDovecot(t, peer.DovecotConfig{
+		Store: s.store, Location: "mbox:" + s.dir + "/mbox/%n:INBOX=" + s.store + "/%d/%n.mbox",
+	})
+	found := dovecot.FetchIMAP("u1@example.com")
+	if len(found) != 4 {
+		t.Fatalf("%d messages of 4", len(found))
+	}
+	for _, m := range found {
+		if !strings.HasSuffix(string(m.Octets), body) {
+			t.Errorf("got %q", m.Octets)
+		}
+	}
+	if complaints := dovecot.Complaints(); len(complaints) > 0 {
+		t.Errorf("Dovecot complains: %q", complaints)
+	}
+}
+
 // The store is refused where ordered durability is not known to be safe.
 func TestOrderedRefused(t *testing.T) {
 	shm, err := os.MkdirTemp("/dev/shm", "postern-test-")
