@@ -112,7 +112,8 @@ func (m *Maildir) Folder(components ...string) (*Maildir, error) {
 // rootFolder does for a folder what rootMaildir does for the Maildir that it is
 // in. maildirfolder, an empty file, tells others that it is none of its own.
 func (s *Store) rootFolder(fsys FS, m *Maildir) error {
-	if _, err := s.makeIn(fsys, m.path, m.folder); err != nil {
+	isNew, err := s.makeIn(fsys, m.path, m.folder)
+	if err != nil {
 		return err
 	}
 	dir, err := fsys.OpenDir(m.dir)
@@ -127,24 +128,11 @@ func (s *Store) rootFolder(fsys FS, m *Maildir) error {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if _, err := s.makeIn(fsys, m.dir, "tmp", "cur"); err != nil {
+	if _, err := s.makeIn(fsys, m.dir, "tmp", "cur", "new"); err != nil {
 		return err
 	}
-	// Before new/ is there, or nobody would come back to a subscription that failed.
-	if s.opts.Subscribe {
-		if err := s.subscribeNew(fsys, m, dir); err != nil {
-			return err
-		}
-	}
-	_, err = s.makeIn(fsys, m.dir, "new")
-	return err
-}
-
-// subscribeNew subscribes m's user to the folder m, at dir, unless it is there already.
-func (s *Store) subscribeNew(fsys FS, m *Maildir, dir Dir) error {
-	_, err := dir.Stat("new")
-	if errors.Is(err, fs.ErrNotExist) {
+	if isNew && s.opts.Subscribe {
 		return s.subscribe(fsys, m)
 	}
-	return err
+	return nil
 }
