@@ -72,9 +72,6 @@ func (s *session) Count(reply mail.Reply) mail.Reply {
 // in it is not spoken, HELO and EHLO among it (RFC 2033, section 4.1). An error
 // ends the session.
 func (s *session) Answer(ctx context.Context, cmd smtp.Command) (mail.Reply, error) {
-	if cmd.HasControls() {
-		return mail.BadArgument, nil
-	}
 	switch cmd.Verb {
 	case "LHLO":
 		return s.hello(cmd.Arg), nil
@@ -195,9 +192,6 @@ func (s *session) mail(arg string) mail.Reply {
 	}
 	if !from.IsASCII() && !env.UTF8 {
 		return s.refused(env, mail.NonASCIISender)
-	}
-	if domain := (mail.Address{Domain: from.Domain}); !domain.IsASCII() && !smtp.HasULabels(from.Domain) {
-		return s.refused(env, mail.BadSender)
 	}
 	s.tx = &inbound{Envelope: env}
 	return mail.SenderOK

@@ -27,9 +27,6 @@ func (s *session) mail(arg string) mail.Reply {
 	if !from.IsASCII() && !env.UTF8 {
 		return s.refusedArgument(env, mail.NonASCIISender, arg)
 	}
-	if domain := (mail.Address{Domain: from.Domain}); !domain.IsASCII() && !smtp.HasULabels(from.Domain) {
-		return s.refusedArgument(env, mail.BadSender, arg)
-	}
 	if s.srv.Space != nil {
 		if err := s.srv.Space(env.Size); err != nil {
 			return s.refused(env, mail.ReplyTo(err))

@@ -100,9 +100,6 @@ const (
 
 // answer answers a command that no message follows.
 func (s *session) answer(ctx context.Context, cmd smtp.Command) mail.Reply {
-	if cmd.HasControls() {
-		return mail.BadArgument
-	}
 	switch cmd.Verb {
 	case "EHLO", "HELO":
 		return s.hello(ctx, cmd)

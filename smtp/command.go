@@ -42,8 +42,8 @@ type Param struct {
 	HasValue bool // "=" stood behind the key
 }
 
-// ParseMail parses the argument of MAIL: FROM:Reverse-path and parameters. Its
-// errors are replies.
+// ParseMail parses the argument of MAIL: FROM:Reverse-path and parameters. The domain
+// has U-labels where it is not ASCII (HasULabels). Its errors are replies.
 func ParseMail(arg string) (mail.Address, []Param, error) {
 	path, ok := cutKeyword(arg, "FROM:")
 	if !ok {
@@ -54,7 +54,8 @@ func ParseMail(arg string) (mail.Address, []Param, error) {
 		return mail.Address{}, params, err
 	}
 	addr, rest, ok := parsePath(path, anyDots)
-	if !ok || addr.Domain == "" {
+	ascii := mail.Address{Domain: addr.Domain}.IsASCII()
+	if !ok || addr.Domain == "" || !ascii && !HasULabels(addr.Domain) {
 		return mail.Address{}, nil, mail.BadSender
 	}
 	params, err := parseParams(rest)

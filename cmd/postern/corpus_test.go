@@ -116,7 +116,7 @@ func TestOddMessages(t *testing.T) {
 func (s *site) compareDovecot(sent map[string][]string) {
 	t := s.t
 	maildirs := peer.StartDovecot(t, peer.DovecotConfig{Store: s.store})
-	mboxes := peer.StartDovecot(t, peer.DovecotConfig{Store: s.store, Location: "mbox:" + s.dir + "/mbox/%n:INBOX=" + s.store + "/%d/%n.mbox"})
+	mboxes := s.dovecotOfMboxes()
 	for box, d := range map[string]*peer.Dovecot{"u0": maildirs, "u1": maildirs, "m0": mboxes, "m1": mboxes} {
 		view := func(s string) string { return s }
 		if d == mboxes {

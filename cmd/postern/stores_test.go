@@ -130,6 +130,25 @@ func TestDetailFolders(t *testing.T) {
 	}
 }
 
+// dovecotOfMboxes starts a Dovecot whose INBOXes are the mboxes of s.
+func (s *site) dovecotOfMboxes() *peer.Dovecot {
+	return peer.StartDovecot(s.t, peer.DovecotConfig{
+		Store: s.store, Location: "mbox:" + s.dir + "/mbox/%n:INBOX=" + s.store + "/%d/%n.mbox",
+	})
+}
+
+// fetchMbox returns what Dovecot shows of the mbox of user, and fails where it
+// complains.
+func (s *site) fetchMbox(user string) []peer.Stored {
+	s.t.Helper()
+	dovecot := s.dovecotOfMboxes()
+	found := dovecot.FetchIMAP(user)
+	if complaints := dovecot.Complaints(); len(complaints) > 0 {
+		s.t.Errorf("Dovecot complains: %q", complaints)
+	}
+	return found
+}
+
 // A real Dovecot reads the mboxes.
 func TestMbox(t *testing.T) {
 	s := newSite(t)
@@ -142,10 +161,7 @@ func TestMbox(t *testing.T) {
 			t.Fatal(r)
 		}
 	}
-	dovecot := peer.StartDovecot(t, peer.DovecotConfig{
-		Store: s.store, Location: "mbox:" + s.dir + "/mbox/%n:INBOX=" + s.store + "/%d/%n.mbox",
-	})
-	found := dovecot.FetchIMAP("u1@example.com")
+	found := s.fetchMbox("u1@example.com")
 	if len(found) != 3 {
 		t.Fatalf("%d messages of 3", len(found))
 	}
@@ -153,9 +169,6 @@ func TestMbox(t *testing.T) {
 		if !strings.HasSuffix(string(m.Octets), strings.TrimPrefix(strings.ReplaceAll(text, "\r\nFrom ", "\r\n>From "), "Subject: letter\r\n")) {
 			t.Errorf("got %q", m.Octets)
 		}
-	}
-	if complaints := dovecot.Complaints(); len(complaints) > 0 {
-		t.Errorf("Dovecot complains: %q", complaints)
 	}
 }
 
@@ -172,10 +185,7 @@ func TestMboxcl2(t *testing.T) {
 			t.Fatal(r)
 		}
 	}
-	dovecot := peer.StartDovecot(t, peer.DovecotConfig{
-		Store: s.store, Location: "mbox:" + s.dir + "/mbox/%n:INBOX=" + s.store + "/%d/%n.mbox",
-	})
-	found := dovecot.FetchIMAP("u1@example.com")
+	found := s.fetchMbox("u1@example.com")
 	if len(found) != 4 {
 		t.Fatalf("%d messages of 4", len(found))
 	}
@@ -183,9 +193,6 @@ func TestMboxcl2(t *testing.T) {
 		if !strings.HasSuffix(string(m.Octets), body) {
 			t.Errorf("got %q", m.Octets)
 		}
-	}
-	if complaints := dovecot.Complaints(); len(complaints) > 0 {
-		t.Errorf("Dovecot complains: %q", complaints)
 	}
 }
 

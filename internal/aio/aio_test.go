@@ -1,4 +1,4 @@
-package aio_test
+package aio
 
 import (
 	"errors"
@@ -13,23 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"postern/internal/aio"
 	"postern/internal/peer"
 )
-
-func open(t *testing.T, size int) *aio.Queue {
-	t.Helper()
-	q, err := aio.Open(size)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := q.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return q
-}
 
 // What is synced has the errors of fsync(2).
 func TestErrors(t *testing.T) {
@@ -49,7 +34,7 @@ func TestErrors(t *testing.T) {
 	}
 	defer r.Close()
 	defer w.Close()
-	q := open(t, 4)
+	q := openQueue(t, 4)
 	for _, test := range []struct {
 		what string
 		fd   int
@@ -71,11 +56,11 @@ func TestErrors(t *testing.T) {
 
 // Many are all done: more than there is room for, and more than one call fetches.
 func TestMany(t *testing.T) {
-	t.Run("few ops", func(t *testing.T) { syncMany(t, open(t, 3)) })
-	t.Run("many ops", func(t *testing.T) { syncMany(t, open(t, 1000)) })
+	t.Run("few ops", func(t *testing.T) { syncMany(t, openQueue(t, 3)) })
+	t.Run("many ops", func(t *testing.T) { syncMany(t, openQueue(t, 1000)) })
 }
 
-func syncMany(t *testing.T, q *aio.Queue) {
+func syncMany(t *testing.T, q *Queue) {
 	dir := t.TempDir()
 	var all sync.WaitGroup
 	for range 200 {
@@ -99,7 +84,7 @@ func syncMany(t *testing.T, q *aio.Queue) {
 
 // Syncs go on while the queue is closed, and afterwards, by system calls.
 func TestCloseMeanwhile(t *testing.T) {
-	q, err := aio.Open(8)
+	q, err := Open(8)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +155,7 @@ func TestErrorOfTheDisk(t *testing.T) {
 	if _, err := f.Write(make([]byte, 8<<20)); err != nil {
 		t.Fatal(err)
 	}
-	q := open(t, 1)
+	q := openQueue(t, 1)
 	if err := q.Fdatasync(int(f.Fd())); !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EIO) {
 		t.Errorf("Fdatasync: %v, want %v or, from an older kernel, %v", err, syscall.ENOSPC, syscall.EIO)
 	}
@@ -186,7 +171,7 @@ func TestTooMany(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if q, err := aio.Open(min(most+1, 1<<24)); err == nil {
+	if q, err := Open(min(most+1, 1<<24)); err == nil {
 		t.Errorf("got %v, want an error", q)
 	}
 }

@@ -31,6 +31,8 @@ func Converse(ctx context.Context, c *smtp.Conn, h *Hearing, s Speaker) error {
 		var reply mail.Reply
 		cmd, err := h.Command(ctx, c, s.GoesOn)
 		switch {
+		case err == nil && cmd.HasControls():
+			reply = mail.BadArgument
 		case err == nil:
 			reply, err = s.Answer(ctx, cmd)
 		case !errors.Is(err, smtp.ErrAtRest):
