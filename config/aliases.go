@@ -10,6 +10,9 @@ import (
 const (
 	// maxMembers bounds the mailboxes that one address leads to.
 	maxMembers = 10_000
+	// maxThrough bounds the mailboxes that all addresses lead to through aliases of
+	// aliases: a map that is small can say that each of its aliases is one for all.
+	maxThrough = 1_000_000
 	// maxNesting bounds the aliases that lead to one another.
 	maxNesting = 100
 )
@@ -44,7 +47,7 @@ func (l *linker) implied(m *domainMap) {
 	d := l.own[m]
 	if d.exact([]byte("postmaster")).name == "" {
 		d.entries["postmaster"] = &entry{name: "postmaster", mailbox: true}
-		if a := d.catchAll; a != nil && !l.leadsTo(a, d, d, map[*entry]bool{}) {
+		if a := d.catchAll; a != nil && !l.leadsTo(a, d, d) {
 			d.entries["postmaster"] = &entry{name: "postmaster", alias: a.alias, targets: a.targets}
 		} else {
 			d.mailboxes++
@@ -56,22 +59,31 @@ func (l *linker) implied(m *domainMap) {
 }
 
 // leadsTo reports whether a, an alias of from, leads to the postmaster of d.
-func (l *linker) leadsTo(a *entry, from, d *domain, seen map[*entry]bool) bool {
-	if seen[a] {
-		return false
+func (l *linker) leadsTo(a *entry, from, d *domain) bool {
+	type at struct {
+		a  *entry
+		of *domain
 	}
-	seen[a] = true
-	return slices.ContainsFunc(a.targets, func(to target) bool {
-		at, local, _ := l.target(from, to.text)
-		if at == nil {
-			return false
+	seen := map[*entry]bool{a: true}
+	for todo := []at{{a, from}}; len(todo) > 0; {
+		next := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for _, to := range next.a.targets {
+			of, local, _ := l.target(next.of, to.text)
+			if of == nil {
+				continue
+			}
+			f := of.find(local)
+			if of == d && f.name == "postmaster" {
+				return true
+			}
+			if f.entry != nil && !seen[f.entry] {
+				seen[f.entry] = true
+				todo = append(todo, at{f.entry, of})
+			}
 		}
-		f := at.find(local)
-		if at == d && f.name == "postmaster" {
-			return true
-		}
-		return f.entry != nil && l.leadsTo(f.entry, at, d, seen)
-	})
+	}
+	return false
 }
 
 // target returns the domain that a target of an alias of d is in, and its local
@@ -107,7 +119,7 @@ func (l *linker) expandAll(m *domainMap) {
 // expand finds the members of an alias, once.
 func (l *linker) expand(s step) {
 	a := s.a
-	if a.state == expanded {
+	if a.state == expanded || l.full {
 		return
 	}
 	a.state = expanding
@@ -126,11 +138,22 @@ func (l *linker) expand(s step) {
 			}
 		}
 	}
-	if a.members = distinct(all); len(a.members) > maxMembers {
-		l.findings(s.m).complainAt(place{doc: s.m.doc, path: where, atValue: true}, fmt.Sprintf("aliases.%s: ", a.alias),
-			fmt.Errorf("the alias leads to more than %d mailboxes", maxMembers))
-		a.members = nil
+	a.members = distinct(all)
+	through := max(0, len(a.members)-len(a.targets))
+	var err error
+	switch {
+	case len(a.members) > maxMembers:
+		err = fmt.Errorf("the alias leads to more than %d mailboxes", maxMembers)
+	case l.through+through > maxThrough:
+		err = hinted{fmt.Sprintf("with this one, all aliases lead to more than %d mailboxes through one another", maxThrough), "name large aliases in fewer others"}
+		l.full = true
 	}
+	if err != nil {
+		l.findings(s.m).complainAt(place{doc: s.m.doc, path: where, atValue: true}, fmt.Sprintf("aliases.%s: ", a.alias), err)
+		a.members, through = nil, 0
+	}
+	l.through += through
+	l.own[s.m].through += through
 	l.chain = l.chain[:len(l.chain)-1]
 	a.state = expanded
 }

@@ -35,15 +35,16 @@ func (g *Generations) choose(sources []source, q Request, held map[string]string
 	for _, m := range c.old.maps {
 		c.before[m.base()] = m
 	}
-	for base := range g.compiled { // what is gone is forgotten, unless it serves
-		if !slices.ContainsFunc(sources, func(s source) bool { return s.base() == base }) {
-			delete(g.compiled, base)
-		}
-	}
+	there := make(map[string]bool, len(sources))
 	for _, s := range sources {
-		was := c.before[s.base()]
+		there[s.base()] = true
+	}
+	// What is gone is forgotten, unless it serves.
+	maps.DeleteFunc(g.compiled, func(base string, _ *domainMap) bool { return !there[base] })
+	for _, s := range sources {
+		was, seen := c.before[s.base()], g.compiled[s.base()]
 		m := g.compile(s, was)
-		c.add(s, m, held[s.base()])
+		c.add(s, m, held[s.base()], was.isAt(s) || seen.isAt(s))
 		m.at = s.file
 	}
 	return c
@@ -68,7 +69,8 @@ func (g *Generations) compile(s source, serving *domainMap) *domainMap {
 const cutShort = 10 * time.Second
 
 // add chooses the new version m of a file, unless something is wrong with it.
-func (c *choice) add(s source, m *domainMap, held string) {
+// rewritten says that the very file was seen with other contents.
+func (c *choice) add(s source, m *domainMap, held string, rewritten bool) {
 	file, was := s.base(), c.before[s.base()]
 	refuse := func(message, hint string) {
 		c.refuse(file, Mistakes{{File: s.name, Message: message, Hint: hint, err: s.err}})
@@ -89,7 +91,7 @@ func (c *choice) add(s source, m *domainMap, held string) {
 		c.lookAgain(s.modified.Add(cutShort))
 		c.refuse(file, Mistakes{{File: s.name, Passing: true, Message: "is cut off, as a file is that is being written",
 			Hint: fmt.Sprintf("if that is meant: it serves once it has lain still for %v, or with --force", cutShort)}})
-	case was != nil && m != was && c.patient && isOverwritten(s, was) && lacks(was, m):
+	case was != nil && m != was && c.patient && rewritten && s.isYounger(overwriting) && takes(was, m):
 		c.lookAgain(s.modified.Add(overwriting))
 		c.chosen[file] = was
 	default:
@@ -102,16 +104,16 @@ func takenBack(s source) Mistake {
 	return Mistake{File: s.name, Message: "was taken back, since nobody confirmed it", Hint: "postern reload makes it serve"}
 }
 
-// overwriting is how long a map must lie still that is written over the one that
-// serves and lacks names of it, if nobody asked for it: it may be a part of what
-// somebody sends slowly, and who is missing for a moment is refused for good. A
-// file that takes the place of another is whole.
+// overwriting is how long a map must lie still that is written over another and
+// takes something away from what serves, if nobody asked for it: it may be a part of
+// what somebody sends slowly. Who is missing for a moment is refused for good, and
+// whose path is missing has mail in another place. A file that takes the place of
+// another is whole.
 const overwriting = time.Second
 
-// isOverwritten reports whether s was written just now over the file that was was
-// read from.
-func isOverwritten(s source, was *domainMap) bool {
-	return s.file != nil && was.at != nil && os.SameFile(s.file, was.at) && s.isYounger(overwriting)
+// isAt reports whether m was read from the very file that s is of, whatever it held.
+func (m *domainMap) isAt(s source) bool {
+	return m != nil && m.at != nil && s.file != nil && os.SameFile(m.at, s.file)
 }
 
 // isCutShort reports whether s is only the beginning of was.
@@ -312,9 +314,11 @@ func (d *domain) size() (n int) {
 	return n
 }
 
-// lacks reports whether was names somebody, or everybody, whom is does not.
-func lacks(was, is *domainMap) bool {
-	return was.catchAll != nil && is.catchAll == nil || missing(&was.domain, &is.domain) > 0
+// takes reports whether something that was says of an address, or of all, is not what
+// is says.
+func takes(was, is *domainMap) bool {
+	d := compareDomain(was.instance(), is.instance(), 0)
+	return was.name != is.name || d.Removed+d.Changed > 0
 }
 
 // missing counts the names that was accepts and is does not.

@@ -199,13 +199,15 @@ func TestOverwritten(t *testing.T) {
 		t.Errorf("it is not read again: %v", g.Failure())
 	}
 	serve("a part", "abc")
-	s.must(g.CatchUp())
+	s.must(g.CatchUp("another"))
 	serve("what serves elsewhere", "ad")
 	s.write("maps/a.toml", of("a", "b", "c"))
 	s.must(g.Reload(Request{}))
 	s.write("maps/a.toml", "# new\n"+of("a", "d"))
 	s.must(g.Check())
 	serve("a part again", "abc")
+	s.must(g.Reload(Request{Patient: true}))
+	serve("a part, asked for by who does not wait", "abc")
 	s.write("maps/a.toml", "# new\n"+of("a", "b", "c", "d"))
 	s.must(g.Check())
 	serve("all of it", "abcd")
@@ -220,6 +222,37 @@ func TestOverwritten(t *testing.T) {
 	s.rename("maps/a.tmp", "maps/a.toml")
 	s.must(g.Check())
 	serve("put in its place", "b")
+
+	s.must(g.Reload(Request{Force: true}))
+	s.write("maps/b.tmp", "")
+	s.rename("maps/b.tmp", "maps/a.toml")
+	if err := g.Check(); err == nil {
+		t.Error("an empty file serves")
+	}
+	s.write("maps/a.toml", "# new\n"+of("a", "d"))
+	s.must(g.Check())
+	serve("a part of a new file, which was seen empty", "b")
+}
+
+// What an address is stays as it is while a map is sent slowly: a part of it may say
+// that a mailbox is in its usual place.
+func TestOverwrittenPath(t *testing.T) {
+	s := scene{t, t.TempDir()}
+	s.mkdir("maps")
+	const names = "domain='a.example'\nmailboxes=['one', 'two']\n"
+	s.write("maps/a.toml", names+"[mailbox.one]\npath='/srv/one'\n")
+	g, log := open(t, s.path("maps"))
+	s.write("maps/a.toml", "# edited\n"+names)
+	if err := g.Check(); err != nil || g.next().IsZero() {
+		t.Errorf("%v, %v", err, log)
+	}
+	if m := g.Current().Lookup("one", "a.example").Members; len(m) != 1 || m[0].Path != "/srv/one" {
+		t.Errorf("a part of a map serves: %v", m)
+	}
+	s.write("maps/a.toml", "# edited\ndomain='a.example'\nmailboxes=['one', 'two', 'three']\n[mailbox.one]\npath='/srv/one'\n")
+	if err := g.Check(); err != nil || !served(g, "three") {
+		t.Errorf("who is new waits: %v, %v", err, log)
+	}
 }
 
 // Whoever may not read a map takes it for none that is gone.

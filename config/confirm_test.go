@@ -151,6 +151,30 @@ func TestProbationAndRestart(t *testing.T) {
 	restarted("one two")
 }
 
+// Who starts amid the probation of another process serves what that one does, once it
+// hears of it, and not what was never confirmed anywhere.
+func TestProbationElsewhere(t *testing.T) {
+	s := scene{t, t.TempDir()}
+	s.mkdir("maps")
+	s.write("maps/a.toml", mapOf("one"))
+	first, _ := open(t, s.path("maps"))
+	other, _ := open(t, s.path("maps"))
+	s.write("maps/a.toml", mapOf("one", "two"))
+	s.must(first.Reload(Request{Confirm: time.Minute}))
+	s.must(other.Reload(Request{Confirm: time.Minute}))
+	again, err := Open(s.path("maps"), first.options)
+	s.must(err)
+	if served(again, "two") {
+		t.Error("what nobody has confirmed serves after a restart")
+	}
+	if err := again.CatchUp("another"); served(again, "two") {
+		t.Errorf("what serves nowhere serves: %v", err)
+	}
+	if err := again.CatchUp(other.Current().ID()); err != nil || !served(again, "two") || again.Failure() != nil {
+		t.Errorf("what serves elsewhere does not serve: %v", err)
+	}
+}
+
 // Of a journal that was cut off or damaged anywhere, what is read is a generation
 // that was saved, the newest that is whole.
 func TestJournal(t *testing.T) {

@@ -61,6 +61,9 @@ type Request struct {
 	// Confirm is how long what is new may serve until somebody has to have
 	// confirmed it. Zero: for good.
 	Confirm time.Duration
+	// Patient says that nobody waits for the answer: what may be a part of a map that
+	// is being written is looked at again, and not served.
+	Patient bool
 }
 
 // Open reads the recipient maps in dir, as LoadRecipients does, and returns them
@@ -203,12 +206,30 @@ func (g *Generations) Check() error {
 	return g.check(noticed)
 }
 
-// CatchUp is Check for who heard of another process that serves what is there: what
-// was good enough for that one is not waited for.
-func (g *Generations) CatchUp() error {
+// CatchUp is Check for who heard of another process that serves a generation which
+// is not to be had here: what was good enough for that one is not waited for, and
+// what was taken back here serves if it serves there, where it may be on probation.
+func (g *Generations) CatchUp(generation string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if len(g.held) > 0 && g.wouldBe(nil) == generation {
+		g.held, g.tried = nil, ""
+	}
 	return g.check(behind)
+}
+
+// wouldBe returns the generation that the folder would make if only held were held;
+// "": none.
+func (g *Generations) wouldBe(held map[string]string) string {
+	sources, err := readMaps(g.dir)
+	if err != nil {
+		return ""
+	}
+	next, err := g.choose(sources, Request{}, held, false).settle()
+	if err != nil {
+		return ""
+	}
+	return next.id
 }
 
 func (g *Generations) check(why occasion) error {
@@ -238,7 +259,7 @@ func (g *Generations) try(sources []source, q Request, why occasion) error {
 	if why == asked {
 		g.held = nil
 	}
-	c := g.choose(sources, q, g.held, why == noticed)
+	c := g.choose(sources, q, g.held, why == noticed || q.Patient)
 	next, err := c.settle()
 	if err != nil { // nothing is left
 		return g.failed(digest(sources), Failure{Err: err})

@@ -21,6 +21,8 @@ type linker struct {
 	fresh   map[*domainMap]bool // those of which the domain is made anew
 	found   map[*domainMap]*findings
 	chain   []step // the aliases that are being expanded, each a target of the one before
+	through int    // the sum of that of the domains
+	full    bool   // that became too large, which is noted: no more is expanded
 }
 
 // link makes a generation of the maps, which are in alphabetical order, and says
@@ -44,6 +46,7 @@ func link(all []*domainMap, old *Recipients, hostname string, partial bool) (*Re
 		if l.fresh[m] && !m.nextHop {
 			l.implied(m)
 		}
+		l.through += l.own[m].through
 	}
 	for _, m := range all {
 		if l.fresh[m] {

@@ -87,6 +87,7 @@ type domain struct {
 	storage   Storage // of the mailboxes that have none of their own
 	system    bool    // each mailbox is that of the system user of its name
 	mailboxes int
+	through   int // how many more mailboxes its aliases lead to than they name
 	source    *domainMap
 }
 

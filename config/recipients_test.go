@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -318,5 +320,38 @@ func BenchmarkLookup(b *testing.B) {
 				r.Lookup(local, domain)
 			}
 		})
+	}
+}
+
+// A small map cannot have each of many aliases be one for all.
+func TestManyLargeAliases(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("domain = 'a.example'\nmailboxes = ['postmaster'")
+	for i := range maxMembers - 1 {
+		fmt.Fprintf(&b, ", 'u%d'", i)
+	}
+	b.WriteString("]\n[aliases]\nall = ['postmaster'")
+	for i := range maxMembers - 1 {
+		fmt.Fprintf(&b, ", 'u%d'", i)
+	}
+	b.WriteString("]\n")
+	with := func(many int) string {
+		s := b.String()
+		for i := range many {
+			s += fmt.Sprintf("x%d = ['all']\n", i)
+		}
+		return s
+	}
+	dir := t.TempDir()
+	name := filepath.Join(dir, "a.toml")
+	write(t, name, with(90))
+	if _, err := LoadRecipients(dir, ""); err != nil {
+		t.Errorf("90 names for 10,000 mailboxes: %v", err)
+	}
+	write(t, name, with(20_000))
+	_, err := LoadRecipients(dir, "")
+	var ms Mistakes
+	if !errors.As(err, &ms) || len(ms) != 1 || ms[0].Line == 0 || !strings.Contains(ms[0].Message, "1000000 mailboxes") {
+		t.Errorf("20,000 names for 10,000 mailboxes: %.200v", err)
 	}
 }

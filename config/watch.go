@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,9 @@ const (
 	settle = 200 * time.Millisecond
 	// patience is how long one waits for that.
 	patience = 800 * time.Millisecond
+	// afterDrop is when to look once more after the watch of a folder ended: what the
+	// kernel still had to tell of the old folder may end the watch of the new one.
+	afterDrop = time.Second
 	// pollInterval is how often the folder is read without a reason, for file
 	// systems that tell nothing of what others do, as NFS.
 	pollInterval = 30 * time.Second
@@ -98,6 +102,10 @@ func watch(ctx context.Context, w watcher, log *slog.Logger, interval time.Durat
 		}
 		first = time.Time{}
 		err := w.follow() // before reading, so that nothing falls between
+		if w.dropped {
+			w.dropped = false
+			quiet.Reset(afterDrop)
+		}
 		if blind := err != nil; blind != w.blind {
 			w.blind = blind
 			poll.Reset(w.tell(log, interval, err))
@@ -126,6 +134,7 @@ type watcher struct {
 	files  []string // absolute
 
 	blind   bool // not all could be watched
+	dropped bool // the watch of a folder has ended since the last look
 	notify  *fsnotify.Watcher
 	events  <-chan fsnotify.Event
 	errors  <-chan error
@@ -141,8 +150,24 @@ func (w *watcher) open() error {
 	if err != nil {
 		return err
 	}
-	w.notify, w.events, w.errors = notify, notify.Events, notify.Errors
+	w.notify, w.events, w.errors = notify, notify.Events, latest(notify.Errors)
 	return nil
+}
+
+// latest passes on errors, but none while one waits to be heard: fsnotify holds its
+// lock until somebody has taken an error, and who is about to end a watch waits for
+// that lock.
+func latest(errs <-chan error) <-chan error {
+	last := make(chan error, 1)
+	go func() { // until notify is closed
+		for err := range errs {
+			select {
+			case last <- err:
+			default:
+			}
+		}
+	}()
+	return last
 }
 
 func (w *watcher) close() {
@@ -165,6 +190,7 @@ func (w *watcher) concerns(e fsnotify.Event) bool {
 func (w *watcher) drop(folder string) {
 	_ = w.notify.Remove(folder)
 	delete(w.folders, folder)
+	w.dropped = true
 }
 
 // forget ends all watches.
@@ -210,8 +236,9 @@ func (w *watcher) settle() error {
 	for name := range w.names {
 		wanted[filepath.Dir(name)] = true
 	}
+	listed := w.notify.WatchList()
 	for folder, old := range w.folders {
-		if info, err := os.Stat(folder); !wanted[folder] || err != nil || !os.SameFile(info, old) {
+		if info, err := os.Stat(folder); !wanted[folder] || err != nil || !os.SameFile(info, old) || !slices.Contains(listed, folder) {
 			w.drop(folder)
 		}
 	}

@@ -19,11 +19,11 @@ type InStep struct {
 	Current func() string // the generation that serves
 	// Knows reports whether a generation that served is still to be had; nil: only
 	// the one that serves is.
-	Knows  func(generation string) bool
-	Reload func() error // loads the newest; it logs what is wrong itself
+	Knows   func(generation string) bool
+	CatchUp func(generation string) error // loads the newest, which may be that one; it logs what is wrong itself
 
 	mu    sync.Mutex
-	told  string    // the generation that Reload was last called for
+	told  string    // the generation that CatchUp was last called for
 	tried time.Time // and when
 }
 
@@ -75,7 +75,7 @@ func (s *InStep) catchUp(generation string) {
 		return
 	}
 	s.told, s.tried = generation, time.Now()
-	_ = s.Reload() // whoever is missing is refused for now
+	_ = s.CatchUp(generation) // whoever is missing is refused for now
 }
 
 // inStep returns r, the agent's reply for rcpt, or a temporary one if r denies a

@@ -64,7 +64,7 @@ func TestLedgerConformance(t *testing.T) {
 		return &delivertest.Subject{
 			Deliverer: &mda.InStep{
 				Deliverer: mda.Aliases{Deliverer: ledger, Expand: expand},
-				Current:   func() string { return "1" }, Reload: func() error { return nil },
+				Current:   func() string { return "1" }, CatchUp: func(string) error { return nil },
 			},
 			Delivered: func(rcpt mail.Address) []string { return s.delivered(rcpt.Local) },
 			Ann:       address("ann"), Bob: address("bob"), Nobody: address("nobody"), Flaky: address("flaky"),
@@ -455,7 +455,7 @@ func TestInStep(t *testing.T) {
 		d := &mda.InStep{
 			Deliverer: openLedger(t, dir, agent),
 			Current:   func() string { return serving },
-			Reload:    func() error { loads++; serving = newest; return nil },
+			CatchUp:   func(string) error { loads++; serving = newest; return nil },
 		}
 		verify := func(generation, local string, known bool) mail.Reply {
 			env := envelope()
@@ -512,7 +512,7 @@ func TestOneGeneration(t *testing.T) {
 		}},
 		Current: func() string { return serving },
 		Knows:   func(generation string) bool { return generation <= serving },
-		Reload:  func() error { loads++; return nil },
+		CatchUp: func(string) error { loads++; return nil },
 	}
 	for generation, want := range map[string]string{"": "2", "1": "1", "2": "2"} {
 		serving = "2"

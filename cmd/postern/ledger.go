@@ -42,7 +42,7 @@ func (p *parts) stack(agent *mda.Agent) (mail.Deliverer, *mda.Ledger) {
 		Deliverer: aliases,
 		Current:   func() string { return p.recipients.Current().ID() },
 		Knows:     func(generation string) bool { return p.recipients.At(generation).ID() == generation },
-		Reload:    p.recipients.CatchUp,
+		CatchUp:   p.recipients.CatchUp,
 	}, ledger
 }
 

@@ -304,7 +304,7 @@ func (s *server) reloadOnSignal(ctx context.Context, hup <-chan os.Signal) {
 	for {
 		select {
 		case <-hup:
-			_ = s.reload(config.Request{}) // what came of it is in the log
+			_ = s.reload(config.Request{Patient: true}) // what came of it is in the log
 		case <-ctx.Done():
 			return
 		}
