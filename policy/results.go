@@ -137,7 +137,7 @@ func dmarcResults(r dmarc.Result) []authres.Result {
 		{Name: "header.from", Value: r.Author},
 	}}
 	if r.Record != "" {
-		result.Props = append(result.Props, authres.Property{Name: "policy.dmarc", Value: string(r.Policy)})
+		result.Props = append(result.Props, authres.Property{Name: "policy.dmarc", Value: string(r.Applied())})
 	}
 	return []authres.Result{result}
 }

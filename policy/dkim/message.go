@@ -2,6 +2,7 @@ package dkim
 
 import (
 	"fmt"
+	"slices"
 
 	"postern/internal/header"
 	"postern/mail"
@@ -132,6 +133,24 @@ func (m *Message) signed(names []string, self header.Field) []header.Field {
 		}
 	}
 	return fields
+}
+
+// followed returns a field that sig covers and that a line follows which is no field:
+// there are readers that take such a line, which nobody has signed, for the rest of
+// the field.
+func (m *Message) followed(sig signature) (f header.Field, ok bool) {
+	all := m.header.Fields
+	nameless := slices.IndexFunc(all, func(f header.Field) bool { return len(f.Name()) == 0 })
+	if nameless < 0 {
+		return f, false
+	}
+	signed := m.signed(sig.names, sig.field)
+	for i := max(nameless, 1); i < len(all); i++ {
+		if before := all[i-1]; len(all[i].Name()) == 0 && slices.ContainsFunc(signed, func(f header.Field) bool { return f.Start == before.Start }) {
+			return before, true
+		}
+	}
+	return f, false
 }
 
 func (m *Message) index() {

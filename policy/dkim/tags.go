@@ -84,9 +84,14 @@ func (t Tags) Compact(name string) string {
 	}, t.Get(name))
 }
 
-// Bytes returns the octets that the value of a tag stands for in base64.
+// Bytes returns the octets that the value of a tag stands for in base64, which may
+// lack what fills it up (RFC 6376, section 2.10).
 func (t Tags) Bytes(name string) ([]byte, error) {
-	return base64.StdEncoding.DecodeString(t.Compact(name))
+	text := t.Compact(name)
+	if len(text)%4 == 0 {
+		return base64.StdEncoding.DecodeString(text)
+	}
+	return base64.RawStdEncoding.DecodeString(text)
 }
 
 // Without returns the text of the list with the value of one tag, and the white

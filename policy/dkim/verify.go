@@ -121,6 +121,10 @@ func (c *check) checkMessage(m *Message, opt Options) {
 		return
 	}
 	c.Partial = left
+	if f, followed := m.followed(c.sig); followed {
+		c.end(Problem{Fail, fmt.Sprintf("a line that is no field follows %s, which is signed", f.Name())})
+		return
+	}
 	c.verifyHeader(m.headerHash(c.sig))
 	if c.Verdict == Pass && left > 0 && !opt.AcceptPartial {
 		c.end(unacceptable("%d octets at the end of the body are not signed", left))

@@ -138,7 +138,7 @@ func check1(t *testing.T, got Result, verdict Verdict, reason string) {
 
 // A signature that is none.
 func TestMalformedSignature(t *testing.T) {
-	for _, b := range []string{"", "!", "AAAA=AAAA", "AAA"} {
+	for _, b := range []string{"", "!", "AAAA=AAAA", "AAA==", "A"} {
 		msg := "DKIM-Signature: " + good + "; bh=AAAA; b=" + b + "\r\n" + testMessage
 		check1(t, verifyOne(t, testZone(t), msg), Neutral, "b=")
 	}
@@ -308,6 +308,10 @@ func TestSignedFields(t *testing.T) {
 		{"refolded", "from:x", "X: a b\r\nFrom: a\r\n", "x :a\r\n \tb \r\nFrom: a\r\n", true},
 		{"word joined", "from:x", "X: a b\r\nFrom: a\r\n", "X: ab\r\nFrom: a\r\n", false},
 		{"itself", "from:dkim-signature", "From: a\r\n", "From: a\r\n", true},
+		{"a line that is no field behind", "from", "From: a\r\n", "From: a\r\n\v, b\r\n", false},
+		{"a line that is no field behind the last", "from:x", "From: a\r\nX: y\r\n", "From: a\r\nX: y\r\nz\r\n", false},
+		{"two of them", "from", "From: a\r\nX: y\r\n", "From: a\r\n\xa0b\r\nz\r\nX: y\r\n", false},
+		{"a line that is no field behind another", "from", "From: a\r\nX: y\r\n", "From: a\r\nX: y\r\nz\r\n", true},
 		{"another signature", "from:dkim-signature", "DKIM-Signature: x\r\nFrom: a\r\n", "DKIM-Signature: x\r\nFrom: a\r\n", true},
 	}
 	for _, tt := range tests {

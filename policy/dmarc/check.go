@@ -106,7 +106,13 @@ func cmpError(a, b error) error {
 // relax finds out whether f is in relaxed alignment: has the organizational
 // domain of the author. That of f is f itself or above it, so that what is not
 // within the author's needs no walk.
+//
+// Nor does one in another top-level domain: nobody gains by its silence.
 func (c *check) relax(ctx context.Context, res *Result, f *Finding) error {
+	if topLevel(f.Domain) != topLevel(res.Author) {
+		f.Alignment = Unaligned
+		return nil
+	}
 	if res.Org == "" {
 		w := c.tree.walk(ctx, res.Author)
 		if w.err != nil {
@@ -130,6 +136,8 @@ func (c *check) relax(ctx context.Context, res *Result, f *Finding) error {
 	}
 	return nil
 }
+
+func topLevel(domain string) string { return domain[strings.LastIndexByte(domain, '.')+1:] }
 
 // apply completes res with the policy in n and the verdict (RFC 9989, sections
 // 4.7 and 4.10.1). Whether the author domain exists is asked only where it makes
@@ -155,11 +163,18 @@ func (c *check) apply(ctx context.Context, res Result, n node, passed bool) Resu
 		res.Verdict = Pass
 		return res
 	}
-	res.Verdict, res.Disposition = Fail, res.Policy
-	if res.Testing {
-		res.Disposition = res.Policy.milder()
-	}
+	res.Verdict, res.Disposition = Fail, res.Applied()
 	return res
+}
+
+// Applied returns the policy that holds for the message, whether it passed or not:
+// while the owner of the domain is testing, the next milder one (RFC 9989, section
+// 4.7, the tag t).
+func (r Result) Applied() Policy {
+	if r.Testing {
+		return r.Policy.milder()
+	}
+	return r.Policy
 }
 
 // milder returns the policy one level below p.

@@ -173,8 +173,12 @@ func TestSection47(t *testing.T) {
 		{name: "pct", records: reject("pct=0"), want: failed},
 	})
 	got := Check(t.Context(), row{records: reject("t=y")}.world(), row{}.query())
-	if got.Policy != Reject || !got.Testing || got.Disposition != Quarantine {
+	if got.Policy != Reject || !got.Testing || got.Disposition != Quarantine || got.Applied() != Quarantine {
 		t.Errorf("%+v", got)
+	}
+	got = Check(t.Context(), row{records: reject("t=y")}.world(), row{spf: "example.com"}.query())
+	if got.Verdict != Pass || got.Disposition != PolicyNone || got.Applied() != Quarantine {
+		t.Errorf("one that passes: %+v", got)
 	}
 }
 

@@ -49,6 +49,11 @@ func TestSection72Hostile(t *testing.T) {
 	if got := CheckMailFrom(t.Context(), long, row{hello: strings.Repeat("h", 999)}.query()); len(got.Explanation) != 255 {
 		t.Errorf("a HELO of 999 octets became %d", len(got.Explanation))
 	}
+	dotted := records("example.org", "v=spf1 exists:%{h}.allow.example -all")
+	dotted["A a.example.allow.example"] = []string{"192.0.2.9"}
+	if got := CheckMailFrom(t.Context(), dotted, row{hello: "a.example."}.query()); got.Verdict != Pass {
+		t.Errorf("a HELO with a final dot: %s", brief(got))
+	}
 	zone := records("example.org", "v=spf1 a:%{h}.example -all exp=exp.example", "exp.example", "%{h}|%{l}")
 	q := row{hello: "a\r\nb\x00\xff", sender: mail.Address{Local: "jörg\n", Domain: "example.org"}}.query()
 	got := CheckMailFrom(t.Context(), zone, q)

@@ -124,7 +124,7 @@ func run(ctx context.Context, r dns.Resolver, q Query, id Identity) Result {
 	if c.query.MaxVoids == 0 {
 		c.query.MaxVoids = DefaultMaxVoids
 	}
-	c.query.Hello = q.Hello[:min(len(q.Hello), maxHello)]
+	c.query.Hello = strings.TrimSuffix(q.Hello[:min(len(q.Hello), maxHello)], ".") // no macro has the final dot
 	c.query.Sender.Domain = domain
 	if q.Sender.Local == "" {
 		c.query.Sender.Local = "postmaster" // section 4.3
