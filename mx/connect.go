@@ -106,7 +106,7 @@ func (s *session) readProxy() error {
 	}
 	proxied, err := s.conn.ReadProxy()
 	if err == nil && proxied.Client.IsValid() {
-		s.client.IP, s.introduced = proxied.Client.Addr(), true
+		s.client.IP, s.introduced, s.hearing.Relayed = proxied.Client.Addr(), true, true
 		s.server = proxied.Server.Addr()
 	}
 	return err

@@ -111,7 +111,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 }
 
 // A client shows by its next command that it heard its 250, unless it sent that
-// before.
+// before; and by its next message in any case that it is not trying again.
 func TestHeard(t *testing.T) {
 	const message = "C: a: b\nC: .\n"
 	tests := []struct {
@@ -133,7 +133,7 @@ func TestHeard(t *testing.T) {
 			S: 354 *
 			` + message + "S: 250 *\nC.", 1},
 		{"chunks", toAnn + "C: BDAT 6 LAST\nC: a: b\nS: 250 *\nC: NOOP\nS: 250 *\n", 1},
-		{"chunks, and all in one piece", toAnn + "C: BDAT 6 LAST\nC: a: b\nC: MAIL FROM:<>\nC: RSET\nS: 250 *\nS: 250 *\nS: 250 *\nC.", 0},
+		{"chunks, and all in one piece", toAnn + "C: BDAT 6 LAST\nC: a: b\nC: MAIL FROM:<>\nC: RSET\nS: 250 *\nS: 250 *\nS: 250 *\nC.", 1},
 		{"put off", strings.ReplaceAll(toAnn, "ann@", "bob@") + data + message + "S: 451 *\n" + quit, 0},
 		{"put off in part", toBoth + data + message + "S: 451 *\n" + quit, 0},
 		{"each for itself", ehlo + "C: MAIL FROM:<> PRDR\nS: 250 *\nC: RCPT TO:<ann@mx.example>\nS: 250 *\nC: RCPT TO:<bob@mx.example>\nS: 250 *\n" +
@@ -154,6 +154,100 @@ func TestHeard(t *testing.T) {
 					t.Errorf("heard %v, delivered %v", heard, h.next.got[0].env.ID)
 				}
 			})
+		})
+	}
+}
+
+// A client that hangs up in order has read all that its system has; one that leaves
+// its 250 unread is not heard of so.
+func TestHeardAtTheEnd(t *testing.T) {
+	const message = "MAIL FROM:<sender@client.example>\r\nRCPT TO:<ann@mx.example>\r\nDATA\r\n"
+	must := func(t *testing.T, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	write := func(t *testing.T, nc *net.TCPConn, text string) {
+		t.Helper()
+		_, err := io.WriteString(nc, text)
+		must(t, err)
+	}
+	read := func(t *testing.T, nc *net.TCPConn, until string) {
+		t.Helper()
+		var got []byte
+		for b := make([]byte, 1); !strings.Contains(string(got), until); got = append(got, b[0]) {
+			if _, err := nc.Read(b); err != nil {
+				t.Fatalf("%q, %v", got, err)
+			}
+		}
+	}
+	tests := []struct {
+		name string
+		end  func(t *testing.T, nc *net.TCPConn) // after the message, but for its dot
+		want bool
+	}{
+		{"closed", func(t *testing.T, nc *net.TCPConn) {
+			write(t, nc, ".\r\n")
+			read(t, nc, "OK ")
+			read(t, nc, "\n")
+			must(t, nc.Close())
+		}, true},
+		{"half closed", func(t *testing.T, nc *net.TCPConn) {
+			write(t, nc, ".\r\n")
+			read(t, nc, "OK ")
+			must(t, nc.CloseWrite())
+			read(t, nc, "\n")
+		}, true},
+		{"QUIT in one piece with the dot", func(t *testing.T, nc *net.TCPConn) {
+			write(t, nc, ".\r\nQUIT\r\n")
+			read(t, nc, "221 ")
+			read(t, nc, "\n")
+			must(t, nc.Close())
+		}, true},
+		{"unread", func(t *testing.T, nc *net.TCPConn) {
+			write(t, nc, ".\r\n")
+			time.Sleep(100 * time.Millisecond) // in which the 250 comes
+			must(t, nc.Close())
+		}, false},
+		{"closed before", func(t *testing.T, nc *net.TCPConn) {
+			write(t, nc, ".\r\n")
+			must(t, nc.Close())
+		}, false},
+		{"unread behind QUIT", func(t *testing.T, nc *net.TCPConn) {
+			write(t, nc, ".\r\nQUIT\r\n")
+			time.Sleep(100 * time.Millisecond)
+			must(t, nc.Close())
+		}, false},
+		{"silent behind QUIT", func(t *testing.T, nc *net.TCPConn) {
+			write(t, nc, ".\r\nQUIT\r\n")
+			read(t, nc, "221 ")
+			read(t, nc, "\n")
+			time.Sleep(1500 * time.Millisecond) // longer than it is waited for
+		}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			heard := make(chan string, 1)
+			srv := sinking(t)
+			srv.Heard = func(id string) { heard <- id }
+			nc := connectedTo(t, srv, 100).Conn.(*net.TCPConn)
+			write(t, nc, message)
+			read(t, nc, "354 ")
+			read(t, nc, "\n")
+			write(t, nc, "Subject: x\r\n\r\n")
+			tt.end(t, nc)
+			select {
+			case <-heard:
+				if !tt.want {
+					t.Error("heard")
+				}
+			case <-time.After(map[bool]time.Duration{true: time.Minute, false: 300 * time.Millisecond}[tt.want]):
+				if tt.want {
+					t.Error("not heard")
+				}
+			}
 		})
 	}
 }

@@ -27,7 +27,7 @@ func (s *session) xclient(arg string) mail.Reply {
 	s.offer, s.errors = smtp.Offer{}, 0
 	s.client.Hello, s.client.ESMTP = x.Hello, x.ESMTP
 	if x.HasAddr {
-		s.client.IP, s.introduced, s.server = x.Addr, true, netip.Addr{}
+		s.client.IP, s.introduced, s.hearing.Relayed, s.server = x.Addr, true, true, netip.Addr{}
 	}
 	s.server = cmp.Or(x.Server, s.server)
 	if err := s.enter(); err != nil {

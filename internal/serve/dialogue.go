@@ -41,7 +41,11 @@ func Converse(ctx context.Context, c *smtp.Conn, h *Hearing, s Speaker) error {
 		if err != nil {
 			return err
 		}
-		if end, err := s.Say(ctx, s.Count(reply)); end || err != nil {
+		end, err := s.Say(ctx, s.Count(reply))
+		if end && err == nil {
+			h.Part(c)
+		}
+		if end || err != nil {
 			return err
 		}
 	}
