@@ -43,7 +43,7 @@ func (s *sure) Verify(ctx context.Context, env *mail.Envelope, rcpt mail.Recipie
 
 // Deliver implements mail.Deliverer.
 func (s *sure) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Message) []mail.Reply {
-	replies := s.Deliverer.Deliver(ctx, env, msg)
+	replies := mail.Deliver(ctx, s.Deliverer, env, msg)
 	if slices.ContainsFunc(replies, func(r mail.Reply) bool { return !r.OK() }) {
 		s.last.Store(nil)
 	} else {

@@ -74,6 +74,32 @@ func TestAgentIsAskedUnlessSure(t *testing.T) {
 	}
 }
 
+// A silent Deliverer breaks its contract: it answers for nobody.
+type silent struct{ scripted }
+
+func (*silent) Deliver(context.Context, *mail.Envelope, *mail.Message) []mail.Reply { return nil }
+
+// No answer is no success: the next recipient is asked about, and the outcome of each
+// is recorded as our own trouble.
+func TestNextHopThatAnswersForNobody(t *testing.T) {
+	env := &mail.Envelope{To: make([]mail.Recipient, 2)}
+	agent := new(silent)
+	s := &sure{Deliverer: agent, ours: func() bool { return true }}
+	s.Deliver(t.Context(), env, nil)
+	if err := s.Verify(t.Context(), env, mail.Recipient{Unbounded: true}); err != nil || agent.asked != 1 {
+		t.Errorf("%v, asked %d times", err, agent.asked)
+	}
+	recorded := 0
+	next := handedOn{agent, func(o mail.Outcome) {
+		if recorded++; o.Reply.Code != mail.LocalError.Code {
+			t.Errorf("%v", o.Reply)
+		}
+	}}
+	if next.Deliver(t.Context(), env, mail.NewMessage(mail.Octets("x"))); recorded != len(env.To) {
+		t.Errorf("%d outcomes", recorded)
+	}
+}
+
 // What the maps bound, or put elsewhere, is not unbounded.
 func TestUnboundedRecipients(t *testing.T) {
 	for _, test := range []struct {
