@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -168,7 +169,7 @@ func (d recording) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Me
 const maxDelivered = 1000
 
 func (d recording) note(env *mail.Envelope, r *policy.Record) {
-	r.ID, r.Generation = env.ID, d.recipients.Current().ID()
+	r.ID, r.Generation = env.ID, cmp.Or(env.Generation, d.recipients.Current().ID())
 	r.Facts = policy.Facts{Time: time.Now(), Client: env.Client, From: env.From, UTF8: env.UTF8}
 	d.records.transaction(r)
 }

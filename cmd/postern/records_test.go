@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"postern/config"
 	"postern/internal/dialogue"
 	"postern/internal/record"
 	"postern/mail"
@@ -126,6 +127,41 @@ func TestAgentRecords(t *testing.T) {
 	told = s.why(t, "1@client.example")
 	if !strings.Contains(told, "TAKEN") || !strings.Contains(told, "mailbox u1@example.com  250 2.0.0") {
 		t.Errorf("%s", told)
+	}
+}
+
+// An outdated Deliverer keeps a transaction to maps that do not serve any more when it
+// is recorded.
+type outdated struct{ scripted }
+
+func (o *outdated) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Message) []mail.Reply {
+	env.Generation = "of before the edit"
+	return o.scripted.Deliver(ctx, env, msg)
+}
+
+// A record names the maps that the transaction was judged by, and not the newest.
+func TestRecordOfAnEditMeanwhile(t *testing.T) {
+	maps, log := t.TempDir(), slog.New(slog.DiscardHandler)
+	if err := os.WriteFile(filepath.Join(maps, "example.com.toml"), []byte("domain = 'example.com'\nmailboxes = ['u1']\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	recipients, err := config.Open(maps, config.Options{Hostname: "mx.example.com", Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &config.Config{Records: config.Records{Keep: time.Hour, Size: 1 << 20}}
+	p := &parts{config: c, log: log, recipients: recipients, state: t.TempDir()}
+	p.records = p.startRecords()
+	env := &mail.Envelope{ID: mail.NewID(time.Now()), To: make([]mail.Recipient, 1)}
+	recording{&outdated{scripted{reply: mail.Accepted}}, p}.Deliver(t.Context(), env, mail.NewMessage(mail.Octets("A: b\r\n\r\n")))
+	p.records.close()
+	var recorded []policy.Record
+	_, err = archive{folder: p.kept(recordFolder)}.each(t.Context(), record.Query{}, func(text []byte) error {
+		recorded = append(recorded, policy.Record{})
+		return json.Unmarshal(text, &recorded[len(recorded)-1])
+	})
+	if err != nil || len(recorded) != 1 || recorded[0].Generation != "of before the edit" {
+		t.Errorf("%v: %+v", err, recorded)
 	}
 }
 
