@@ -100,10 +100,8 @@ func benchServer(b *testing.B, s *site, judged, stored bool) string {
 	if !judged {
 		judge = (*policy.Judge)(nil)
 	}
-	srv, _, err := p.mx(p.nextHop(), judge)
-	if err != nil {
-		b.Fatal(err)
-	}
+	srv := p.mxServer(judge)
+	p.attach(srv, p.nextHop())
 	srv.Spool, srv.Record = p.spool(b.TempDir()), nil
 	if stored {
 		benchAgent(b, p)
@@ -125,7 +123,7 @@ func benchAgent(b *testing.B, p *parts) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	srv, ledger := p.lmtp(p.agent(store))
+	srv, ledger := p.lmtpServer(p.agent(store))
 	l, err := net.Listen("unix", p.config.MDA.Listen.Address)
 	if err != nil {
 		b.Fatal(err)

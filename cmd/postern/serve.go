@@ -181,7 +181,7 @@ func (s *server) startMDA(ctx context.Context, group *errgroup.Group) (err error
 	if c := s.config.MDA; c.Listen.Network == "tcp" && len(c.Allow) == 0 {
 		s.log.Warn("mda.allow is empty: nobody may connect over TCP", "listen", c.Listen.String())
 	}
-	srv, ledger := s.lmtp(s.agent(store))
+	srv, ledger := s.lmtpServer(s.agent(store))
 	s.status = append(s.status, func(st *Status) {
 		st.Remembered += ledger.Len()
 		st.Panics += srv.Panics()
@@ -220,8 +220,7 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	next := s.nextHop()
-	srv, certs, err := s.mx(next, judge.Judge)
+	certs, err := s.certificates()
 	if err != nil {
 		return err
 	}
@@ -232,7 +231,11 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 	if c := s.config.MX; len(c.ListenProxy) > 0 && len(c.TrustedProxies) == 0 {
 		s.log.Warn("mx.trusted_proxies is empty: nobody may connect to mx.listen_proxy")
 	}
-	srv.Record = both(srv.Record, s.records.outcome)
+	srv, next := s.mxServer(judge.Judge), s.nextHop()
+	s.attach(srv, next)
+	if certs != nil {
+		srv.TLS = certs.Config()
+	}
 	s.keepRefused(ctx, group, srv, next)
 	s.reloadWith(ctx, group, certs, judge)
 	s.status = append(s.status, func(st *Status) {

@@ -146,9 +146,6 @@ func (t *try) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !t.tls {
-		p.config.MX.TLS = nil // whose key may be for others to read
-	}
 	judge, err := p.judging()
 	if err != nil {
 		return err
@@ -157,15 +154,16 @@ func (t *try) prepare(ctx context.Context) error {
 	judge.ByClient, judge.ByRecipient = nil, nil
 	judge.Closed = func(r *policy.Record) { t.records = append(t.records, r) }
 	t.stored = &dry{directory: directory{p.recipients.Current()}}
-	t.server, _, err = p.mx(new(nextHop), judge.Judge) // which is replaced at once
-	if err != nil {
-		return err
+	t.server = p.mxServer(judge.Judge)
+	t.server.Next, t.server.Spool = t.stored, p.spool("")
+	if !t.tls {
+		return nil // the key may be for others to read
 	}
-	t.server.Next, t.server.NextOffer, t.server.Heard = t.stored, nil, nil
-	t.server.Spool, t.server.Space = p.spool(""), nil
-	t.server.Record = nil
-	t.server.PerClient = mx.PerClient{}
-	return nil
+	certs, err := p.certificates()
+	if certs != nil {
+		t.server.TLS = certs.Config()
+	}
+	return err
 }
 
 // play has a client speak with the server, and returns what was said.

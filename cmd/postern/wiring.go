@@ -101,29 +101,20 @@ func (p *parts) spool(dir string) *spool.Spool {
 	}
 }
 
-// mx returns the server that faces the world, and the certificates that it shows
-// if it has any.
-func (p *parts) mx(next *nextHop, judge *policy.Judge) (*mx.Server, *certificate.Set, error) {
+// mxServer returns the server that faces the world, as far as the configuration
+// alone says what it does: it has no next hop and no certificate, limits no client's
+// share, and records nothing. Hence postern try can use it, too.
+func (p *parts) mxServer(judge *policy.Judge) *mx.Server {
 	c := p.config
-	srv := &mx.Server{
-		Hostname:       c.Hostname,
-		Next:           &sure{Deliverer: timed{next, p.metrics, stageVerify, stageHandOn}, ours: next.Remembers},
-		NextOffer:      next.Offer,
-		Heard:          next.heard,
-		Spool:          p.spool(c.MX.Spool),
-		Directory:      func() mx.Directory { return directory{p.recipients.Current()} },
-		Judge:          judge,
-		Space:          space(c.MX.Spool, spareSpace),
-		Record:         p.record(),
-		Log:            p.log,
-		MaxSize:        c.MX.MaxMessageSize,
-		MaxRecipients:  c.MX.MaxRecipients,
-		MaxConnections: c.MX.MaxConnections,
-		PerClient: mx.PerClient{
-			Connections: c.Limits.ConnectionsPerClient,
-			Errors:      c.Limits.ErrorsPerClient,
-			Exempt:      c.Limits.Exempt,
-		},
+	return &mx.Server{
+		Hostname:          c.Hostname,
+		Spool:             p.spool(c.MX.Spool),
+		Directory:         func() mx.Directory { return directory{p.recipients.Current()} },
+		Judge:             judge,
+		Log:               p.log,
+		MaxSize:           c.MX.MaxMessageSize,
+		MaxRecipients:     c.MX.MaxRecipients,
+		MaxConnections:    c.MX.MaxConnections,
 		XClient:           c.MX.XClient,
 		GreetDelay:        c.MX.GreetDelay,
 		MaxErrors:         20,
@@ -131,19 +122,38 @@ func (p *parts) mx(next *nextHop, judge *policy.Judge) (*mx.Server, *certificate
 		ReturnPath:        c.MX.ReturnPath,
 		Timeouts:          mx.Timeouts{Grace: c.Grace},
 	}
-	if len(c.MX.TLS) == 0 {
-		return srv, nil, nil
+}
+
+// attach has srv hand messages to next, limit the share of each client, and record
+// what ends.
+func (p *parts) attach(srv *mx.Server, next *nextHop) {
+	c := p.config
+	srv.Next = &sure{Deliverer: timed{next, p.metrics, stageVerify, stageHandOn}, ours: next.Remembers}
+	srv.NextOffer = next.Offer
+	srv.Heard = next.heard
+	srv.Space = space(c.MX.Spool, spareSpace)
+	srv.PerClient = mx.PerClient{
+		Connections: c.Limits.ConnectionsPerClient,
+		Errors:      c.Limits.ErrorsPerClient,
+		Exempt:      c.Limits.Exempt,
+	}
+	srv.Record = both(p.record(), p.records.outcome)
+}
+
+// certificates returns what the MX shows to clients that ask for TLS; nil: nothing.
+func (p *parts) certificates() (*certificate.Set, error) {
+	if len(p.config.MX.TLS) == 0 {
+		return nil, nil
 	}
 	var files []certificate.Files
-	for _, f := range c.MX.TLS {
+	for _, f := range p.config.MX.TLS {
 		files = append(files, certificate.Files(f))
 	}
-	certs := certificate.New(files, c.Hostname, p.log)
+	certs := certificate.New(files, p.config.Hostname, p.log)
 	if err := certs.Reload(); err != nil && certs.None() { // with one of them we go on; the log has it
-		return nil, nil, err
+		return nil, err
 	}
-	srv.TLS = certs.Config()
-	return srv, certs, nil
+	return certs, nil
 }
 
 // openStore returns the store of mailboxes, whose files syncer syncs (nil: system
@@ -189,8 +199,8 @@ func (p *parts) agent(store *store) *mda.Agent {
 	return agent
 }
 
-// lmtp returns the server in front of the delivery agent.
-func (p *parts) lmtp(agent *mda.Agent) (*lmtp.Server, *mda.Ledger) {
+// lmtpServer returns the server in front of the delivery agent.
+func (p *parts) lmtpServer(agent *mda.Agent) (*lmtp.Server, *mda.Ledger) {
 	c := p.config
 	next, ledger := p.stack(agent)
 	if p.records != nil {
