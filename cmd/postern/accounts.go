@@ -5,9 +5,7 @@ import (
 
 	"postern/config"
 	"postern/internal/writer"
-	"postern/mail"
 	"postern/mailbox"
-	"postern/mda"
 )
 
 // writerSettings returns what the writers of all system users are told.
@@ -49,35 +47,6 @@ func (s *store) remote(m config.Member) *writer.Mailbox {
 		Pool: s.writers, Account: m.Account, Settings: settings,
 		Warned: func(percent int, u mailbox.Usage) { s.warned(m, percent, u) },
 	}
-}
-
-// accountTarget returns the mailbox of m, which is a system user's. Where it is, only
-// its writer knows: it is told apart by account, path and sub-address.
-func (s *store) accountTarget(m config.Member) mda.Target {
-	box := s.remote(m)
-	target := mda.Target{
-		Address: mail.Address{Local: m.User, Domain: m.Domain},
-		Mailbox: "user " + m.Account + " " + m.Path,
-		Open:    func() (mailbox.Mailbox, error) { return box, nil },
-	}
-	if m.Format == config.Mbox {
-		return target
-	}
-	if m.Quota > 0 {
-		target.Room = box.Room
-	}
-	base := target
-	target.Folder = func(name string) (mda.Target, error) {
-		junk, to := base, *box
-		to.Settings.Folder = name
-		junk.Mailbox += " folder " + name
-		junk.Open = func() (mailbox.Mailbox, error) { return &to, nil }
-		return junk, nil
-	}
-	if box.Settings.Detail != "" {
-		target.Mailbox += " detail " + box.Settings.Detail
-	}
-	return target
 }
 
 // homePath returns where the mailbox of a system user is who has no path.
