@@ -68,7 +68,7 @@ func (p *parts) judging() (*judging, error) {
 			return nil, err
 		}
 	}
-	j.Judge.Closed = p.records.transaction
+	j.Judge.Closed = p.decisions.transaction
 	if c.Policy.Access != "" {
 		j.access, err = config.OpenAccess(c.Policy.Access, p.kept("access"), p.log, checkRule, j.useAccess)
 	}

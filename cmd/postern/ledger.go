@@ -21,7 +21,7 @@ func (p *parts) ledger(half string, next mail.Deliverer) *mda.Ledger {
 	dir := filepath.Join(p.config.State, half)
 	_ = os.MkdirAll(dir, 0o700) // if it is missing, the log will say what that means
 	l := mda.OpenLedger(filepath.Join(dir, "delivered"), p.config.Ledger, next, p.log)
-	l.Record = p.record()
+	l.Record = p.outcome
 	l.Patience = time.Second
 	return l
 }
@@ -62,7 +62,7 @@ func (p *parts) nextHop() *nextHop {
 		Dial:     lmtp.Dialer(c.MX.DeliverTo.Network, c.MX.DeliverTo.Address),
 		Hostname: c.Hostname,
 	}
-	return &nextHop{client, p.ledger("mx", handedOn{client, p.record()})}
+	return &nextHop{client, p.ledger("mx", handedOn{client, p.outcome})}
 }
 
 // handedOn records what a next hop that is not ours answered for each recipient:

@@ -147,7 +147,7 @@ func (r *releaser) note(env *mail.Envelope, size int64, came []policy.Delivery) 
 		replies[i] = d.Reply
 		r.log.Info("released", "id", env.ID, "from", env.From, "to", d.To, "reply", d.Reply)
 	}
-	r.records.transaction(&policy.Record{
+	r.decisions.transaction(&policy.Record{
 		ID: env.ID, Released: true, Generation: env.Generation, Size: size, Deliveries: came, Reply: mail.Merge(replies),
 		Facts: policy.Facts{Time: time.Now(), Client: env.Client, From: env.From},
 	})

@@ -98,8 +98,8 @@ func serve(ctx context.Context, path string, run halves, log io.Writer, ready fu
 	if err != nil {
 		return err
 	}
-	p.records = p.startRecords()
-	defer p.records.close()
+	p.decisions = p.startDecisions()
+	defer p.decisions.close()
 	rear, stopRear := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRear()
 	ctx, stop := context.WithCancel(ctx)

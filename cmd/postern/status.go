@@ -146,7 +146,7 @@ func (s *server) statusNow() Status {
 		st.Broken = err.Error()
 	}
 	st.Outside = s.store.unreachable(r)
-	st.Recorded, st.Unrecorded = s.records.counts()
+	st.Recorded, st.Unrecorded = s.decisions.counts()
 	st.LastRefusals = s.tally.Recent.last()
 	st.Confined = s.confined.Load()
 	for _, add := range s.status {

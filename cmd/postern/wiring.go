@@ -39,8 +39,8 @@ type parts struct {
 	recipients *config.Generations
 	tally      *tally
 	metrics    *metrics.Metrics
-	records    *records // nil: none are kept
-	state      string   // the folder of what must survive a restart; "" where nothing must
+	decisions  *decisions // nil: none are kept
+	state      string     // the folder of what must survive a restart; "" where nothing must
 }
 
 // load reads the configuration and the recipients that it names. The log goes to
@@ -91,8 +91,6 @@ func (p *parts) kept(name string) string {
 	return filepath.Join(p.state, name)
 }
 
-func (p *parts) record() func(mail.Outcome) { return recorder(p.log, p.tally, p.metrics) }
-
 // spool returns where messages wait while they are judged and delivered.
 func (p *parts) spool(dir string) *spool.Spool {
 	return &spool.Spool{
@@ -137,7 +135,10 @@ func (p *parts) attach(srv *mx.Server, next *nextHop) {
 		Errors:      c.Limits.ErrorsPerClient,
 		Exempt:      c.Limits.Exempt,
 	}
-	srv.Record = both(p.record(), p.records.outcome)
+	srv.Record = func(o mail.Outcome) {
+		p.outcome(o)
+		p.decisions.outcome(o)
+	}
 }
 
 // certificates returns what the MX shows to clients that ask for TLS; nil: nothing.
@@ -190,7 +191,7 @@ func (p *parts) agent(store *store) *mda.Agent {
 		Space:     space(c.MDA.Store, spareSpace),
 		OverQuota: mail.MailboxFull,
 		Share:     c.MDA.HardLinks,
-		Record:    p.record(),
+		Record:    p.outcome,
 		Took:      p.metrics.Stage,
 	}
 	if c.MDA.QuotaReply == config.Temporary {
@@ -203,7 +204,7 @@ func (p *parts) agent(store *store) *mda.Agent {
 func (p *parts) lmtpServer(agent *mda.Agent) (*lmtp.Server, *mda.Ledger) {
 	c := p.config
 	next, ledger := p.stack(agent)
-	if p.records != nil {
+	if p.decisions != nil {
 		next = recording{next, p}
 	}
 	return &lmtp.Server{
@@ -216,7 +217,7 @@ func (p *parts) lmtpServer(agent *mda.Agent) (*lmtp.Server, *mda.Ledger) {
 		Networks:          c.MDA.Allow,
 		Received:          c.MDA.Received,
 		RejectBareNewline: c.MX.BareNewline == config.Reject,
-		Record:            p.record(),
+		Record:            p.outcome,
 		MaxSize:           c.MX.MaxMessageSize + 64<<10, // with what the server in front of us put on top
 		MaxRecipients:     10_000,                       // an alias of our MX may stand for many
 		MaxConnections:    c.MDA.MaxConnections,

@@ -35,7 +35,7 @@ const (
 
 // recordSample is the record of a common message.
 //
-//go:embed records.sample.json
+//go:embed decisions.sample.json
 var recordSample []byte
 
 // A decision is a policy.Record that is kept.
@@ -60,70 +60,70 @@ func (d decision) MarshalJSON() ([]byte, error) {
 	return json.Marshal(r)
 }
 
-// records are the decision records of a half. A nil records keeps none.
-type records struct {
+// decisions are the decision records of a half. Nil keeps none.
+type decisions struct {
 	*record.Store
 	stray *rate.Limiter[netip.Prefix]
 	stop  context.CancelFunc
 	ended sync.WaitGroup
 }
 
-// startRecords returns the records of the half that p was loaded for, nil if none
-// are wanted. They are written until close.
-func (p *parts) startRecords() *records {
+// startDecisions returns the decision records of the half that p was loaded for, nil
+// if none are wanted. They are written until close.
+func (p *parts) startDecisions() *decisions {
 	c := p.config.Records
 	if c.Keep == 0 || p.state == "" {
 		return nil
 	}
-	r := &records{
+	d := &decisions{
 		Store: record.Open(p.kept(recordFolder), record.Options{Keep: c.Keep, Size: c.Size, Sample: recordSample, Log: p.log}),
 		stray: rate.New[netip.Prefix](maxStray, time.Hour, maxCounted),
 	}
 	var ctx context.Context
-	ctx, r.stop = context.WithCancel(context.Background())
-	r.ended.Go(func() { r.Run(ctx) })
-	return r
+	ctx, d.stop = context.WithCancel(context.Background())
+	d.ended.Go(func() { d.Run(ctx) })
+	return d
 }
 
 // close writes what is left. Nothing may be added after it.
-func (r *records) close() {
-	if r != nil {
-		r.stop()
-		r.ended.Wait()
+func (d *decisions) close() {
+	if d != nil {
+		d.stop()
+		d.ended.Wait()
 	}
 }
 
 // counts returns how many were recorded, and how many could not be.
-func (r *records) counts() (recorded, dropped int64) {
-	if r == nil {
+func (d *decisions) counts() (recorded, dropped int64) {
+	if d == nil {
 		return 0, 0
 	}
-	return r.Counts()
+	return d.Counts()
 }
 
 // transaction records one that ended.
-func (r *records) transaction(t *policy.Record) {
-	if r != nil {
-		r.Add(decision{t})
+func (d *decisions) transaction(t *policy.Record) {
+	if d != nil {
+		d.Add(decision{t})
 	}
 }
 
 // outcome records what was refused before there was a transaction. All else is in
 // the record of one.
-func (r *records) outcome(o mail.Outcome) {
-	if r == nil || o.ID != "" || o.Event != mail.Connection && o.Event != mail.Refused {
+func (d *decisions) outcome(o mail.Outcome) {
+	if d == nil || o.ID != "" || o.Event != mail.Connection && o.Event != mail.Refused {
 		return
 	}
 	network := o.Client.Network()
-	if r.stray.Full(network) {
+	if d.stray.Full(network) {
 		return
 	}
-	r.stray.Add(network, 1)
+	d.stray.Add(network, 1)
 	now, what := time.Now(), "the connection"
 	if o.Event == mail.Refused {
 		what = "MAIL"
 	}
-	r.Add(decision{&policy.Record{
+	d.Add(decision{&policy.Record{
 		ID: mail.NewID(now), Refused: what, Facts: policy.Facts{Time: now, Client: o.Client, From: o.From, To: o.To},
 		Size: o.Size, Reply: o.Reply, Took: o.Took, Note: o.Note,
 	}})
@@ -171,7 +171,7 @@ const maxDelivered = 1000
 func (d recording) note(env *mail.Envelope, r *policy.Record) {
 	r.ID, r.Generation = env.ID, cmp.Or(env.Generation, d.recipients.Current().ID())
 	r.Facts = policy.Facts{Time: time.Now(), Client: env.Client, From: env.From, UTF8: env.UTF8}
-	d.records.transaction(r)
+	d.decisions.transaction(r)
 }
 
 // verbRecords is what the control socket is asked for to read the records. The

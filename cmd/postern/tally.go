@@ -1,29 +1,16 @@
 package main
 
 import (
-	"log/slog"
 	"sync/atomic"
 
-	"postern/internal/metrics"
 	"postern/mail"
 )
 
-// recorder returns the one function that is told every outcome: it tells the
-// log, the tally and the metrics.
-func recorder(log *slog.Logger, t *tally, m *metrics.Metrics) func(mail.Outcome) {
-	return func(o mail.Outcome) {
-		o.Log(log)
-		t.add(o)
-		m.Record(o)
-	}
-}
-
-// both returns a function that tells two.
-func both(a, b func(mail.Outcome)) func(mail.Outcome) {
-	return func(o mail.Outcome) {
-		a(o)
-		b(o)
-	}
+// outcome is told every outcome, and tells the log, the tally and the metrics.
+func (p *parts) outcome(o mail.Outcome) {
+	o.Log(p.log)
+	p.tally.add(o)
+	p.metrics.Record(o)
 }
 
 // A tally counts outcomes, and keeps the last refusals.

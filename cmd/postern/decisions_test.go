@@ -55,23 +55,23 @@ func TestDecisionIsSmall(t *testing.T) {
 // Who hammers at the door is recorded now and then, and what has a transaction
 // once.
 func TestStrayRecordsAreBounded(t *testing.T) {
-	r := &records{
+	d := &decisions{
 		Store: record.Open(t.TempDir(), record.Options{Log: slog.New(slog.DiscardHandler)}),
 		stray: rate.New[netip.Prefix](maxStray, time.Hour, 100),
 	}
 	for i := range 3000 {
 		ip := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
-		r.outcome(mail.Outcome{Event: mail.Connection, Client: mail.Client{IP: ip}, Reply: mail.TooManyConnections})
-		r.outcome(mail.Outcome{Event: mail.Refused, ID: "x", Client: mail.Client{IP: ip}, Reply: mail.NoSuchUser})
-		r.outcome(mail.Outcome{Event: mail.Accept, Client: mail.Client{IP: ip}, Reply: mail.Accepted})
+		d.outcome(mail.Outcome{Event: mail.Connection, Client: mail.Client{IP: ip}, Reply: mail.TooManyConnections})
+		d.outcome(mail.Outcome{Event: mail.Refused, ID: "x", Client: mail.Client{IP: ip}, Reply: mail.NoSuchUser})
+		d.outcome(mail.Outcome{Event: mail.Accept, Client: mail.Client{IP: ip}, Reply: mail.Accepted})
 	}
-	r.outcome(mail.Outcome{Event: mail.Refused, Client: mail.Client{IP: netip.MustParseAddr("198.51.100.7")}, Reply: mail.TooBig})
-	if n := r.Waiting(); n != maxStray+1 {
+	d.outcome(mail.Outcome{Event: mail.Refused, Client: mail.Client{IP: netip.MustParseAddr("198.51.100.7")}, Reply: mail.TooBig})
+	if n := d.Waiting(); n != maxStray+1 {
 		t.Errorf("%d are recorded", n)
 	}
-	(*records)(nil).outcome(mail.Outcome{})
-	(*records)(nil).transaction(nil)
-	(*records)(nil).close()
+	(*decisions)(nil).outcome(mail.Outcome{})
+	(*decisions)(nil).transaction(nil)
+	(*decisions)(nil).close()
 }
 
 // Records that are not wanted are not kept, and nobody is asked for them.
@@ -151,10 +151,10 @@ func TestRecordOfAnEditMeanwhile(t *testing.T) {
 	}
 	c := &config.Config{Records: config.Records{Keep: time.Hour, Size: 1 << 20}}
 	p := &parts{config: c, log: log, recipients: recipients, state: t.TempDir()}
-	p.records = p.startRecords()
+	p.decisions = p.startDecisions()
 	env := &mail.Envelope{ID: mail.NewID(time.Now()), To: make([]mail.Recipient, 1)}
 	recording{&outdated{scripted{reply: mail.Accepted}}, p}.Deliver(t.Context(), env, mail.NewMessage(mail.Octets("A: b\r\n\r\n")))
-	p.records.close()
+	p.decisions.close()
 	var recorded []policy.Record
 	_, err = archive{folder: p.kept(recordFolder)}.each(t.Context(), record.Query{}, func(text []byte) error {
 		recorded = append(recorded, policy.Record{})
