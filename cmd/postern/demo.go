@@ -8,7 +8,10 @@ import (
 	"net"
 	"net/smtp"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -80,7 +83,7 @@ func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.io.out, format, a
 func (d *demo) explain(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "listen" {
-		return fmt.Errorf("%w\nIs something else there? Try another address: postern demo --listen 127.0.0.1:2526", err)
+		return fmt.Errorf("%w\nIs something else there? Try another address: %s demo --listen 127.0.0.1:2526", err, program())
 	}
 	return err
 }
@@ -173,7 +176,46 @@ func newestFile(dir string) (string, error) {
 }
 
 func (d *demo) suggest() {
-	d.say(demoSuggestions, d.listen, d.dir)
+	d.say(demoSuggestions, d.listen, shellWord(d.dir), program())
+}
+
+// program returns what to type to start this program, in whatever folder.
+func program() string {
+	path, err := os.Executable()
+	if err != nil {
+		return "postern"
+	}
+	return typed(path)
+}
+
+// typed returns what to type to start the program at path: its name alone does only
+// for one that is installed, and not after go run.
+func typed(path string) string {
+	if found, err := exec.LookPath("postern"); err == nil && sameFile(found, path) {
+		return "postern"
+	}
+	return shellWord(path)
+}
+
+// sameFile reports whether two names are of one file that is there.
+func sameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
+}
+
+// plainWord is what a shell takes as it stands.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9/._+-]+$`)
+
+// shellWord returns s as a shell takes it for one word.
+func shellWord(s string) string {
+	if plainWord.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 const demoConfig = `# A whole configuration. README.md says what else there is.
@@ -222,6 +264,6 @@ const demoSuggestions = `It serves now, on %[1]s, until you press Ctrl-C. In ano
   swaks --server %[1]s --to alice+lists@example.com # a sub-address
   swaks --server %[1]s --to nobody@example.com     # refused, and the log says why
   ls %[2]s/store/example.com/*/new
-  postern --config %[2]s/postern.toml status
+  %[3]s --config %[2]s/postern.toml status
   $EDITOR %[2]s/recipients.d/example.com.toml      # serves at once
 `

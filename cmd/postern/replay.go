@@ -74,11 +74,7 @@ is older.`,
 // oldConfig returns the configuration that path is an edit of: the usual one, if
 // there is one and it is another.
 func oldConfig(path, usual string) string {
-	old, err := os.Stat(usual)
-	if err != nil {
-		return ""
-	}
-	if now, err := os.Stat(path); err == nil && os.SameFile(old, now) {
+	if _, err := os.Stat(usual); err != nil || sameFile(usual, path) {
 		return ""
 	}
 	return usual
