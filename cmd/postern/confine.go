@@ -22,7 +22,7 @@ type reach struct{ fence.Fence }
 
 // confine has the process give up what it does not need, where that is wanted and
 // the kernel can.
-func (s *server) confine(run halves) {
+func (s *server) confine() {
 	// Landlock asks for it; it stands for itself where there is none. No program
 	// that is started from here, whoever starts it, gets more than we have.
 	if err := fence.NoNewPrivileges(); err != nil {
@@ -32,7 +32,7 @@ func (s *server) confine(run halves) {
 		s.log.Info("confine = false: the server may write wherever its user may")
 		return
 	}
-	f := s.reach(run)
+	f := s.reach()
 	if err := f.Close(); err != nil {
 		s.log.Warn("the server may write wherever its user may", "cause", err)
 		return
@@ -45,16 +45,16 @@ func (s *server) confine(run halves) {
 }
 
 // reach returns what the halves that run may reach.
-func (s *server) reach(run halves) reach {
+func (s *server) reach() reach {
 	c := s.config
 	var f reach
 	f.Read = slices.Clone(system)
 	f.Read = append(f.Read, filepath.Dir(c.File))
 	f.Read = append(f.Read, fence.WithTargets(c.Recipients)...)
-	if run.mx {
+	if s.runs.mx {
 		f.addMX(c)
 	}
-	if run.mda {
+	if s.runs.mda {
 		f.addMDA(c, s.recipients.Current())
 	}
 	return f

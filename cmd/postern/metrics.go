@@ -133,12 +133,12 @@ func (st Status) configuration() []metrics.Gauge {
 
 // startMetrics answers Prometheus where the configuration says. It is not worth
 // a message: what goes wrong is in the log.
-func (s *server) startMetrics(ctx context.Context, group *errgroup.Group, run halves) {
+func (s *server) startMetrics(ctx context.Context, group *errgroup.Group) {
 	s.metrics.Gauges(func() []metrics.Gauge { return s.statusNow().gauges() })
-	if run.mx {
+	if s.runs.mx {
 		s.serveMetrics(ctx, group, "metrics-mx", s.config.MX.Metrics)
 	}
-	if run.mda {
+	if s.runs.mda {
 		s.serveMetrics(ctx, group, "metrics-mda", s.config.MDA.Metrics)
 	}
 }

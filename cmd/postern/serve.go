@@ -73,70 +73,15 @@ grace that the configuration names.`,
 	})
 }
 
-func serverCommand(io stdio, run halves, cmd *cobra.Command) *cobra.Command {
+func serverCommand(io stdio, runs halves, cmd *cobra.Command) *cobra.Command {
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return serve(cmd.Context(), configPath(cmd), run, io.err, func(s *server) {
-			s.confine(run)
+		return serve(cmd.Context(), configPath(cmd), runs, io.err, func(s *server) {
+			s.confine()
 			_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // nobody may be listening
 		})
 	}
 	return cmd
-}
-
-// serve runs the servers until ctx ends. The MX ends first: what it has under way
-// needs the delivery agent. It calls ready when all sockets are open, before it says
-// so.
-func serve(ctx context.Context, path string, run halves, log io.Writer, ready func(*server)) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP) // for good: neither at the start nor in the time of grace it may end us
-	p, err := load(path, log, run.name())
-	if err != nil {
-		return err
-	}
-	sockets, err := systemdSockets()
-	if err != nil {
-		return err
-	}
-	p.decisions = p.startDecisions()
-	defer p.decisions.close()
-	rear, stopRear := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopRear()
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	front, ctx := errgroup.WithContext(ctx)
-	back, failed := errgroup.WithContext(rear)
-	defer context.AfterFunc(failed, stop)()
-	s := &server{parts: p, sockets: sockets, started: time.Now(), name: run.name()}
-	if run.mda {
-		if err := s.startMDA(rear, back); err != nil {
-			return fmt.Errorf("start the delivery agent: %w", err)
-		}
-	}
-	if run.mx {
-		if err := s.startMX(ctx, front); err != nil {
-			stopRear()
-			return errors.Join(fmt.Errorf("start the MX: %w", err), back.Wait())
-		}
-	}
-	if err := s.startControl(rear, back, run); err != nil {
-		p.log.Error("no control socket: status, reload, why and release cannot reach this server", "cause", err) // mail flows without it
-	}
-	s.startMetrics(rear, back, run)
-	p.watch(ctx, front)
-	front.Go(func() error { s.reloadOnSignal(ctx, hup); return nil })
-	ready(s)
-	p.log.Info("serving", "version", version(), "generation", p.recipients.Current().ID())
-	back.Go(func() error { s.keepWatch(rear); return nil })
-	<-ctx.Done()
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
-	p.log.Info("stopping", "grace", p.config.Grace)
-	err = front.Wait()
-	stopRear()
-	if rearErr := back.Wait(); err == nil {
-		err = rearErr
-	}
-	return err
 }
 
 // A server is one process: what runs in it and what it can be asked for.
@@ -144,7 +89,7 @@ type server struct {
 	*parts
 	sockets  sockets
 	started  time.Time
-	name     string          // of the half that speaks for it
+	runs     halves
 	status   []func(*Status) // each tells what it knows
 	release  control.Verb    // nil: no MX runs
 	probes   []probe         // the listeners that must answer
@@ -154,6 +99,75 @@ type server struct {
 	access  *config.Access // nil: there are no access rules
 	mu      sync.Mutex     // one reload at a time
 	reloads []func() error // beside that of the recipients
+}
+
+// serve runs the servers until ctx ends. It calls ready when all sockets are open,
+// before it says so.
+func serve(ctx context.Context, path string, runs halves, log io.Writer, ready func(*server)) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // for good: neither at the start nor in the time of grace it may end us
+	p, err := load(path, log, runs.name())
+	if err != nil {
+		return err
+	}
+	sockets, err := systemdSockets()
+	if err != nil {
+		return err
+	}
+	p.decisions = p.startDecisions()
+	defer p.decisions.close()
+	s := &server{parts: p, sockets: sockets, started: time.Now(), runs: runs}
+	return s.run(ctx, hup, ready)
+}
+
+// run starts what is to run, and ends it after ctx, or when something fails. The MX
+// is in front, and ends first: what it has under way needs the delivery agent, which
+// is at the back with whatever else is of use until the end.
+func (s *server) run(ctx context.Context, hup <-chan os.Signal, ready func(*server)) error {
+	rear, stopRear := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRear()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	front, ctx := errgroup.WithContext(ctx)
+	back, failed := errgroup.WithContext(rear)
+	defer context.AfterFunc(failed, stop)()
+	if err := s.startHalves(ctx, rear, front, back); err != nil {
+		stopRear()
+		return errors.Join(err, back.Wait())
+	}
+	if err := s.startControl(rear, back); err != nil {
+		s.log.Error("no control socket: status, reload, why and release cannot reach this server", "cause", err) // mail flows without it
+	}
+	s.startMetrics(rear, back)
+	s.watch(ctx, front)
+	front.Go(func() error { s.reloadOnSignal(ctx, hup); return nil })
+	ready(s)
+	s.log.Info("serving", "version", version(), "generation", s.recipients.Current().ID())
+	back.Go(func() error { s.keepWatch(rear); return nil })
+	<-ctx.Done()
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+	s.log.Info("stopping", "grace", s.config.Grace)
+	err := front.Wait()
+	stopRear()
+	if rearErr := back.Wait(); err == nil {
+		err = rearErr
+	}
+	return err
+}
+
+// startHalves starts the delivery agent, and then the MX, which hands over to it.
+func (s *server) startHalves(ctx, rear context.Context, front, back *errgroup.Group) error {
+	if s.runs.mda {
+		if err := s.startMDA(rear, back); err != nil {
+			return fmt.Errorf("start the delivery agent: %w", err)
+		}
+	}
+	if s.runs.mx {
+		if err := s.startMX(ctx, front); err != nil {
+			return fmt.Errorf("start the MX: %w", err)
+		}
+	}
+	return nil
 }
 
 // startMDA starts the delivery agent and the server in front of it.
@@ -182,12 +196,7 @@ func (s *server) startMDA(ctx context.Context, group *errgroup.Group) (err error
 		s.log.Warn("mda.allow is empty: nobody may connect over TCP", "listen", c.Listen.String())
 	}
 	srv, ledger := s.lmtpServer(s.agent(store))
-	s.status = append(s.status, func(st *Status) {
-		st.Remembered += ledger.Len()
-		st.Panics += srv.Panics()
-		st.LMTPClients = srv.Connections()
-		st.Places = append(st.Places, store.place())
-	})
+	s.status = append(s.status, mdaHalf{srv, ledger, store}.tell)
 	s.probes = append(s.probes, probe{listener.Addr()})
 	group.Go(func() error { store.cleanDaily(ctx, s.recipients.Current, s.log); return nil })
 	group.Go(func() error {
@@ -238,12 +247,7 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 	}
 	s.keepRefused(ctx, group, srv, next)
 	s.reloadWith(ctx, group, certs, judge)
-	s.status = append(s.status, func(st *Status) {
-		st.addMX(srv, certs)
-		st.addJudging(judge)
-		st.Remembered += next.ledger.Len()
-		st.Places = append(st.Places, spoolPlace(s.config.MX.Spool))
-	})
+	s.status = append(s.status, mxHalf{srv, certs, judge, next}.tell)
 	for _, l := range listeners {
 		if !l.Proxy {
 			s.probes = append(s.probes, probe{l.Addr()})
@@ -289,9 +293,9 @@ func watchCertificates(ctx context.Context, certs *certificate.Set, log *slog.Lo
 
 // startControl opens the control socket of the half that runs, that of the MX
 // where both do.
-func (s *server) startControl(ctx context.Context, group *errgroup.Group, run halves) error {
+func (s *server) startControl(ctx context.Context, group *errgroup.Group) error {
 	path := s.config.MX.Control
-	if !run.mx {
+	if !s.runs.mx {
 		path = s.config.MDA.Control
 	}
 	l, err := listenUnix(path, 0o600)

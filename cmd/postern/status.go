@@ -11,6 +11,8 @@ import (
 	"postern/config"
 	"postern/internal/certificate"
 	"postern/internal/control"
+	"postern/lmtp"
+	"postern/mda"
 	"postern/mx"
 )
 
@@ -60,6 +62,37 @@ type Status struct {
 	Confined     bool      `json:"confined"` // by Landlock
 	Places       []Place   `json:"places,omitempty"`
 	LastRefusals []Refusal `json:"last_refusals,omitempty"` // the newest first
+}
+
+// An mxHalf is an MX that runs.
+type mxHalf struct {
+	srv   *mx.Server
+	certs *certificate.Set // nil: none
+	judge *judging
+	next  *nextHop
+}
+
+// tell adds to st what the MX knows.
+func (h mxHalf) tell(st *Status) {
+	st.addMX(h.srv, h.certs)
+	st.addJudging(h.judge)
+	st.Remembered += h.next.ledger.Len()
+	st.Places = append(st.Places, spoolPlace(h.srv.Spool.Dir))
+}
+
+// An mdaHalf is a delivery agent that runs.
+type mdaHalf struct {
+	srv    *lmtp.Server
+	ledger *mda.Ledger
+	store  *store
+}
+
+// tell adds to st what the delivery agent knows.
+func (h mdaHalf) tell(st *Status) {
+	st.Remembered += h.ledger.Len()
+	st.Panics += h.srv.Panics()
+	st.LMTPClients = h.srv.Connections()
+	st.Places = append(st.Places, h.store.place())
 }
 
 func (st *Status) addMX(srv *mx.Server, certs *certificate.Set) {
@@ -125,7 +158,7 @@ func (s *server) verbs() map[string]control.Verb {
 func (s *server) statusNow() Status {
 	r := s.recipients.Current()
 	st := Status{
-		Server: s.name, Version: version(), Hostname: s.config.Hostname, Started: s.started, Now: time.Now(), Goroutines: runtime.NumGoroutine(),
+		Server: s.runs.name(), Version: version(), Hostname: s.config.Hostname, Started: s.started, Now: time.Now(), Goroutines: runtime.NumGoroutine(),
 		Generation: r.ID(), Loaded: r.Loaded(), Domains: len(r.Domains()), Mailboxes: r.Mailboxes(),
 		Replies: map[string]Tally{
 			"messages":    s.tally.Messages.now(),
