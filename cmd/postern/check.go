@@ -17,22 +17,8 @@ func checkCommand(stdio stdio) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Say what is wrong with the configuration and around it",
-		Long: `Reads the configuration, the recipient maps and the access rules as a server would,
-and lists every mistake with its place and the way out; and what a server here that
-runs, or has run, would not take of them, since it looks like an accident or another
-map has it already (postern diff says more). A server has ten seconds to answer, and
-is not asked if it serves another folder.
-
-Then it looks whether the users that the servers run as may read and write what they
-have to; whether somebody answers where they connect, and nobody else listens where
-they do; at certificates, their names and their end; at the store; and at what the
-DNS says of this host and the domains: MX, SPF, DMARC, MTA-STS with its policy, TLSA
-and PTR. What to mend first stands first.
-
-Nothing is changed, and no server has to run. The DNS has ten seconds; where it
-does not answer, that is said and is no mistake. The exit code is 1 if there is a
-mistake; what is better mended, and what is to be known, is none.`,
-		Args: cobra.NoArgs,
+		Long:  checkLong,
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := check(cmd.Context(), stdio.out, configPath(cmd), asJSON, files); err != nil {
 				return exitCode{code: 1, err: err}
@@ -106,3 +92,19 @@ func printMistakes(w io.Writer, mistakes config.Mistakes) {
 		fmt.Fprintf(w, "%v\n%s\n", m, m.Excerpt())
 	}
 }
+
+const checkLong = `Reads the configuration, the recipient maps and the access rules as a server would,
+and lists every mistake with its place and the way out; and what a server here that
+runs, or has run, would not take of them, since it looks like an accident or another
+map has it already (postern diff says more). A server has ten seconds to answer, and
+is not asked if it serves another folder.
+
+Then it looks whether the users that the servers run as may read and write what they
+have to; whether somebody answers where they connect, and nobody else listens where
+they do; at certificates, their names and their end; at the store; and at what the
+DNS says of this host and the domains: MX, SPF, DMARC, MTA-STS with its policy, TLSA
+and PTR. What to mend first stands first.
+
+Nothing is changed, and no server has to run. The DNS has ten seconds; where it
+does not answer, that is said and is no mistake. The exit code is 1 if there is a
+mistake; what is better mended, and what is to be known, is none.`

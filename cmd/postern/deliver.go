@@ -31,19 +31,8 @@ func deliverCommand(stdio stdio) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   deliverName + " --to ADDRESS [--from ADDRESS]",
 		Short: "Deliver one message from standard input into a mailbox",
-		Long: `Reads a message from standard input and delivers it as the delivery agent would,
-without asking a running one: as the same user, with the same guarantee. For
-other mail systems' pipe transports, and for putting a message back.
-
-Where a recipient map is broken or gone, the last good one serves, as a server has
-kept it (in the state folder). Nobody is refused by an old map, nor by one that is
-newer than that of a server and lacks the recipient: that is put off. So is mail for
-a domain that no map has, for whoever calls us takes it for ours. Where no server
-runs any more, remove what it has kept: <state>/mx/maps and <state>/mda/maps.
-
-Exit codes, as in sysexits.h: 0 it is on stable storage; 67 no such user; 65 the
-message is refused; 75 anything else, a wrong command line among it: try again.`,
-		Args: cobra.NoArgs,
+		Long:  deliverLong,
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return deliver(cmd.Context(), configPath(cmd), stdio.in, from, to)
 		},
@@ -120,3 +109,16 @@ func readMessage(body *spool.Buffer, in io.Reader) error {
 	_, err := io.Copy(&smtp.LineEnder{W: body}, r)
 	return err
 }
+
+const deliverLong = `Reads a message from standard input and delivers it as the delivery agent would,
+without asking a running one: as the same user, with the same guarantee. For
+other mail systems' pipe transports, and for putting a message back.
+
+Where a recipient map is broken or gone, the last good one serves, as a server has
+kept it (in the state folder). Nobody is refused by an old map, nor by one that is
+newer than that of a server and lacks the recipient: that is put off. So is mail for
+a domain that no map has, for whoever calls us takes it for ours. Where no server
+runs any more, remove what it has kept: <state>/mx/maps and <state>/mda/maps.
+
+Exit codes, as in sysexits.h: 0 it is on stable storage; 67 no such user; 65 the
+message is refused; 75 anything else, a wrong command line among it: try again.`

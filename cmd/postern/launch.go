@@ -20,23 +20,9 @@ func launchCommand(io stdio) *cobra.Command {
 	return &cobra.Command{
 		Use:   "launch",
 		Short: "Start writers for the mailboxes of system users",
-		Long: `Needed where recipient maps name system users, whose mail is written as them:
-
-  [mailbox.bob]
-  user = "bob"          # ~bob/Maildir
-
-Starts, for the delivery agent, a process as the system user that it names, which
-writes that user's mail and nothing else. This command itself never sees mail: it
-reads one line, the name of the account, starts the process, and hands it the
-connection. It serves root and mda.launch_users alone, and starts nothing as root,
-nor as a user with a number below mda.launch_min_uid.
-
-It must be root, and needs nothing of root but CAP_SETUID and CAP_SETGID: that is
-how postern-launch.service runs it. The accounts are those of /etc/passwd, looked up
-for each process; a program that was built with cgo asks other sources, too, and that
-of the packages was not. This command is restarted for a change of postern.toml.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runLauncher(cmd.Context(), configPath(cmd), io.err) },
+		Long:  launchLong,
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return runLauncher(cmd.Context(), configPath(cmd), io.err) },
 	}
 }
 
@@ -83,3 +69,19 @@ func launchListener(path string) (*net.UnixListener, error) {
 	}
 	return listenUnix(path, 0o666)
 }
+
+const launchLong = `Needed where recipient maps name system users, whose mail is written as them:
+
+  [mailbox.bob]
+  user = "bob"          # ~bob/Maildir
+
+Starts, for the delivery agent, a process as the system user that it names, which
+writes that user's mail and nothing else. This command itself never sees mail: it
+reads one line, the name of the account, starts the process, and hands it the
+connection. It serves root and mda.launch_users alone, and starts nothing as root,
+nor as a user with a number below mda.launch_min_uid.
+
+It must be root, and needs nothing of root but CAP_SETUID and CAP_SETGID: that is
+how postern-launch.service runs it. The accounts are those of /etc/passwd, looked up
+for each process; a program that was built with cgo asks other sources, too, and that
+of the packages was not. This command is restarted for a change of postern.toml.`

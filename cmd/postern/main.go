@@ -103,26 +103,9 @@ func quantity(n int, what string) string {
 
 func newRoot(io stdio) *cobra.Command {
 	root := &cobra.Command{
-		Use:   "postern",
-		Short: "An inbound mail system: MX and delivery agent",
-		Long: `Postern takes a domain's mail from the world on port 25, judges it, and delivers
-it into Maildirs that the IMAP server you already have reads from. What it
-answered 250 to is on stable storage; what it cannot store, the sender keeps.
-
-Try it, without root and without a configuration:
-
-  postern demo
-
-Then write ` + defaultConfig + `, and:
-
-  postern check        # is it right, and what is not?
-  postern serve        # the MX and the delivery agent in one process
-  postern mx           # or each as a process, and a user, of its own
-  postern mda
-
-Exit codes of every command: 0 it is done, and all is well; 64, as in sysexits.h,
-the command line is wrong, and nothing was done; 1 it failed, or found what it
-looks for. Those that have others name them in their help.`,
+		Use:               "postern",
+		Short:             "An inbound mail system: MX and delivery agent",
+		Long:              rootLong,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
@@ -152,3 +135,22 @@ func configPath(cmd *cobra.Command) string {
 	path, _ := cmd.Flags().GetString("config") // the root command defines it
 	return path
 }
+
+const rootLong = `Postern takes a domain's mail from the world on port 25, judges it, and delivers
+it into Maildirs that the IMAP server you already have reads from. What it
+answered 250 to is on stable storage; what it cannot store, the sender keeps.
+
+Try it, without root and without a configuration:
+
+  postern demo
+
+Then write ` + defaultConfig + `, and:
+
+  postern check        # is it right, and what is not?
+  postern serve        # the MX and the delivery agent in one process
+  postern mx           # or each as a process, and a user, of its own
+  postern mda
+
+Exit codes of every command: 0 it is done, and all is well; 64, as in sysexits.h,
+the command line is wrong, and nothing was done; 1 it failed, or found what it
+looks for. Those that have others name them in their help.`

@@ -26,26 +26,7 @@ func reloadCommand(stdio stdio) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reload [--confirm TIME | --confirmed]",
 		Short: "Have a running server read recipients, access rules and certificates again",
-		Long: `Has a running server read the recipient maps, the access rules and the certificates
-again, and says what came of it. A server notices edits by itself (reload.watch);
-this is for those who want to hear the answer.
-
-A map that is broken keeps its old version, and the others serve. So does one that
-is gone, that is empty, or that lost more than half of its names (reload.lose_names,
-reload.lose_percent), which looks like an accident; --force says that it is none.
-A broken file of access rules keeps its old version, too; the rules of one that is
-gone are gone.
-
-With --confirm 5m the maps of before serve again after five minutes, unless you
-say "postern reload --confirmed" until then. If the edit serves already, it is put
-on probation nevertheless. Nor does a restart confirm anything. What was taken
-back serves when it is edited again, or by another postern reload.
-
-postern.toml is read at start alone, and a broken one hides no server from this
-command, unless it was named by --config and the sockets to ask at cannot be read of
-it: then name one with --control. Which of its keys wait for a restart is told, and so is each mailbox at a
-path that the delivery agent gave up when it started. The exit code is 1 if
-something in the files does not serve.`,
+		Long:  reloadLong,
 		Example: `  postern diff                  # what would change
   postern reload --confirm 5m   # try it
   postern reload --confirmed    # it is right`,
@@ -298,3 +279,24 @@ func (p *parts) watch(ctx context.Context, group *errgroup.Group) {
 		group.Go(func() error { return p.recipients.Watch(ctx) })
 	}
 }
+
+const reloadLong = `Has a running server read the recipient maps, the access rules and the certificates
+again, and says what came of it. A server notices edits by itself (reload.watch);
+this is for those who want to hear the answer.
+
+A map that is broken keeps its old version, and the others serve. So does one that
+is gone, that is empty, or that lost more than half of its names (reload.lose_names,
+reload.lose_percent), which looks like an accident; --force says that it is none.
+A broken file of access rules keeps its old version, too; the rules of one that is
+gone are gone.
+
+With --confirm 5m the maps of before serve again after five minutes, unless you
+say "postern reload --confirmed" until then. If the edit serves already, it is put
+on probation nevertheless. Nor does a restart confirm anything. What was taken
+back serves when it is edited again, or by another postern reload.
+
+postern.toml is read at start alone, and a broken one hides no server from this
+command, unless it was named by --config and the sockets to ask at cannot be read of
+it: then name one with --control. Which of its keys wait for a restart is told, and so is each mailbox at a
+path that the delivery agent gave up when it started. The exit code is 1 if
+something in the files does not serve.`

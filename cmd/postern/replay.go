@@ -27,18 +27,7 @@ func replayCommand(stdio stdio) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay [--since 7d] [--config NEW]",
 		Short: "Say what an edit would have changed",
-		Long: `Judges the recorded transactions again, by the files as they are now (or those of
-another --config), and lists those that would end otherwise than they did: so you
-see what an edit does to the mail of the last days before it serves. Nothing is
-delivered, nobody is asked: what the DNS, the filters and the next hop said then is
-in the record. What nobody asked then is listed as unknown, and judged as if there had
-been no answer.
-
-With --config NEW the records are judged by the old configuration, too, and only
-what this edit changes is listed: the old one is that of --against, or else
-` + defaultConfig + `. Without NEW it is compared with what was answered then, so
-that what an earlier edit has changed already is listed too; --since leaves out what
-is older.`,
+		Long:  replayLong,
 		Example: `  postern replay --since 7d                      # what edits of the last week changed
   postern replay --config /root/new/postern.toml # what this one would change`,
 		Args: cobra.NoArgs,
@@ -166,3 +155,16 @@ func replaySide(path string) (*replay.Side, *config.Config, error) {
 	}
 	return &replay.Side{Name: c.File, Judge: judge, Find: find}, c, nil
 }
+
+const replayLong = `Judges the recorded transactions again, by the files as they are now (or those of
+another --config), and lists those that would end otherwise than they did: so you
+see what an edit does to the mail of the last days before it serves. Nothing is
+delivered, nobody is asked: what the DNS, the filters and the next hop said then is
+in the record. What nobody asked then is listed as unknown, and judged as if there had
+been no answer.
+
+With --config NEW the records are judged by the old configuration, too, and only
+what this edit changes is listed: the old one is that of --against, or else
+` + defaultConfig + `. Without NEW it is compared with what was answered then, so
+that what an earlier edit has changed already is listed too; --since leaves out what
+is older.`

@@ -196,19 +196,7 @@ func statusCommand(stdio stdio) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Say what a running server does",
-		Long: `Asks the servers that run with this configuration what they do right now: who is
-connected, what was taken and refused since they started, the last refusals with
-their reasons, what of the files serves and what does not, certificates, DNS lists
-and filters, and the folders that they write to. What somebody should look at is in
-capitals. For programs, --json prints one line for each server; a field that is empty
-is left out, so that a program can ask whether it is there, as the last example does.
-
-With --watch the servers are asked every two seconds, or as often as you say, and
-counts are also shown per second; a terminal is redrawn in place. Ctrl-C ends it.
-
-Of the configuration nothing is needed but where the control sockets are, so that a
-broken one is no hindrance: what it says nevertheless is used, or the default, and
-that it is broken is said on standard error. --control names a socket itself.`,
+		Long:  statusLong,
 		Example: `  postern status
   postern status --watch        # or --watch=10s
   postern status --json | jq 'select(.reload_refused or .config_broken)'`,
@@ -232,3 +220,17 @@ that it is broken is said on standard error. --control names a socket itself.`,
 
 // leastInterval spares a server that is asked again and again.
 const leastInterval = 100 * time.Millisecond
+
+const statusLong = `Asks the servers that run with this configuration what they do right now: who is
+connected, what was taken and refused since they started, the last refusals with
+their reasons, what of the files serves and what does not, certificates, DNS lists
+and filters, and the folders that they write to. What somebody should look at is in
+capitals. For programs, --json prints one line for each server; a field that is empty
+is left out, so that a program can ask whether it is there, as the last example does.
+
+With --watch the servers are asked every two seconds, or as often as you say, and
+counts are also shown per second; a terminal is redrawn in place. Ctrl-C ends it.
+
+Of the configuration nothing is needed but where the control sockets are, so that a
+broken one is no hindrance: what it says nevertheless is used, or the default, and
+that it is broken is said on standard error. --control names a socket itself.`

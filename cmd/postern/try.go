@@ -25,18 +25,7 @@ func tryCommand(stdio stdio) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "try --ip IP [--helo NAME] [--from ADDRESS] --to ADDRESS... [FILE]",
 		Short: "Say what would become of a message, and why",
-		Long: `Speaks SMTP with a server that is made for it from the configuration, as a client
-at the given address would, and says what it hears and why. The code is that of
-the real server, down to the delivery: nothing is delivered, and nothing is
-remembered. The DNS is asked, and so are DNS lists and filters. What only a
-running server knows, how much came from whom in the last hour, is not looked at.
-
-FILE is the message, "-" for standard input; its lines may end in LF. Without one,
-the recipients alone are tried.
-
-Exit codes, as in sysexits.h: 0 everything is taken; 65 something is refused for
-good; 75 something is refused for now; 64 the command line is wrong, or FILE cannot
-be opened; 1 it could not be tried, for the configuration is broken, say.`,
+		Long:  tryLong,
 		Example: `  postern try --ip 192.0.2.7 --helo mail.client.example --from ann@client.example \
     --to bob@example.com message.eml`,
 		Args: cobra.MaximumNArgs(1),
@@ -267,3 +256,16 @@ func (t Try) exit() error {
 	}
 	return nil
 }
+
+const tryLong = `Speaks SMTP with a server that is made for it from the configuration, as a client
+at the given address would, and says what it hears and why. The code is that of
+the real server, down to the delivery: nothing is delivered, and nothing is
+remembered. The DNS is asked, and so are DNS lists and filters. What only a
+running server knows, how much came from whom in the last hour, is not looked at.
+
+FILE is the message, "-" for standard input; its lines may end in LF. Without one,
+the recipients alone are tried.
+
+Exit codes, as in sysexits.h: 0 everything is taken; 65 something is refused for
+good; 75 something is refused for now; 64 the command line is wrong, or FILE cannot
+be opened; 1 it could not be tried, for the configuration is broken, say.`

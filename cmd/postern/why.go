@@ -27,16 +27,7 @@ func whyCommand(stdio stdio) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "why ID|MESSAGE-ID|ADDRESS|IP",
 		Short: "Tell what became of a message, and why",
-		Long: `Tells the story of a message, or of what was refused before there was one: who
-came when, what was said, what was seen, what decided, what was answered, and the
-way out for the sender and for you. In words that can be forwarded to a user.
-
-It is looked for by the ID of the transaction (in the log, in Received, and in the
-250), by the Message-ID, by an address (of the sender, in From, or of a recipient)
-or by the client's. Several are listed, the newest last; --all tells each.
-
-A server that runs is asked; else the records are read from the state folder.
-They are kept for as long as records.keep says. Exit code 1: nothing is found.`,
+		Long:  whyLong,
 		Example: `  postern why bob@example.com --since 2d
   postern why 0sgk8j924hmawhsw
   postern why '<20261126.1234@client.example>'`,
@@ -203,3 +194,14 @@ func (w *why) print() error {
 	}
 	return nil
 }
+
+const whyLong = `Tells the story of a message, or of what was refused before there was one: who
+came when, what was said, what was seen, what decided, what was answered, and the
+way out for the sender and for you. In words that can be forwarded to a user.
+
+It is looked for by the ID of the transaction (in the log, in Received, and in the
+250), by the Message-ID, by an address (of the sender, in From, or of a recipient)
+or by the client's. Several are listed, the newest last; --all tells each.
+
+A server that runs is asked; else the records are read from the state folder.
+They are kept for as long as records.keep says. Exit code 1: nothing is found.`
