@@ -80,27 +80,7 @@ func watch(ctx context.Context, w watcher, log *slog.Logger, interval time.Durat
 	defer poll.Stop()
 	quiet := time.NewTimer(0) // the first look is at once: something may have changed since Open
 	defer quiet.Stop()
-	var first time.Time // when there was an event that is not followed yet
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case e := <-w.events:
-			if !w.concerns(e) {
-				continue
-			}
-			if first.IsZero() {
-				first = time.Now()
-			}
-			quiet.Reset(min(settle, max(0, patience-time.Since(first))))
-			continue
-		case err := <-w.errors:
-			log.Warn("watching", "what", w.what(), "cause", err)
-			w.forget() // after an overflow nobody knows what is still watched
-		case <-poll.C:
-		case <-quiet.C:
-		}
-		first = time.Time{}
+	for w.wait(ctx, log, poll, quiet) {
 		err := w.follow() // before reading, so that nothing falls between
 		if w.dropped {
 			w.dropped = false
@@ -111,6 +91,36 @@ func watch(ctx context.Context, w watcher, log *slog.Logger, interval time.Durat
 			poll.Reset(w.tell(log, interval, err))
 		}
 		look()
+	}
+	return nil
+}
+
+// wait returns when it is time to look: when poll says so, when something has gone
+// wrong, or when quiet ends, which begins anew with each event that concerns us, but
+// ends in time. It returns false when ctx has ended.
+func (w *watcher) wait(ctx context.Context, log *slog.Logger, poll *time.Ticker, quiet *time.Timer) bool {
+	var first time.Time // when the first event came
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case e := <-w.events:
+			if !w.concerns(e) {
+				continue
+			}
+			if first.IsZero() {
+				first = time.Now()
+			}
+			quiet.Reset(min(settle, max(0, patience-time.Since(first))))
+		case err := <-w.errors:
+			log.Warn("watching", "what", w.what(), "cause", err)
+			w.forget() // after an overflow nobody knows what is still watched
+			return true
+		case <-poll.C:
+			return true
+		case <-quiet.C:
+			return true
+		}
 	}
 }
 
