@@ -41,11 +41,13 @@ type journalEntry struct {
 	Held map[string]string `json:"held,omitempty"`
 }
 
-// kept is what a journal holds.
+// kept is the last generation that a journal holds.
 type kept struct {
+	id      string
 	sources []source
 	held    map[string]string
 	time    time.Time
+	size    int64 // octets of the journal up to its end
 }
 
 // open reads the journal. Its maps count as files of the folder dir.
@@ -54,39 +56,52 @@ func (j *journal) open(dir string) (kept, error) {
 	if err != nil {
 		return kept{}, fmt.Errorf("read what was kept: %w", err)
 	}
-	var (
-		k     kept
-		maps  = make(map[string]source)
-		whole = 0 // octets up to the last generation
-	)
-	for rest := text; len(rest) > 0; {
-		var e journalEntry
-		line, after, ended := bytes.Cut(rest, []byte("\n"))
-		if !ended || json.Unmarshal(line, &e) != nil || e.Size < 0 || e.Size > len(after) {
+	k, err := lastGeneration(text, dir)
+	if err != nil {
+		return kept{}, fmt.Errorf("what was kept in %s is damaged: %w", j.name, err)
+	}
+	if k.size == int64(len(text)) { // or it was cut off, and nothing may be appended
+		j.note(k)
+	}
+	return k, nil
+}
+
+// lastGeneration returns the last one in the text of a journal.
+func lastGeneration(text []byte, dir string) (k kept, err error) {
+	files := make(map[string]source)
+	for rest := text; ; {
+		e, content, after, whole := nextEntry(rest)
+		if !whole {
 			break
 		}
-		rest = after[e.Size:]
+		rest = after
 		switch {
 		case e.Map != "":
-			maps[e.Map] = source{name: filepath.Join(dir, filepath.Base(e.Map)), text: string(after[:e.Size])}
+			files[e.Map] = source{name: filepath.Join(dir, filepath.Base(e.Map)), text: string(content)}
 		case e.Drop != "":
-			delete(maps, e.Drop)
+			delete(files, e.Drop)
 		case e.Generation != "":
-			sources := inOrder(maps)
+			sources := inOrder(files)
 			if digest(sources) != e.Generation {
-				return k, fmt.Errorf("what was kept in %s is damaged", j.name)
+				return k, errors.New("its maps are not those of its generation")
 			}
-			k = kept{sources, e.Held, e.Time}
-			j.id, whole = e.Generation, len(text)-len(rest)
+			k = kept{e.Generation, sources, e.Held, e.Time, int64(len(text) - len(rest))}
 		}
 	}
 	if len(k.sources) == 0 {
-		return k, fmt.Errorf("what was kept in %s is damaged: it has no generation", j.name)
-	}
-	if whole == len(text) {
-		j.note(k.sources, k.held, int64(len(text)))
+		return k, errors.New("it has no generation")
 	}
 	return k, nil
+}
+
+// nextEntry returns the first entry of text, the text of the map that it is of, and
+// what comes after that; or that no whole entry is left.
+func nextEntry(text []byte) (e journalEntry, content, rest []byte, whole bool) {
+	line, after, ended := bytes.Cut(text, []byte("\n"))
+	if !ended || json.Unmarshal(line, &e) != nil || e.Size < 0 || e.Size > len(after) {
+		return e, nil, nil, false
+	}
+	return e, after[:e.Size], after[e.Size:], true
 }
 
 func inOrder(maps map[string]source) []source {
@@ -98,10 +113,11 @@ func inOrder(maps map[string]source) []source {
 	return all
 }
 
-// note notes what the journal holds.
-func (j *journal) note(sources []source, held map[string]string, size int64) {
-	j.sums, j.held, j.size, j.alive = make(map[string]string), held, size, 0
-	for _, s := range sources {
+// note notes that the journal holds k, and nothing after it.
+func (j *journal) note(k kept) {
+	j.id, j.held, j.size, j.alive = k.id, k.held, k.size, 0
+	j.sums = make(map[string]string)
+	for _, s := range k.sources {
 		j.sums[s.base()] = s.sum()
 		j.alive += int64(len(s.text))
 	}
