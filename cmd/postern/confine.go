@@ -23,8 +23,8 @@ type reach struct{ fence.Fence }
 // confine has the process give up what it does not need, where that is wanted and
 // the kernel can.
 func (s *server) confine() {
-	// Landlock asks for it; it stands for itself where there is none. No program
-	// that is started from here, whoever starts it, gets more than we have.
+	// Landlock requires it, and it is worth having without Landlock: no program that
+	// is started from here, whoever starts it, gets more than we have.
 	if err := fence.NoNewPrivileges(); err != nil {
 		s.log.Warn("the kernel does not take new privileges from this server", "cause", err)
 	}

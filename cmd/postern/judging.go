@@ -25,8 +25,8 @@ import (
 // maxCounted bounds the networks and the recipients whose messages are counted.
 const maxCounted = 100_000
 
-// reportFolder is where it is counted, in the state folder of the MX, what
-// reports tell.
+// reportFolder is the folder, in the MX's state, of the counts that DMARC reports are
+// made of.
 const reportFolder = "dmarc"
 
 // judging is the judge of the MX, with what has to run beside it.

@@ -44,7 +44,8 @@ func (s *store) place() Place {
 	return p
 }
 
-// spoolPlace tells of the spool, of whose messages nobody was told that we have them.
+// spoolPlace tells of the spool, but of no dangers: no message in it has been
+// acknowledged.
 func spoolPlace(path string) Place {
 	p := placeOf("spool", path)
 	p.Dangers = nil

@@ -153,7 +153,7 @@ func (r *releaser) note(env *mail.Envelope, size int64, came []policy.Delivery) 
 	})
 }
 
-// digest returns that of a message, by which who gets it twice is told.
+// digest returns that of a message, by which the ledger recognises a second copy.
 func digest(src mail.Source) (d mail.Digest, err error) {
 	h := sha256.New()
 	if err = src.WriteRange(h, mail.Range{End: src.Size()}); err == nil {

@@ -69,8 +69,8 @@ func oldConfig(path, usual string) string {
 	return usual
 }
 
-// offerReplay says, to who is about to have a configuration serve, how to see what
-// that would change.
+// offerReplay tells whoever is about to put a configuration into service how to see
+// what it would change.
 func offerReplay(w io.Writer, c *config.Config) {
 	if c.Records.Keep > 0 {
 		fmt.Fprintf(w, "what it would change for the mail of the last week: postern replay --config %s\n", c.File)

@@ -209,8 +209,9 @@ func (s *server) startMDA(ctx context.Context, group *errgroup.Group) (err error
 }
 
 // syncer returns what syncs the files of the mailboxes while many messages come,
-// and what to call in the end. They are half as many as an older kernel has threads
-// for such work on a processor: while a disk hangs, it has other work for the rest.
+// and what to call in the end. It takes 128 at once. Older kernels run up to 256 such
+// jobs on a processor; half of them are left for the rest of the system while a disk
+// hangs.
 func (s *server) syncer() (mailbox.Syncer, func()) {
 	queue, err := aio.Open(mailbox.DefaultSyncs / 2)
 	if err != nil {

@@ -55,7 +55,7 @@ func TestAgentIsAskedUnlessSure(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			agent := &scripted{reply: test.last}
-			s := &sure{Deliverer: agent, ours: func() bool { return !test.foreign }}
+			s := &skipVerify{Deliverer: agent, ours: func() bool { return !test.foreign }}
 			if test.last.Code != 0 {
 				agent.reply = mail.Accepted // what came before does not count
 				s.Deliver(t.Context(), two, nil)
@@ -84,7 +84,7 @@ func (*silent) Deliver(context.Context, *mail.Envelope, *mail.Message) []mail.Re
 func TestNextHopThatAnswersForNobody(t *testing.T) {
 	env := &mail.Envelope{To: make([]mail.Recipient, 2)}
 	agent := new(silent)
-	s := &sure{Deliverer: agent, ours: func() bool { return true }}
+	s := &skipVerify{Deliverer: agent, ours: func() bool { return true }}
 	s.Deliver(t.Context(), env, nil)
 	if err := s.Verify(t.Context(), env, mail.Recipient{Unbounded: true}); err != nil || agent.asked != 1 {
 		t.Errorf("%v, asked %d times", err, agent.asked)
