@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -62,7 +61,7 @@ func parseMailboxPath(s string) (string, error) {
 	}
 	s, err := parsePath(s, "/")
 	if s == "/" {
-		err = errors.New("the root is no mailbox")
+		err = hinted{"the root is no mailbox", "write the path of a Maildir, or of an mbox"}
 	}
 	return s, err
 }
@@ -175,7 +174,7 @@ func (m *domainMap) refuse(name, text string) {
 func parseRefusal(s string) (string, error) {
 	switch {
 	case strings.TrimSpace(s) == "":
-		return "", errors.New("the sender needs a reason")
+		return "", hinted{"the sender needs a reason", `write old = "moved to new@example.com"`}
 	case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }):
 		return "", hinted{"must be printable ASCII, for any sender must be able to read it", "write it on one line without accents"}
 	case len(s) > maxRefusal:

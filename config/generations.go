@@ -312,7 +312,7 @@ func (g *Generations) save(r *Recipients) {
 		r, held = p.undo, p.hold(r, held)
 	}
 	if err := g.journal.save(r, held); err != nil {
-		g.log.Warn("the recipient maps would not survive a restart", "cause", err)
+		g.log.Warn("the recipient maps would not survive a restart: is the state folder full, or not ours?", "cause", err)
 	}
 }
 

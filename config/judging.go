@@ -198,7 +198,7 @@ func (t *table) limits(l *Limits) {
 // checkText reads what strangers may see: a few printable characters.
 func checkText(s string) (string, error) {
 	if s == "" || len(s) > 400 {
-		return s, fmt.Errorf("a text of 1 to 400 characters, and not %d", len(s))
+		return s, fmt.Errorf("must have 1 to 400 characters, and has %d", len(s))
 	}
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {

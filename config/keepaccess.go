@@ -218,7 +218,7 @@ func (a *Access) publish(files []accessFile) {
 		return
 	}
 	if err := keep(a.keep, sources); err != nil {
-		a.log.Warn("the access rules would not survive a restart", "cause", err)
+		a.log.Warn("the access rules would not survive a restart: is the state folder full, or not ours?", "cause", err)
 		a.serves = "" // the next reload tries it again
 	}
 }

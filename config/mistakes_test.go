@@ -162,7 +162,7 @@ func TestMapMistakes(t *testing.T) {
 		{"paths", []string{"domain='a.example'\n[mailbox.a]\npath='home/a'\n[mailbox.b]\npath=''\n[mailbox.c]\npath='/home/c'\n[mailbox.d]\npath='/'", "domain='b.example'\n[mailbox.'-x']\npath = '/home/./c/'"}, `
 			1.toml:3:6: mailbox.a.path: "home/a" is not an absolute path; write it from the root, as "/home/bob/Maildir"
 			1.toml:5:6: mailbox.b.path: "" is not an absolute path; write it from the root, as "/home/bob/Maildir"
-			1.toml:9:6: mailbox.d.path: the root is no mailbox
+			1.toml:9:6: mailbox.d.path: the root is no mailbox; write the path of a Maildir, or of an mbox
 			2.toml:2:10: mailbox: "-x" begins with "-", and is no safe name for a folder; rename the mailbox, and make an alias of this name
 			2.toml:3:8: /home/c is the path of another mailbox (1.toml:7); for one mailbox with two names make one of them an alias; at a first start neither serves`},
 		{"delimiter", []string{"domain='a.example'\nmailboxes=[]\ndelimiter='::'", "domain='b.example'\nmailboxes=[]\ndelimiter='a'"}, `
@@ -189,7 +189,7 @@ func TestMapMistakes(t *testing.T) {
 		{"refusals", []string{"domain='a.example'\nmailboxes=[]\n[refuse]\nPostmaster='no'\n'*'='no'\na=''\nb=\"a\\r\\n250 ok\"\nc='für dich'\nd='" + strings.Repeat("x", 401) + "'"}, `
 			1.toml:4:1: refuse: a postmaster must not be refused (RFC 5321, section 4.5.1); make it an alias of somebody
 			1.toml:5:1: refuse: "*" cannot be refused; whoever is not in the map is refused anyway
-			1.toml:6:3: refuse.a: the sender needs a reason
+			1.toml:6:3: refuse.a: the sender needs a reason; write old = "moved to new@example.com"
 			1.toml:7:3: refuse.b: must be printable ASCII, for any sender must be able to read it; write it on one line without accents
 			1.toml:8:3: refuse.c: must be printable ASCII, for any sender must be able to read it; write it on one line without accents
 			1.toml:9:3: refuse.d: is longer than 400 characters, and does not fit a reply`},

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -113,7 +114,7 @@ func (w *watcher) wait(ctx context.Context, log *slog.Logger, poll *time.Ticker,
 			}
 			quiet.Reset(min(settle, max(0, patience-time.Since(first))))
 		case err := <-w.errors:
-			log.Warn("watching", "what", w.what(), "cause", err)
+			log.Warn("edits may be noticed late", "what", w.what(), "cause", wayOut(err))
 			w.forget() // after an overflow nobody knows what is still watched
 			return true
 		case <-poll.C:
@@ -128,12 +129,24 @@ func (w *watcher) wait(ctx context.Context, log *slog.Logger, poll *time.Ticker,
 // be read from now on.
 func (w *watcher) tell(log *slog.Logger, interval time.Duration, err error) time.Duration {
 	if err == nil {
-		log.Info("watched again", "what", w.what())
+		log.Info("edits are noticed at once again", "what", w.what())
 		return interval
 	}
 	interval = min(interval, blindInterval)
-	log.Warn("not watched, only read now and then", "what", w.what(), "every", interval, "cause", err)
+	log.Warn("edits are noticed late: the folder cannot be watched", "what", w.what(), "every", interval, "cause", wayOut(err))
 	return interval
+}
+
+// wayOut adds to err what to do about it, where a limit of the kernel is the cause
+// (inotify(7)).
+func wayOut(err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		return fmt.Errorf("%w; raise fs.inotify.max_user_watches", err)
+	case errors.Is(err, syscall.EMFILE):
+		return fmt.Errorf("%w; raise fs.inotify.max_user_instances, or the limit of open files", err)
+	}
+	return err
 }
 
 // A watcher hears of changes to a folder of maps, or to files, whatever links lead

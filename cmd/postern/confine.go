@@ -26,7 +26,7 @@ func (s *server) confine() {
 	// Landlock requires it, and it is worth having without Landlock: no program that
 	// is started from here, whoever starts it, gets more than we have.
 	if err := fence.NoNewPrivileges(); err != nil {
-		s.log.Warn("the kernel does not take new privileges from this server", "cause", err)
+		s.log.Warn("no_new_privs cannot be set: programs started from here could gain privileges", "cause", err)
 	}
 	if !s.config.Confine {
 		s.log.Info("confine = false: the server may write wherever its user may")

@@ -320,8 +320,11 @@ func TestReloadWithoutWatches(t *testing.T) {
 					t.Fatal("nobody looked")
 				}
 			}
-			if n := strings.Count(p.Output(), `msg="not watched, only read now and then" what=`+s.dir+"/recipients.d every=5s"); n != 1 {
+			if n := strings.Count(p.Output(), `msg="edits are noticed late: the folder cannot be watched" what=`+s.dir+"/recipients.d every=5s"); n != 1 {
 				t.Errorf("the log says %d times that it is not watched", n)
+			}
+			if !strings.Contains(p.Output(), "raise fs.inotify.max_user_"+limit) {
+				t.Errorf("the log does not say what to do:\n%s", p.Output())
 			}
 		})
 	}

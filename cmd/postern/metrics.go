@@ -136,20 +136,20 @@ func (st Status) configuration() []metrics.Gauge {
 func (s *server) startMetrics(ctx context.Context, group *errgroup.Group) {
 	s.metrics.Gauges(func() []metrics.Gauge { return s.statusNow().gauges() })
 	if s.runs.mx {
-		s.serveMetrics(ctx, group, "metrics-mx", s.config.MX.Metrics)
+		s.serveMetrics(ctx, group, "mx", s.config.MX.Metrics)
 	}
 	if s.runs.mda {
-		s.serveMetrics(ctx, group, "metrics-mda", s.config.MDA.Metrics)
+		s.serveMetrics(ctx, group, "mda", s.config.MDA.Metrics)
 	}
 }
 
-func (s *server) serveMetrics(ctx context.Context, group *errgroup.Group, name string, at *config.Endpoint) {
+func (s *server) serveMetrics(ctx context.Context, group *errgroup.Group, half string, at *config.Endpoint) {
 	if at == nil {
 		return
 	}
-	l, err := s.sockets.listen(name, *at)
+	l, err := s.sockets.listen("metrics-"+half, *at)
 	if err != nil {
-		s.log.Error("no metrics", "listen", at.String(), "cause", err)
+		s.log.Error("metrics are not served: free the address, or change "+half+".metrics", "listen", at.String(), "cause", err)
 		return
 	}
 	mux := http.NewServeMux()
@@ -158,7 +158,7 @@ func (s *server) serveMetrics(ctx context.Context, group *errgroup.Group, name s
 	group.Go(func() error {
 		defer context.AfterFunc(ctx, func() { _ = srv.Close() })()
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			s.log.Error("no more metrics", "listen", at.String(), "cause", err)
+			s.log.Error("metrics are not served any more: restart the server", "listen", at.String(), "cause", err)
 		}
 		return nil
 	})

@@ -33,7 +33,7 @@ func (s *server) keepWatch(ctx context.Context) {
 		if err := s.probe(ctx); err == nil {
 			_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog) // it will notice by itself
 		} else if ctx.Err() == nil {
-			s.log.Warn("a listener does not answer its own server", "cause", err)
+			s.log.Warn("our own listener does not greet: systemd starts us anew if that goes on", "cause", err)
 		}
 		select {
 		case <-tick.C:
