@@ -198,7 +198,7 @@ func (s *session) recordMessage(tx *inbound, reply mail.Reply) {
 	for i, rcpt := range tx.To {
 		to[i] = rcpt.Address
 	}
-	o := tx.Outcome(mail.Accept)
+	o := tx.Outcome(mail.EndOfData)
 	o.To, o.Size, o.Reply = to, tx.body.Size(), reply
 	s.record(o)
 }

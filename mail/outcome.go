@@ -19,7 +19,7 @@ type Outcome struct {
 	// Generation is that of the recipient maps that the transaction keeps to.
 	Generation string
 	From       Address
-	To         []Address // of Message: all accepted; of Refused and Delivery: the one
+	To         []Address // at EndOfData: all whose RCPT was accepted; else the one, or none
 	Size       int64     // octets
 	Reply      Reply     // what the client, or the next hop, heard
 	Took       time.Duration
@@ -42,7 +42,7 @@ type Event int
 const (
 	Connection Event = iota // a connection was refused, or broke
 	Refused                 // a MAIL or RCPT command was refused
-	Accept                  // the end of data was answered, whatever the answer
+	EndOfData               // the end of data was answered, whatever the answer; "message" in the log
 	Delivery                // one message was delivered into one mailbox, or not
 )
 
@@ -53,7 +53,7 @@ func (e Event) String() string {
 		return "connection"
 	case Refused:
 		return "refused"
-	case Accept:
+	case EndOfData:
 		return "message"
 	case Delivery:
 		return "delivery"

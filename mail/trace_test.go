@@ -228,7 +228,7 @@ func TestOutcomeLog(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", key, one[key], want)
 		}
 	}
-	several := log(Outcome{Event: Accept, ID: "x", From: ann, To: []Address{ann, bob}, Size: 5, Reply: LocalError.Because(errors.New("disk")), Took: time.Second})
+	several := log(Outcome{Event: EndOfData, ID: "x", From: ann, To: []Address{ann, bob}, Size: 5, Reply: LocalError.Because(errors.New("disk")), Took: time.Second})
 	if got, ok := several["to"].([]any); !ok || len(got) != 2 || got[0] != "<ann@b>" || got[1] != `<"bo b"@b>` {
 		t.Errorf("to: %v", several["to"])
 	}

@@ -126,7 +126,7 @@ func (a *Agent) refuseAll(env *mail.Envelope, msg *mail.Message, r mail.Reply) [
 	for i, rcpt := range env.To {
 		to[i] = rcpt.Address
 	}
-	o := env.Outcome(mail.Accept)
+	o := env.Outcome(mail.EndOfData)
 	o.To, o.Size, o.Reply = to, msg.Size(), r
 	a.record(o)
 	return slices.Repeat([]mail.Reply{r}, len(env.To))

@@ -102,7 +102,7 @@ func TestRFC5321_2_3_8_BareNewlineRefused(t *testing.T) {
 			S: 503 5.5.1 *
 			`+quit)
 		h.nothingDelivered(t)
-		if o := h.outcome(t, mail.Accept); o.Size == 0 || record.Size != o.Size || !record.Reply.Is(mail.BareNewline) {
+		if o := h.outcome(t, mail.EndOfData); o.Size == 0 || record.Size != o.Size || !record.Reply.Is(mail.BareNewline) {
 			t.Errorf("the outcome has %d octets, the record %d: %v", o.Size, record.Size, record.Reply)
 		}
 		h.play(t, toAnn+data+"C: a: b\nC: .\nS: 250 2.0.0 *\n"+quit) // one without is taken
@@ -128,7 +128,7 @@ func TestRFC5321_4_2_5_OversizeIsReadToItsEnd(t *testing.T) {
 			S: 503 5.5.1 *
 			`+quit)
 		h.nothingDelivered(t)
-		if o := h.outcome(t, mail.Accept); !o.Reply.Is(mail.TooBig) {
+		if o := h.outcome(t, mail.EndOfData); !o.Reply.Is(mail.TooBig) {
 			t.Errorf("recorded %v", o.Reply)
 		}
 	})
@@ -271,7 +271,7 @@ func TestRFC1047_ClientGoneInData(t *testing.T) {
 			inHouse(t, func(t *testing.T, h *house) {
 				h.play(t, toAnn+data+text+"\nC.")
 				h.nothingDelivered(t)
-				o := h.outcome(t, mail.Accept)
+				o := h.outcome(t, mail.EndOfData)
 				if !o.Reply.Is(mail.ClientLost) || o.Reply.Err != nil {
 					t.Errorf("recorded %v", o.Reply.Error())
 				}
@@ -285,7 +285,7 @@ func TestRFC1047_ClientGoneInChunk(t *testing.T) {
 		inHouse(t, func(t *testing.T, h *house) {
 			h.play(t, toAnn+text+"\nC.")
 			h.nothingDelivered(t)
-			if o := h.outcome(t, mail.Accept); !o.Reply.Is(mail.ClientLost) {
+			if o := h.outcome(t, mail.EndOfData); !o.Reply.Is(mail.ClientLost) {
 				t.Errorf("%q: recorded %v", text, o.Reply)
 			}
 		})
@@ -313,7 +313,7 @@ func TestRFC5321_6_1_ReplyWaitsForTheNextHop(t *testing.T) {
 			t.Errorf("after %v", d)
 		}
 		got := h.delivered(t)
-		if o := h.outcome(t, mail.Accept); !o.Reply.OK() || o.ID != got.env.ID || o.Reply.Text != "OK "+o.ID || o.Size != 6 {
+		if o := h.outcome(t, mail.EndOfData); !o.Reply.OK() || o.ID != got.env.ID || o.Reply.Text != "OK "+o.ID || o.Size != 6 {
 			t.Errorf("recorded %+v", o)
 		}
 	})

@@ -66,7 +66,7 @@ func TestRFC5321_4_1_3_PostmasterAtOurAddress(t *testing.T) {
 				if to := got.env.To[0].Path(); !strings.EqualFold(to, "<postmaster@mx.example>") || strings.Contains(got.text, "for <") {
 					t.Errorf("delivered to %v: %q", to, got.text)
 				}
-				if o := h.outcome(t, mail.Accept); len(o.To) != 1 || o.To[0].Domain != "" {
+				if o := h.outcome(t, mail.EndOfData); len(o.To) != 1 || o.To[0].Domain != "" {
 					t.Errorf("recorded %v", o.To)
 				}
 			})

@@ -62,7 +62,7 @@ func TestJudgeRefusesMessages(t *testing.T) {
 			S: 550 5.7.26 *
 			`+quit)
 		h.nothingDelivered(t)
-		o := h.outcome(t, mail.Accept)
+		o := h.outcome(t, mail.EndOfData)
 		if !strings.Contains(o.Note, "dmarc=fail") || !strings.Contains(o.Note, "dmarc:reject (the policy of reject.example is reject)") {
 			t.Errorf("note %q", o.Note)
 		}

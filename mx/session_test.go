@@ -298,7 +298,7 @@ func TestRFC5321_4_1_1_10_Quit(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		h.play(t, toAnn+data+"C: a: b\nC: .\nS: 250 2.0.0 *\nC.")
 		h.delivered(t)
-		h.outcome(t, mail.Accept)
+		h.outcome(t, mail.EndOfData)
 		if len(h.outcomes) != 1 {
 			t.Errorf("recorded %+v", h.outcomes)
 		}

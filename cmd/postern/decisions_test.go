@@ -63,7 +63,7 @@ func TestStrayRecordsAreBounded(t *testing.T) {
 		ip := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
 		d.outcome(mail.Outcome{Event: mail.Connection, Client: mail.Client{IP: ip}, Reply: mail.TooManyConnections})
 		d.outcome(mail.Outcome{Event: mail.Refused, ID: "x", Client: mail.Client{IP: ip}, Reply: mail.NoSuchUser})
-		d.outcome(mail.Outcome{Event: mail.Accept, Client: mail.Client{IP: ip}, Reply: mail.Accepted})
+		d.outcome(mail.Outcome{Event: mail.EndOfData, Client: mail.Client{IP: ip}, Reply: mail.Accepted})
 	}
 	d.outcome(mail.Outcome{Event: mail.Refused, Client: mail.Client{IP: netip.MustParseAddr("198.51.100.7")}, Reply: mail.TooBig})
 	if n := d.Waiting(); n != maxStray+1 {

@@ -43,7 +43,7 @@ func (t *tally) add(o mail.Outcome) {
 // of returns the counts of an event.
 func (t *tally) of(e mail.Event) *counts {
 	switch e {
-	case mail.Accept:
+	case mail.EndOfData:
 		return &t.Messages
 	case mail.Refused:
 		return &t.Refused

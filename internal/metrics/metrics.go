@@ -77,7 +77,7 @@ func (m *Metrics) Record(o mail.Outcome) {
 		return
 	}
 	m.octets.WithLabelValues(event).Add(float64(o.Size))
-	if o.Event == mail.Accept {
+	if o.Event == mail.EndOfData {
 		m.tls.WithLabelValues(tlsVersion(o.Client.TLS)).Inc()
 	}
 }

@@ -24,8 +24,8 @@ func scrape(t *testing.T, m *Metrics) string {
 
 func TestRecord(t *testing.T) {
 	m := New("v1")
-	m.Record(mail.Outcome{Event: mail.Accept, Size: 1000, Took: time.Second, Reply: mail.Accepted, Client: mail.Client{TLS: "TLSv1.3 TLS_AES_128_GCM_SHA256"}})
-	m.Record(mail.Outcome{Event: mail.Accept, Size: 500, Reply: mail.Accepted})
+	m.Record(mail.Outcome{Event: mail.EndOfData, Size: 1000, Took: time.Second, Reply: mail.Accepted, Client: mail.Client{TLS: "TLSv1.3 TLS_AES_128_GCM_SHA256"}})
+	m.Record(mail.Outcome{Event: mail.EndOfData, Size: 500, Reply: mail.Accepted})
 	m.Record(mail.Outcome{Event: mail.Refused, Size: 7, Reply: mail.NoSuchUser})
 	m.Stage("verify", time.Millisecond)
 	m.Gauges(func() []Gauge {
@@ -67,7 +67,7 @@ func TestLabelsAreBounded(t *testing.T) {
 	m := New("v1")
 	for i := range 2000 {
 		m.Record(mail.Outcome{
-			Event:  mail.Accept,
+			Event:  mail.EndOfData,
 			Client: mail.Client{TLS: fmt.Sprint("TLSv", i), Hello: fmt.Sprint("host", i)},
 			From:   mail.Address{Local: fmt.Sprint(i), Domain: "example.org"},
 			Reply:  mail.Reply{Code: 200 + i, Status: mail.Status{i, i % 1000, i}, Text: fmt.Sprint(i)},
@@ -83,7 +83,7 @@ func TestLabelsAreBounded(t *testing.T) {
 
 func BenchmarkRecord(b *testing.B) {
 	m := New("v1")
-	o := mail.Outcome{Event: mail.Accept, Size: 1000, Took: time.Second, Reply: mail.Accepted}
+	o := mail.Outcome{Event: mail.EndOfData, Size: 1000, Took: time.Second, Reply: mail.Accepted}
 	b.ReportAllocs()
 	for b.Loop() {
 		m.Record(o)
@@ -92,7 +92,7 @@ func BenchmarkRecord(b *testing.B) {
 
 func TestMerge(t *testing.T) {
 	mx, mda := New("v1"), New("v1")
-	mx.Record(mail.Outcome{Event: mail.Accept, Reply: mail.Accepted})
+	mx.Record(mail.Outcome{Event: mail.EndOfData, Reply: mail.Accepted})
 	mda.Record(mail.Outcome{Event: mail.Delivery, Took: time.Second, Reply: mail.Accepted})
 	var out strings.Builder
 	if err := Merge(&out, map[string]string{"mx": scrape(t, mx), "mda": scrape(t, mda)}); err != nil {
