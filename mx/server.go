@@ -1,7 +1,7 @@
 // Package mx is the SMTP server that faces the world (RFC 5321). It takes
 // messages for recipients that it knows, has them judged, puts the trace fields
 // on top, and holds the client's end of data until the next hop has made the
-// message durable. It keeps nothing: what it cannot pass on, the client keeps.
+// message durable. It has no queue: what it cannot pass on, the client still has.
 package mx
 
 import (
