@@ -61,7 +61,7 @@ func (p *pool) last() *conn {
 
 // put keeps cn until it is taken, but for no longer than keep.
 func (p *pool) put(cn *conn, keep time.Duration) {
-	cn.Rest()
+	cn.Shrink()
 	cn.expires = time.Now().Add(keep)
 	p.mu.Lock()
 	closed := p.closed

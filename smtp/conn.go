@@ -119,9 +119,9 @@ func (c *Conn) Release() {
 	c.out = nil
 }
 
-// Rest gives back what a connection does not need while nothing is said on it.
+// Shrink gives back what a connection does not need while nothing is said on it.
 // Nothing may be buffered, and nothing gathered.
-func (c *Conn) Rest() {
+func (c *Conn) Shrink() {
 	c.releaseBuffer()
 	if cap(c.out) > idleSize {
 		c.out = nil

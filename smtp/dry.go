@@ -44,7 +44,7 @@ func (c *Conn) Dry() bool {
 	}) <= 0
 }
 
-// Stale reports whether a connection at rest is good for nothing any more: its peer
+// Stale reports whether an idle connection is good for nothing any more: its peer
 // closed it, or said something unasked.
 func (c *Conn) Stale() bool {
 	return c.Buffered() > 0 || c.control(func(fd int) int {

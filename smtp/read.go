@@ -140,7 +140,7 @@ func (c *Conn) read() error {
 // readIdle reads while nothing is buffered, with as little memory as can be:
 // most connections do nothing but wait for a command for most of their lives.
 func (c *Conn) readIdle() error {
-	c.Rest()
+	c.Shrink()
 	idle := idles.Get().(*[idleSize]byte)
 	defer idles.Put(idle)
 	n, err := c.nc.Read(idle[:])
