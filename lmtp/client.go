@@ -38,8 +38,6 @@ type Client struct {
 	// included; 200. Who comes when all are in use waits.
 	MaxConnections int
 
-	// DialTimeout is the time to connect; 5 seconds.
-	DialTimeout time.Duration
 	// VerifyTimeout is the time for Verify, waiting for a connection included;
 	// 30 seconds. A client waits 5 minutes for the reply to its RCPT (RFC 5321,
 	// section 4.5.3.2.3), and may have sent a hundred of them at once.
@@ -49,9 +47,6 @@ type Client struct {
 	// that has given up sends again what was delivered meanwhile (RFC 1047). It
 	// is longer than what the next hop takes at most, or the same happens here.
 	DeliverTimeout time.Duration
-	// IdleTimeout is how long a connection is kept that nobody uses; 1 minute.
-	// Servers wait 5 minutes for a command (section 4.5.3.2.7), many less.
-	IdleTimeout time.Duration
 
 	pool  pool
 	offer atomic.Pointer[smtp.Offer] // of the newest connection
@@ -61,6 +56,16 @@ type Client struct {
 }
 
 var _ mail.Deliverer = (*Client)(nil)
+
+const (
+	// dialTimeout is the time to connect.
+	dialTimeout = 5 * time.Second
+	// idleTimeout is how long a connection is kept that nobody uses. Servers wait 5
+	// minutes for a command (RFC 5321, section 4.5.3.2.7), many of them less.
+	idleTimeout = time.Minute
+)
+
+func (c *Client) verifyTimeout() time.Duration { return cmp.Or(c.VerifyTimeout, 30*time.Second) }
 
 // Dialer returns a function for Client.Dial that connects to address, as
 // net.Dialer understands it: "unix" and a path, or "tcp" and host:port.
@@ -75,7 +80,7 @@ func Dialer(network, address string) func(context.Context) (net.Conn, error) {
 // transaction that this takes.
 func (c *Client) Verify(ctx context.Context, env *mail.Envelope, rcpt mail.Recipient) error {
 	var answer error
-	err := c.with(ctx, cmp.Or(c.VerifyTimeout, 30*time.Second), func(cn *conn) (err error) {
+	err := c.with(ctx, c.verifyTimeout(), func(cn *conn) (err error) {
 		answer, err = cn.verify(env, rcpt)
 		return err
 	})
@@ -103,7 +108,7 @@ func (c *Client) Offer(ctx context.Context) (smtp.Offer, error) {
 		return *offer, nil
 	}
 	var offer smtp.Offer
-	err := c.with(ctx, cmp.Or(c.VerifyTimeout, 30*time.Second), func(cn *conn) error {
+	err := c.with(ctx, c.verifyTimeout(), func(cn *conn) error {
 		offer = cn.offer
 		return nil
 	})
@@ -167,7 +172,7 @@ func (c *Client) try(ctx context.Context, f func(*conn) error) error {
 
 // connect returns a new connection on which LHLO was said.
 func (c *Client) connect(ctx context.Context) (*conn, error) {
-	dialCtx, cancel := context.WithTimeout(ctx, cmp.Or(c.DialTimeout, 5*time.Second))
+	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	nc, err := c.Dial(dialCtx)
 	if err != nil {
@@ -192,5 +197,5 @@ func (c *Client) keep(cn *conn) {
 		cn.close()
 		return
 	}
-	c.pool.put(cn, cmp.Or(c.IdleTimeout, time.Minute))
+	c.pool.put(cn)
 }

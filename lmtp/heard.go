@@ -1,7 +1,6 @@
 package lmtp
 
 import (
-	"cmp"
 	"context"
 	"io"
 	"slices"
@@ -29,7 +28,7 @@ const (
 // retry.
 func (c *Client) Heard(id string) {
 	if c.remembers.Load() && isID(id) && c.heard.add(id) {
-		time.AfterFunc(heardDelay, func() { c.tellHeard(cmp.Or(c.VerifyTimeout, 30*time.Second)) })
+		time.AfterFunc(heardDelay, func() { c.tellHeard(c.verifyTimeout()) })
 	}
 }
 

@@ -59,16 +59,16 @@ func (p *pool) last() *conn {
 	return cn
 }
 
-// put keeps cn until it is taken, but for no longer than keep.
-func (p *pool) put(cn *conn, keep time.Duration) {
+// put keeps cn until it is taken, but for no longer than idleTimeout.
+func (p *pool) put(cn *conn) {
 	cn.Shrink()
-	cn.expires = time.Now().Add(keep)
+	cn.expires = time.Now().Add(idleTimeout)
 	p.mu.Lock()
 	closed := p.closed
 	if !closed {
 		p.idle = append(p.idle, cn)
 		if p.timer == nil {
-			p.timer = time.AfterFunc(keep, p.expire)
+			p.timer = time.AfterFunc(idleTimeout, p.expire)
 		}
 	}
 	p.mu.Unlock()
