@@ -51,7 +51,6 @@ type Server struct {
 	MaxSize        int64 // octets of a message; 0: no limit
 	MaxRecipients  int   // of a transaction; 1000
 	MaxConnections int   // at once; 1000
-	MaxErrors      int   // commands out of order or not understood, of a session; 20
 	Timeouts       Timeouts
 
 	sessions serve.Sessions

@@ -1,7 +1,6 @@
 package lmtp
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -61,7 +60,7 @@ func (s *session) Count(reply mail.Reply) mail.Reply {
 	if serve.IsMistake(reply) {
 		s.errors++
 	}
-	if s.errors > cmp.Or(s.srv.MaxErrors, 20) {
+	if s.errors > serve.MaxMistakes {
 		s.record(mail.Outcome{Event: mail.Connection, Reply: mail.TooManyErrors.Because(reply)})
 		return mail.TooManyErrors
 	}

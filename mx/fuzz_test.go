@@ -21,7 +21,7 @@ var variable = regexp.MustCompile(`[0-9a-hjkmnp-tv-z]{16}|[A-Z][a-z]{2}, .*[+-][
 func playSession(stream string, sizes []byte) (heard string, delivered []delivery) {
 	next := new(nextHop)
 	srv := &Server{
-		Hostname: "mx.example", Next: next, MaxSize: 2000, MaxRecipients: 3, MaxErrors: 20,
+		Hostname: "mx.example", Next: next, MaxSize: 2000, MaxRecipients: 3,
 		Spool:     &spool.Spool{InMemory: 1 << 20, MaxMemory: 1 << 30},
 		Directory: func() Directory { return directory{} },
 		Log:       slog.New(slog.DiscardHandler),

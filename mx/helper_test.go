@@ -49,7 +49,6 @@ func inHouse(t *testing.T, test func(t *testing.T, h *house)) {
 			MaxSize:        1 << 20,
 			MaxRecipients:  100,
 			MaxConnections: 10,
-			MaxErrors:      10,
 			Record: func(o mail.Outcome) {
 				mu.Lock()
 				defer mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"postern/internal/dialogue"
+	"postern/internal/serve"
 	"postern/mail"
 )
 
@@ -79,7 +80,7 @@ func TestFruitlessSession(t *testing.T) {
 					n /= 2
 				}
 				h.play(t, greeting+"C: EHLO x\nS: ...\nS: 250 *\nC: RSET\nS: 250 *\nC: RSET\nS: 250 *\n"+strings.Repeat(script, n-3)+
-					strings.Repeat("C: NOOP\n", 20)+"S: ...\nS: 421 4.7.0 mx.example *\nS.")
+					strings.Repeat("C: NOOP\n", serve.MaxMistakes+10)+"S: ...\nS: 421 4.7.0 mx.example *\nS.")
 			})
 		})
 	}

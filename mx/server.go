@@ -56,7 +56,6 @@ type Server struct {
 	PerClient         PerClient
 	XClient           []netip.Prefix // proxies that may say, with XCLIENT, who their client is
 	GreetDelay        time.Duration  // how long a client has to hold its tongue before the greeting
-	MaxErrors         int            // commands out of order or not understood, of a session
 	RejectBareNewline bool           // else a bare LF in a message becomes CRLF
 	ReturnPath        bool           // put Return-Path on top; false where the next hop does
 	Timeouts          Timeouts

@@ -63,7 +63,7 @@ func (s *session) Count(reply mail.Reply) mail.Reply {
 	case reply.Status != mail.NoSuchUser.Status && !reply.Is(mail.NoRelay):
 		return reply
 	}
-	if s.offend() || s.srv.MaxErrors > 0 && s.errors > s.srv.MaxErrors {
+	if s.offend() || s.errors > serve.MaxMistakes {
 		s.record(mail.Outcome{Event: mail.Connection, Reply: mail.TooManyErrors.Because(reply)})
 		return mail.TooManyErrors
 	}

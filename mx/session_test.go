@@ -12,6 +12,7 @@ import (
 
 	"postern/internal/certtest"
 	"postern/internal/dialogue"
+	"postern/internal/serve"
 	"postern/mail"
 )
 
@@ -337,14 +338,12 @@ func TestRFC5321_4_1_1_11_Parameters(t *testing.T) {
 // Commands out of order and nonsense are counted; refused recipients are not.
 func TestTooManyErrors(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
-		h.MaxErrors = 3
-		h.play(t, greeting+strings.Repeat("C: XYZZY\nS: 500 5.5.1 *\n", 3)+"C: XYZZY\nS: 421 4.7.0 mx.example *\nS.")
+		h.play(t, greeting+strings.Repeat("C: XYZZY\nS: 500 5.5.1 *\n", serve.MaxMistakes)+"C: XYZZY\nS: 421 4.7.0 mx.example *\nS.")
 		if o := h.outcome(t, mail.Connection); !o.Reply.Is(mail.TooManyErrors) {
 			t.Errorf("recorded %v", o.Reply)
 		}
 	})
 	inHouse(t, func(t *testing.T, h *house) {
-		h.MaxErrors = 3
 		h.play(t, sender+strings.Repeat("C: RCPT TO:<nobody@mx.example>\nS: 550 5.1.1 *\n", 100)+"C: RCPT TO:<ann@mx.example>\nS: 250 *\n"+quit)
 	})
 }

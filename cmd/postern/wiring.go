@@ -115,7 +115,6 @@ func (p *parts) mxServer(judge *policy.Judge) *mx.Server {
 		MaxConnections:    c.MX.MaxConnections,
 		XClient:           c.MX.XClient,
 		GreetDelay:        c.MX.GreetDelay,
-		MaxErrors:         20,
 		RejectBareNewline: c.MX.BareNewline == config.Reject,
 		ReturnPath:        c.MX.ReturnPath,
 		Timeouts:          mx.Timeouts{Grace: c.Grace},

@@ -69,6 +69,10 @@ func ReplyToLine(err error) (mail.Reply, error) {
 	return mail.Reply{}, err
 }
 
+// MaxMistakes is how many a session may make: nobody who speaks the protocol makes so
+// many.
+const MaxMistakes = 20
+
 // IsMistake reports whether r answers a command that is out of order or not
 // understood. Who makes many of them does not speak the protocol. A refused
 // recipient is none: good servers carry old lists.
