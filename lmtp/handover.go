@@ -9,8 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"golang.org/x/sys/unix"
-
+	"postern/internal/control"
 	"postern/mail"
 	"postern/smtp"
 )
@@ -228,27 +227,11 @@ func isID(s string) bool {
 // UNIX socket and, says the kernel, runs as root, as we do, or as one of users.
 func TrustUsers(users ...int) func(net.Conn) bool {
 	return func(nc net.Conn) bool {
-		uid, ok := peerUser(nc)
-		return ok && (uid == 0 || uid == os.Geteuid() || slices.Contains(users, uid))
-	}
-}
-
-// peerUser returns the user that the peer of a UNIX socket ran as when it
-// connected (SO_PEERCRED, unix(7)).
-func peerUser(nc net.Conn) (uid int, ok bool) {
-	socket, ok := nc.(*net.UnixConn)
-	if !ok {
-		return 0, false
-	}
-	raw, err := socket.SyscallConn()
-	if err != nil {
-		return 0, false
-	}
-	err = raw.Control(func(fd uintptr) {
-		cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-		if ok = err == nil; ok {
-			uid = int(cred.Uid)
+		socket, ok := nc.(*net.UnixConn)
+		if !ok {
+			return false
 		}
-	})
-	return uid, ok && err == nil
+		uid, err := control.PeerUID(socket)
+		return err == nil && (uid == 0 || uid == os.Geteuid() || slices.Contains(users, uid))
+	}
 }

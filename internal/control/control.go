@@ -124,7 +124,8 @@ func (l peerListener) Accept() (net.Conn, error) {
 	}
 }
 
-// PeerUID returns the user on the other side of conn, as the kernel knows it.
+// PeerUID returns the user that the peer of conn ran as when it connected, as the
+// kernel knows it (SO_PEERCRED, unix(7)).
 func PeerUID(conn *net.UnixConn) (int, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
