@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"time"
 
 	"postern/internal/serve"
@@ -117,12 +116,11 @@ func (s *session) Client() mail.Client { return s.client }
 // Serve implements serve.Session.
 func (s *session) Serve(ctx context.Context) error {
 	if !s.greeted {
-		nc := s.conn.NetConn()
-		if err := s.srv.admit(nc); err != nil {
+		if err := s.admit(); err != nil {
 			s.Refuse(mail.ReplyTo(err))
 			return nil
 		}
-		s.trusted = s.srv.Trusts != nil && s.srv.Trusts(nc)
+		s.trusted = s.srv.Trusts != nil && s.srv.Trusts(s.conn.NetConn())
 		s.greeted = true
 		if end, err := s.Say(ctx, s.greet()); end || err != nil {
 			return err
@@ -140,12 +138,10 @@ func (s *session) Refuse(r mail.Reply) {
 	serve.Refuse(s.conn, r)
 }
 
-// admit says why a connection cannot be served.
-func (srv *Server) admit(nc net.Conn) error {
-	_, overTCP := nc.RemoteAddr().(*net.TCPAddr)
-	ip := serve.RemoteIP(nc)
-	contains := func(n netip.Prefix) bool { return n.Contains(ip) }
-	if overTCP && !slices.ContainsFunc(srv.Networks, contains) {
+// admit says why the connection cannot be served.
+func (s *session) admit() error {
+	_, overTCP := s.conn.NetConn().RemoteAddr().(*net.TCPAddr)
+	if overTCP && !s.client.In(s.srv.Networks) {
 		// No 5xx: which networks may connect is for us to configure, and mail must not
 		// bounce while it is configured wrongly.
 		return mail.NotFromHere.Because(errors.New("lmtp: not in a network that may connect"))

@@ -22,3 +22,17 @@ func TestNetwork(t *testing.T) {
 		t.Errorf("no address: %v", n)
 	}
 }
+
+func TestIn(t *testing.T) {
+	networks := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")}
+	for ip, want := range map[string]bool{
+		"192.0.2.1": true, "2001:db8::1": true, "198.51.100.1": false, "2001:db9::1": false,
+	} {
+		if got := (Client{IP: netip.MustParseAddr(ip)}).In(networks); got != want {
+			t.Errorf("%s: %v, want %v", ip, got, want)
+		}
+	}
+	if (Client{}).In([]netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}) {
+		t.Error("no address is in a network")
+	}
+}

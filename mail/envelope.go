@@ -119,6 +119,16 @@ func (c Client) Network() netip.Prefix {
 	return network
 }
 
+// In reports whether c has an address in one of networks.
+func (c Client) In(networks []netip.Prefix) bool {
+	for _, n := range networks {
+		if n.Contains(c.IP) {
+			return true
+		}
+	}
+	return false
+}
+
 // LogValue implements slog.LogValuer.
 func (c Client) LogValue() slog.Value {
 	if !c.IP.IsValid() {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"time"
 
 	"postern/internal/serve"
@@ -57,7 +56,7 @@ func (s *session) welcome() (ok bool, err error) {
 			return false, nil
 		}
 	}
-	s.proxy = contains(s.srv.XClient, s.client.IP)
+	s.proxy = s.client.In(s.srv.XClient)
 	if err := s.enter(); err != nil {
 		s.Refuse(mail.ReplyTo(err))
 		return false, nil
@@ -101,7 +100,7 @@ func (s *session) Refuse(r mail.Reply) {
 
 // readProxy takes the client's address from a trusted proxy.
 func (s *session) readProxy() error {
-	if !contains(s.listener.Trusted, s.client.IP) {
+	if !s.client.In(s.listener.Trusted) {
 		return fmt.Errorf("mx: proxy %v is not among the trusted ones", s.client.IP)
 	}
 	proxied, err := s.conn.ReadProxy()
@@ -128,13 +127,4 @@ func (s *session) named(addr mail.Address) mail.Address {
 		addr.Domain = ""
 	}
 	return addr
-}
-
-func contains(networks []netip.Prefix, ip netip.Addr) bool {
-	for _, n := range networks {
-		if n.Contains(ip) {
-			return true
-		}
-	}
-	return false
 }

@@ -42,7 +42,7 @@ func newShares(p PerClient) *shares {
 // shareOf returns the network whose share the client takes from; the zero Prefix
 // is none.
 func (s *session) shareOf() netip.Prefix {
-	if s.proxy && !s.introduced || s.isHidden() || contains(s.srv.PerClient.Exempt, s.client.IP) {
+	if s.proxy && !s.introduced || s.isHidden() || s.client.In(s.srv.PerClient.Exempt) {
 		return netip.Prefix{}
 	}
 	return s.client.Network()
