@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -19,7 +18,7 @@ type sink struct{}
 func (sink) Verify(context.Context, *mail.Envelope, mail.Recipient) error { return nil }
 
 func (sink) Deliver(_ context.Context, env *mail.Envelope, _ *mail.Message) []mail.Reply {
-	return slices.Repeat([]mail.Reply{mail.Accepted}, len(env.To))
+	return env.Each(mail.Accepted)
 }
 
 // overUNIX returns a client of a server that delivers into a sink, with a UNIX

@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"math"
-	"slices"
 	"time"
 
 	"postern/internal/header"
@@ -139,7 +138,7 @@ func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) (m
 		if received.Closes() {
 			return received, nil
 		}
-		return s.answer(slices.Repeat([]mail.Reply{received}, len(tx.To)))
+		return s.answer(tx.Each(received))
 	}
 	replies := s.deliver(ctx, tx.Envelope, tx.body)
 	if tx.Digest == (mail.Digest{}) { // an MX of ours tells what its own client heard
@@ -170,7 +169,7 @@ func (s *session) deliver(ctx context.Context, env *mail.Envelope, body *spool.B
 	if s.srv.Received {
 		h, err := header.Read(body, header.Limits{Fields: 1})
 		if err != nil {
-			return slices.Repeat([]mail.Reply{mail.ReplyTo(err)}, len(env.To))
+			return env.Each(mail.ReplyTo(err))
 		}
 		msg = msg.Prepend(s.received(env) + h.Separator())
 	}
@@ -194,11 +193,7 @@ func (s *session) received(env *mail.Envelope) string {
 
 // recordMessage records a message that did not come to be delivered.
 func (s *session) recordMessage(tx *inbound, reply mail.Reply) {
-	to := make([]mail.Address, len(tx.To))
-	for i, rcpt := range tx.To {
-		to[i] = rcpt.Address
-	}
 	o := tx.Outcome(mail.EndOfData)
-	o.To, o.Size, o.Reply = to, tx.body.Size(), reply
+	o.To, o.Size, o.Reply = tx.Addresses(), tx.body.Size(), reply
 	s.record(o)
 }

@@ -35,7 +35,7 @@ func (s *store) Verify(_ context.Context, _ *mail.Envelope, rcpt mail.Recipient)
 func (s *store) Deliver(_ context.Context, env *mail.Envelope, msg *mail.Message) []mail.Reply {
 	var text strings.Builder
 	if _, err := msg.WriteTo(&text); err != nil {
-		return slices.Repeat([]mail.Reply{mail.LocalError}, len(env.To))
+		return env.Each(mail.LocalError)
 	}
 	replies := make([]mail.Reply, len(env.To))
 	for i, rcpt := range env.To {

@@ -42,7 +42,7 @@ func (a *answers) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Mes
 	}
 	var b bytes.Buffer
 	if _, err := msg.WriteTo(&b); err != nil {
-		return slices.Repeat([]mail.Reply{mail.ReplyTo(err)}, len(env.To))
+		return env.Each(mail.ReplyTo(err))
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

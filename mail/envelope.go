@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -32,6 +33,18 @@ type Envelope struct {
 	Generation string // of the recipient maps that Known speaks of; the agent's own, where no MX of ours named one
 	Folder     string // that the message is to be filed in; empty: where it would be without
 }
+
+// Addresses returns those of the recipients.
+func (env *Envelope) Addresses() []Address {
+	addrs := make([]Address, len(env.To))
+	for i, rcpt := range env.To {
+		addrs[i] = rcpt.Address
+	}
+	return addrs
+}
+
+// Each returns r as the reply for each recipient.
+func (env *Envelope) Each(r Reply) []Reply { return slices.Repeat([]Reply{r}, len(env.To)) }
 
 // A Digest is the SHA-256 of a message's octets as the client sent them: after
 // dots were unstuffed, and before anything was put on top or cut. A client that

@@ -37,6 +37,5 @@ func Deliver(ctx context.Context, d Deliverer, env *Envelope, msg *Message) []Re
 	if len(replies) == len(env.To) && !slices.ContainsFunc(replies, bad) {
 		return replies
 	}
-	broken := LocalError.Because(fmt.Errorf("mail: %T gave %v for %d recipients", d, replies, len(env.To)))
-	return slices.Repeat([]Reply{broken}, len(env.To))
+	return env.Each(LocalError.Because(fmt.Errorf("mail: %T gave %v for %d recipients", d, replies, len(env.To))))
 }

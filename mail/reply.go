@@ -114,6 +114,9 @@ func (r Reply) OK() bool { return r.Code/100 == 2 }
 // Temporary reports whether the client may try again (4xx).
 func (r Reply) Temporary() bool { return r.Code/100 == 4 }
 
+// Final reports whether r refuses for good (5xx).
+func (r Reply) Final() bool { return r.Code/100 == 5 }
+
 // Refuses reports whether r says no, for now (4xx) or for good (5xx).
 func (r Reply) Refuses() bool { return r.Code/100 == 4 || r.Code/100 == 5 }
 
@@ -266,4 +269,13 @@ func Worst(replies []Reply) Reply {
 		}
 	}
 	return worst
+}
+
+// WorstOf returns the Worst of some of replies: of those with the indexes members.
+func WorstOf(replies []Reply, members []int) Reply {
+	some := make([]Reply, len(members))
+	for i, m := range members {
+		some[i] = replies[m]
+	}
+	return Worst(some)
 }

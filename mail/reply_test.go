@@ -202,6 +202,9 @@ func TestWorst(t *testing.T) {
 			t.Errorf("%v: got %v, want %v", tt.replies, got, tt.want)
 		}
 	}
+	if got := WorstOf([]Reply{accepted, full, gone}, []int{0, 2}); !got.Is(gone) {
+		t.Errorf("of some: got %v, want %v", got, gone)
+	}
 }
 
 // A deliverer answers with whatever it was told to.

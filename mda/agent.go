@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"syscall"
 	"time"
 
@@ -122,14 +121,10 @@ func (a *Agent) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Messa
 
 // refuseAll gives every recipient the same reply.
 func (a *Agent) refuseAll(env *mail.Envelope, msg *mail.Message, r mail.Reply) []mail.Reply {
-	to := make([]mail.Address, len(env.To))
-	for i, rcpt := range env.To {
-		to[i] = rcpt.Address
-	}
 	o := env.Outcome(mail.EndOfData)
-	o.To, o.Size, o.Reply = to, msg.Size(), r
+	o.To, o.Size, o.Reply = env.Addresses(), msg.Size(), r
 	a.record(o)
-	return slices.Repeat([]mail.Reply{r}, len(env.To))
+	return env.Each(r)
 }
 
 func (a *Agent) took(step string, since time.Time) {

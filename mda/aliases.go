@@ -39,12 +39,8 @@ func (a Aliases) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Mess
 	}
 	replies := mail.Deliver(ctx, a.Deliverer, &expanded, msg)
 	merged := make([]mail.Reply, len(env.To))
-	for i, at := range members {
-		own := make([]mail.Reply, len(at))
-		for k := range at {
-			own[k] = replies[at[k]]
-		}
-		merged[i] = mail.Worst(own)
+	for i := range members {
+		merged[i] = mail.WorstOf(replies, members[i])
 	}
 	return merged
 }

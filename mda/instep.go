@@ -82,8 +82,7 @@ func (s *InStep) catchUp(generation string) {
 // recipient that the MX knows: the subject 1 is the address (RFC 3463, section
 // 3.2).
 func inStep(rcpt mail.Recipient, r mail.Reply) mail.Reply {
-	final := r.Code/100 == 5
-	if rcpt.Known && final && (r.Status[1] == 1 || r.Is(mail.NoRelay)) {
+	if rcpt.Known && r.Final() && (r.Status[1] == 1 || r.Is(mail.NoRelay)) {
 		return mail.TryAgain.Because(fmt.Errorf("mda: the MX knows %v: %w", rcpt.Address, r))
 	}
 	return r

@@ -86,10 +86,10 @@ func (l *Ledger) Len() int {
 func (l *Ledger) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Message) []mail.Reply {
 	keys, err := keysOf(env, msg)
 	if err != nil {
-		return slices.Repeat([]mail.Reply{mail.ReplyTo(err)}, len(env.To))
+		return env.Each(mail.ReplyTo(err))
 	}
 	if err := l.begin(ctx, keys); err != nil {
-		return slices.Repeat([]mail.Reply{mail.TryAgain.Because(err)}, len(env.To))
+		return env.Each(mail.TryAgain.Because(err))
 	}
 	defer l.end(keys)
 	l.await(ctx, keys)

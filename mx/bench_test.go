@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 
@@ -24,7 +23,7 @@ func (sink) Deliver(_ context.Context, env *mail.Envelope, msg *mail.Message) []
 	if _, err := msg.WriteTo(io.Discard); err != nil {
 		return nil
 	}
-	return slices.Repeat([]mail.Reply{mail.Accepted}, len(env.To))
+	return env.Each(mail.Accepted)
 }
 
 // A talker is a client that says the same again and again, and causes no garbage.

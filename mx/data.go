@@ -138,7 +138,7 @@ func (srv *Server) remember(tx *transaction, replies []mail.Reply) {
 		return // one for all
 	}
 	for i, r := range replies {
-		if final := !r.OK() && !r.Temporary(); final {
+		if r.Final() {
 			srv.refusals.add(tx.refusalKey(tx.rcpts[i].addr), r)
 		}
 	}
@@ -197,8 +197,7 @@ func (srv *Server) process(ctx context.Context, tx *transaction) (replies []mail
 // keep has a message kept that is refused for good, for all of its recipients.
 // The reply is not changed by it.
 func (srv *Server) keep(tx *transaction, reply mail.Reply, msg *mail.Message) {
-	final := !reply.OK() && !reply.Temporary()
-	if final && srv.Keep != nil && srv.Keep(&tx.env, msg) {
+	if reply.Final() && srv.Keep != nil && srv.Keep(&tx.env, msg) {
 		tx.judged.Kept()
 	}
 }

@@ -86,11 +86,7 @@ func (tx *transaction) addresses() []mail.Address {
 func (tx *transaction) each(replies []mail.Reply) []mail.Reply {
 	each := make([]mail.Reply, len(tx.rcpts))
 	for i, r := range tx.rcpts {
-		members := make([]mail.Reply, len(r.members))
-		for j, m := range r.members {
-			members[j] = replies[m]
-		}
-		each[i] = mail.Worst(members)
+		each[i] = mail.WorstOf(replies, r.members)
 	}
 	return each
 }
