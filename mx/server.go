@@ -5,6 +5,7 @@
 package mx
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"log/slog"
@@ -78,18 +79,14 @@ type Timeouts struct {
 }
 
 func (t Timeouts) orDefault() Timeouts {
-	or := func(d *time.Duration, standard time.Duration) {
-		if *d == 0 {
-			*d = standard
-		}
+	return Timeouts{
+		Command:   cmp.Or(t.Command, 5*time.Minute),
+		Data:      cmp.Or(t.Data, 3*time.Minute),
+		Write:     cmp.Or(t.Write, 2*time.Minute),
+		Handshake: cmp.Or(t.Handshake, time.Minute),
+		Message:   cmp.Or(t.Message, time.Hour),
+		Grace:     cmp.Or(t.Grace, 30*time.Second),
 	}
-	or(&t.Command, 5*time.Minute)
-	or(&t.Data, 3*time.Minute)
-	or(&t.Write, 2*time.Minute)
-	or(&t.Handshake, time.Minute)
-	or(&t.Message, time.Hour)
-	or(&t.Grace, 30*time.Second)
-	return t
 }
 
 // A Directory knows the recipients of one generation of the configuration.
