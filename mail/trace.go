@@ -9,6 +9,10 @@ import (
 // section 6.3).
 const MaxHops = 100
 
+// MaxTrace is more than one of our servers puts on top of a message, in octets; so much
+// larger a message the next one takes.
+const MaxTrace = 64 << 10
+
 // A Received is the time stamp line that a server puts on top of a message that
 // it accepts (RFC 5321, section 4.4).
 type Received struct {

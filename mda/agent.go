@@ -171,7 +171,7 @@ func (a *Agent) reply(err error) mail.Reply {
 
 // longest is the longest header that is taken: longer than what an MX of ours takes by
 // more than it puts on top.
-var longest = header.Limits{Octets: header.DefaultOctets + 64<<10, Fields: header.DefaultFields + 100}
+var longest = header.Limits{Octets: header.DefaultOctets + mail.MaxTrace, Fields: header.DefaultFields + 100}
 
 // finalForm returns msg as it is stored: with one Return-Path, ours, on top (RFC
 // 5321, section 4.4). A message that loops is refused (section 6.3), and one whose

@@ -217,8 +217,8 @@ func (p *parts) lmtpServer(agent *mda.Agent) (*lmtp.Server, *mda.Ledger) {
 		Received:          c.MDA.Received,
 		RejectBareNewline: c.MX.BareNewline == config.Reject,
 		Record:            p.outcome,
-		MaxSize:           c.MX.MaxMessageSize + 64<<10, // with what the server in front of us put on top
-		MaxRecipients:     10_000,                       // an alias of our MX may stand for many
+		MaxSize:           c.MX.MaxMessageSize + mail.MaxTrace, // what the server in front of us puts on top
+		MaxRecipients:     10_000,                              // an alias of our MX may stand for many
 		MaxConnections:    c.MDA.MaxConnections,
 		Timeouts:          lmtp.Timeouts{Grace: c.Grace},
 	}, ledger
