@@ -52,7 +52,7 @@ type Client struct {
 	offer atomic.Pointer[smtp.Offer] // of the newest connection
 
 	remembers atomic.Bool // see Remembers
-	heard     hearsay     // transactions whose clients heard their 250, which the next hop is still to be told
+	heard     heardQueue  // transactions whose clients heard their 250, which the next hop is still to be told
 }
 
 var _ mail.Deliverer = (*Client)(nil)
@@ -157,7 +157,7 @@ func (c *Client) try(ctx context.Context, f func(*conn) error) error {
 	if cn := c.pool.take(); cn != nil {
 		err := cn.use(ctx, f)
 		c.keep(cn)
-		if err == nil || cn.final || ctx.Err() != nil {
+		if err == nil || cn.committed || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -187,7 +187,7 @@ func (c *Client) connect(ctx context.Context) (*conn, error) {
 	c.offer.Store(&cn.offer)
 	c.remembers.Store(cn.takes.remembers())
 	if cn.takes.heard {
-		cn.hearsay = &c.heard
+		cn.heard = &c.heard
 	}
 	return cn, nil
 }

@@ -25,13 +25,13 @@ const (
 // A conn is a connection of a Client.
 type conn struct {
 	*smtp.Conn
-	offer   smtp.Offer
-	takes   takes     // of our extension
-	hearsay *hearsay  // what there is to tell the server; nil: nothing ever
-	final   bool      // what is under way must not be tried on another connection; see try
-	open    bool      // the server may have a transaction under way
-	broken  bool      // out of step, or closed: good for nothing any more
-	expires time.Time // while idle
+	offer         smtp.Offer
+	takes         takes       // of our extension
+	heard         *heardQueue // what there is to tell the server; nil: nothing ever
+	committed     bool        // what is under way must not be tried on another connection; see try
+	inTransaction bool        // the server may have a transaction under way
+	broken        bool        // out of step, or closed: good for nothing any more
+	expires       time.Time   // while idle
 }
 
 // use calls f, cuts it short when ctx ends, and notes what is left of cn.
@@ -72,8 +72,8 @@ func (cn *conn) hello(hostname string) error {
 // begin is ask for commands of which the first is MAIL, and ends the transaction
 // first that may still be under way.
 func (cn *conn) begin(commands []string, chunk io.WriterTo) ([]mail.Reply, error) {
-	if !cn.open {
-		cn.open = true
+	if !cn.inTransaction {
+		cn.inTransaction = true
 		return cn.askHeard(commands, chunk)
 	}
 	replies, err := cn.askHeard(append([]string{"RSET"}, commands...), chunk)
@@ -113,7 +113,7 @@ func (cn *conn) ask(commands []string, chunk io.WriterTo) ([]mail.Reply, error) 
 			r, err := cn.reply(command)
 			if err != nil {
 				// Who has a whole message and then says nothing may have delivered it.
-				cn.final = cn.final || sent && r.Code == 0
+				cn.committed = cn.committed || sent && r.Code == 0
 				return replies, err
 			}
 			replies = append(replies, r)
@@ -138,7 +138,7 @@ func (cn *conn) reply(command string) (mail.Reply, error) {
 	case class != positive && class != 4 && class != 5:
 		return r, mail.TryAgain.Because(fmt.Errorf("lmtp: %s: unexpected reply: %w", verb(command), r))
 	}
-	cn.final = true
+	cn.committed = true
 	return r, nil
 }
 
@@ -155,7 +155,7 @@ func (cn *conn) verify(env *mail.Envelope, rcpt mail.Recipient) (answer, err err
 		return err, nil
 	}
 	replies, err := cn.begin([]string{cn.mailCommand(env, env.Size), cn.rcptCommand(rcpt), "RSET"}, nil)
-	cn.open = len(replies) < 3 || !replies[2].OK()
+	cn.inTransaction = len(replies) < 3 || !replies[2].OK()
 	for i, r := range replies {
 		if v := verdict(r); !v.OK() || i == 1 { // the answer stands, whatever comes after it
 			cn.broken = err != nil

@@ -151,11 +151,11 @@ func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) (m
 func (s *session) answer(replies []mail.Reply) (mail.Reply, error) {
 	last := len(replies) - 1
 	for _, r := range replies[:last] {
-		if err := s.conn.WriteReply(final(r)); err != nil {
+		if err := s.conn.WriteReply(sayable(r)); err != nil {
 			return mail.Reply{}, err
 		}
 	}
-	return final(replies[last]), nil
+	return sayable(replies[last]), nil
 }
 
 // receive lets read take octets of tx's message; see serve.Receive.

@@ -196,8 +196,9 @@ func (s *session) takeKnown(r *mail.Recipient, params []smtp.Param) []smtp.Param
 	})
 }
 
-// hearsay takes in which clients of its own the client knows to have heard.
-func (s *session) hearsay(arg string) mail.Reply {
+// xheard answers XHEARD, with which the client says which clients of its own have heard
+// their 250.
+func (s *session) xheard(arg string) mail.Reply {
 	if !s.trusted {
 		return mail.BadCommand
 	}

@@ -38,7 +38,7 @@ func (c *Client) tellHeard(timeout time.Duration) {
 		return
 	}
 	_ = c.with(context.Background(), timeout, func(cn *conn) error {
-		for cn.hearsay != nil && !c.heard.empty() {
+		for cn.heard != nil && !c.heard.empty() {
 			if _, err := cn.askHeard(nil, nil); err != nil {
 				return err
 			}
@@ -47,14 +47,14 @@ func (c *Client) tellHeard(timeout time.Duration) {
 	})
 }
 
-// A hearsay is a queue of transactions whose clients heard their 250.
-type hearsay struct {
+// A heardQueue is a queue of transactions whose clients heard their 250.
+type heardQueue struct {
 	mu  sync.Mutex
 	ids []string
 }
 
 // add reports whether id is the first.
-func (h *hearsay) add(id ...string) bool {
+func (h *heardQueue) add(id ...string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ids = append(h.ids, id...)
@@ -64,14 +64,14 @@ func (h *hearsay) add(id ...string) bool {
 	return len(h.ids) == len(id)
 }
 
-func (h *hearsay) empty() bool {
+func (h *heardQueue) empty() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.ids) == 0
 }
 
 // take returns those that fit a command, and removes them.
-func (h *hearsay) take() []string {
+func (h *heardQueue) take() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := min(len(h.ids), heardAtOnce)
@@ -82,16 +82,16 @@ func (h *hearsay) take() []string {
 
 // askHeard is ask, and tells on the way what clients have heard.
 func (cn *conn) askHeard(commands []string, chunk io.WriterTo) ([]mail.Reply, error) {
-	if cn.hearsay == nil {
+	if cn.heard == nil {
 		return cn.ask(commands, chunk)
 	}
-	ids := cn.hearsay.take()
+	ids := cn.heard.take()
 	if len(ids) == 0 {
 		return cn.ask(commands, chunk)
 	}
 	replies, err := cn.ask(append([]string{verbHeard + " " + strings.Join(ids, " ")}, commands...), chunk)
 	if len(replies) == 0 {
-		cn.hearsay.add(ids...) // in vain so far
+		cn.heard.add(ids...) // in vain so far
 		return nil, err
 	}
 	return replies[1:], err

@@ -55,7 +55,7 @@ func (p *pool) last() *conn {
 	cn := p.idle[n-1]
 	p.idle[n-1] = nil
 	p.idle = p.idle[:n-1]
-	cn.final = false
+	cn.committed = false
 	return cn
 }
 

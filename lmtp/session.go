@@ -95,7 +95,7 @@ func (s *session) Answer(ctx context.Context, cmd smtp.Command) (mail.Reply, err
 	case "XFORWARD":
 		return s.xforward(cmd.Arg), nil
 	case verbHeard:
-		return s.hearsay(cmd.Arg), nil
+		return s.xheard(cmd.Arg), nil
 	case "GET", "HEAD", "POST", "PUT", "PATCH", "OPTIONS", "CONNECT":
 		return s.webClient(), nil
 	case "STARTTLS", "AUTH", "EXPN", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML":
@@ -246,7 +246,7 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 	ctx, cancel := context.WithTimeout(ctx, s.srv.Timeouts.orDefault().Verify)
 	defer cancel()
 	if err := s.srv.Next.Verify(ctx, s.tx.Envelope, rcpt); err != nil {
-		return s.refused(s.tx.Envelope, final(mail.ReplyTo(err)), addr)
+		return s.refused(s.tx.Envelope, sayable(mail.ReplyTo(err)), addr)
 	}
 	s.tx.To = append(s.tx.To, rcpt)
 	return mail.RecipientOK
@@ -260,10 +260,10 @@ func (s *session) refused(env *mail.Envelope, reply mail.Reply, to ...mail.Addre
 	return reply
 }
 
-// final returns r, which a Deliverer chose, if it may be said to a client: 2xx, 4xx
+// sayable returns r, which a Deliverer chose, if it may be said to a client: 2xx, 4xx
 // or 5xx. A reply that announces the end of the connection, such as 421, may not:
 // the session goes on. In its place stands a 451.
-func final(r mail.Reply) mail.Reply {
+func sayable(r mail.Reply) mail.Reply {
 	if class := r.Code / 100; (class == 2 || class == 4 || class == 5) && !r.Closes() {
 		return r
 	}

@@ -31,7 +31,7 @@ func (t *transaction) run(cn *conn) error {
 			t.replies[i] = mail.ReplyTo(err)
 		}
 	}
-	asked := t.open()
+	asked := t.unanswered()
 	if len(asked) == 0 {
 		return nil
 	}
@@ -41,22 +41,22 @@ func (t *transaction) run(cn *conn) error {
 	if err := t.envelope(cn, asked); err != nil {
 		return err
 	}
-	accepted := t.open()
+	accepted := t.unanswered()
 	if len(accepted) == 0 {
 		return nil
 	}
 	return t.data(cn, accepted)
 }
 
-// open returns the recipients that have no reply yet.
-func (t *transaction) open() []int {
-	open := make([]int, 0, len(t.replies))
+// unanswered returns the recipients that have no reply yet.
+func (t *transaction) unanswered() []int {
+	rcpts := make([]int, 0, len(t.replies))
 	for i, r := range t.replies {
 		if r.Code == 0 {
-			open = append(open, i)
+			rcpts = append(rcpts, i)
 		}
 	}
-	return open
+	return rcpts
 }
 
 // answer gives r to the recipients that have no reply yet.
@@ -81,7 +81,7 @@ func (t *transaction) envelope(cn *conn, asked []int) error {
 		return err
 	}
 	if !cn.offer.Pipelining {
-		if len(t.open()) == 0 {
+		if len(t.unanswered()) == 0 {
 			return nil
 		}
 		if replies, err = cn.ask([]string{"DATA"}, nil); err != nil {
@@ -119,7 +119,7 @@ func (t *transaction) heed(replies []mail.Reply, asked []int) {
 
 // start takes in the reply to DATA.
 func (t *transaction) start(cn *conn, r mail.Reply) error {
-	accepted := len(t.open())
+	accepted := len(t.unanswered())
 	switch {
 	case r.Code/100 != 3:
 		// Where all were refused it says just that.
@@ -158,32 +158,32 @@ func (t *transaction) data(cn *conn, accepted []int) error {
 		// The server closed the connection, and may have said why.
 		last := &conn{Conn: smtp.NewConn(cn.NetConn())}
 		defer last.Release()
-		_ = t.finals(last, accepted, false)
+		_ = t.takeReplies(last, accepted, false)
 		return fmt.Errorf("lmtp: send the message: %w", err)
 	}
-	return t.finals(cn, accepted, true)
+	return t.takeReplies(cn, accepted, true)
 }
 
-// finals takes in the replies after the data. Those that came before the
-// connection broke are final; of the others nobody knows whether the message was
+// takeReplies takes in the replies after the data. Those that came before the
+// connection broke stand; of the others nobody knows whether the message was
 // delivered, and to try again is the lesser evil. If the message was not sent to
 // its end, no reply can mean that it was delivered.
-func (t *transaction) finals(cn *conn, accepted []int, sent bool) error {
+func (t *transaction) takeReplies(cn *conn, accepted []int, sent bool) error {
 	for _, i := range accepted {
 		r, err := cn.ReadReply()
 		if err != nil {
 			return fmt.Errorf("lmtp: reply for %v: %w", t.env.To[i], err)
 		}
-		if err := t.final(cn, i, r, sent); err != nil {
+		if err := t.takeReply(cn, i, r, sent); err != nil {
 			return err
 		}
 	}
-	cn.open = false
+	cn.inTransaction = false
 	return nil
 }
 
-// final takes in the reply after the data for recipient i.
-func (t *transaction) final(cn *conn, i int, r mail.Reply, sent bool) error {
+// takeReply takes in the reply after the data for recipient i.
+func (t *transaction) takeReply(cn *conn, i int, r mail.Reply, sent bool) error {
 	switch {
 	case r.Code/100 == 3, aboutUs(r), r.OK() && !sent:
 		return mail.TryAgain.Because(fmt.Errorf("lmtp: reply for %v unexpected: %w", t.env.To[i], r))

@@ -28,14 +28,14 @@ func (t *transaction) whole(cn *conn, asked []int) error {
 	if err != nil {
 		return err
 	}
-	accepted := t.open()
+	accepted := t.unanswered()
 	if len(accepted) == 0 {
 		return nil
 	}
-	if err := t.final(cn, accepted[0], replies[len(replies)-1], true); err != nil {
+	if err := t.takeReply(cn, accepted[0], replies[len(replies)-1], true); err != nil {
 		return err
 	}
-	return t.finals(cn, accepted[1:], true)
+	return t.takeReplies(cn, accepted[1:], true)
 }
 
 // sendChunk sends the octets that BDAT announced. If they cannot be read, the
