@@ -15,7 +15,7 @@ import (
 // session returns the session of a connection that came over l.
 func (srv *Server) session(nc net.Conn, l Listener) *session {
 	timeouts := srv.Timeouts.orDefault()
-	s := &session{srv: srv, conn: smtp.NewConn(nc), listener: l, client: mail.Client{IP: serve.RemoteIP(nc)}}
+	s := &session{srv: srv, conn: smtp.NewConn(nc), peer: peer{listener: l}, client: mail.Client{IP: serve.RemoteIP(nc)}}
 	s.conn.Host, s.hearing.Tell = srv.Hostname, srv.Heard
 	s.conn.ReadTimeout, s.conn.WriteTimeout = timeouts.Handshake, timeouts.Write
 	return s
@@ -29,11 +29,11 @@ func (s *session) Client() mail.Client { return s.client }
 
 // Serve implements serve.Session.
 func (s *session) Serve(ctx context.Context) error {
-	if s.since.IsZero() {
+	if s.conduct.since.IsZero() {
 		if ok, err := s.welcome(); !ok {
 			return err
 		}
-		s.since = time.Now()
+		s.conduct.since = time.Now()
 		if end, err := s.Say(ctx, s.greet()); end || err != nil {
 			return err
 		}
@@ -50,13 +50,13 @@ func (s *session) Leave() {
 // welcome finds out who the client is, and whether his network has room for one
 // more. If he is not to be spoken with, he has heard so.
 func (s *session) welcome() (ok bool, err error) {
-	if s.listener.Proxy {
+	if s.peer.listener.Proxy {
 		if err := s.readProxy(); err != nil {
 			s.record(mail.Outcome{Event: mail.Connection, Reply: mail.TransactionLost.Because(err)})
 			return false, nil
 		}
 	}
-	s.proxy = s.client.In(s.srv.XClient)
+	s.peer.mayXClient = s.client.In(s.srv.XClient)
 	if err := s.enter(); err != nil {
 		s.Refuse(mail.ReplyTo(err))
 		return false, nil
@@ -75,7 +75,7 @@ func (s *session) welcome() (ok bool, err error) {
 // made to wait, nor those behind a proxy, which may have waited for a client's first
 // words before it connected to us.
 func (s *session) delayGreeting() (mail.Reply, error) {
-	if s.srv.GreetDelay <= 0 || s.listener.Proxy || !s.share.IsValid() {
+	if s.srv.GreetDelay <= 0 || s.peer.listener.Proxy || !s.peer.share.IsValid() {
 		return mail.Accepted, nil
 	}
 	quiet, err := s.conn.Quiet(s.srv.GreetDelay)
@@ -100,13 +100,13 @@ func (s *session) Refuse(r mail.Reply) {
 
 // readProxy takes the client's address from a trusted proxy.
 func (s *session) readProxy() error {
-	if !s.client.In(s.listener.Trusted) {
+	if !s.client.In(s.peer.listener.Trusted) {
 		return fmt.Errorf("mx: proxy %v is not among the trusted ones", s.client.IP)
 	}
 	proxied, err := s.conn.ReadProxy()
 	if err == nil && proxied.Client.IsValid() {
-		s.client.IP, s.introduced, s.hearing.Relayed = proxied.Client.Addr(), true, true
-		s.server = proxied.Server.Addr()
+		s.client.IP, s.peer.introduced, s.hearing.Relayed = proxied.Client.Addr(), true, true
+		s.peer.localIP = proxied.Server.Addr()
 	}
 	return err
 }
@@ -119,11 +119,11 @@ func (s *session) named(addr mail.Address) mail.Address {
 	if !ok || !addr.IsPostmaster() {
 		return addr
 	}
-	server := s.server
-	if !server.IsValid() {
-		server = serve.LocalIP(s.conn.NetConn())
+	local := s.peer.localIP
+	if !local.IsValid() {
+		local = serve.LocalIP(s.conn.NetConn())
 	}
-	if ip == server {
+	if ip == local {
 		addr.Domain = ""
 	}
 	return addr

@@ -114,7 +114,7 @@ func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) (m
 	}
 	tx.reply = reply
 	if received.OK() {
-		s.fruitless, s.since = 0, time.Now()
+		s.conduct.fruitless, s.conduct.since = 0, time.Now()
 	}
 	o := tx.env.Outcome(mail.EndOfData)
 	o.To, o.Size, o.Reply, o.Took, o.Note = tx.addresses(), tx.body.Size(), reply, time.Since(tx.began), note

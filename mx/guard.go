@@ -113,13 +113,13 @@ func (srv *Server) ClientsHidden() netip.Addr { return srv.guard.hides() }
 // isHidden reports whether the client's address is not his own but that of what
 // hides him.
 func (s *session) isHidden() bool {
-	return !s.introduced && s.client.IP.IsValid() && s.client.IP == s.srv.guard.hides()
+	return !s.peer.introduced && s.client.IP.IsValid() && s.client.IP == s.srv.guard.hides()
 }
 
 // judgedEnvelope returns env as the judge is to see it: without an address that
 // says nothing of the client.
 func (s *session) judgedEnvelope(env mail.Envelope) *mail.Envelope {
-	if !s.introduced {
+	if !s.peer.introduced {
 		s.srv.guard.see(s.srv.Log, s.client.IP, env.From)
 	}
 	if s.isHidden() {

@@ -14,25 +14,33 @@ import (
 // A session is one connection of a client. One goroutine at a time uses it: each turn
 // between two rests has its own.
 type session struct {
-	srv        *Server
-	conn       *smtp.Conn
-	listener   Listener
-	client     mail.Client
-	proxy      bool         // the peer may say who the client is, with XCLIENT
-	introduced bool         // a proxy named the client's address
-	server     netip.Addr   // that the client connected to, if a proxy named it
-	share      netip.Prefix // the network whose share it takes from; zero: none
-	offer      smtp.Offer   // what EHLO announced; zero after HELO
-	errors     int          // commands out of order or not understood
-
-	fruitless int       // commands since the last message
-	since     time.Time // when that was, or the session began
-
+	srv     *Server
+	conn    *smtp.Conn
+	peer    peer
+	client  mail.Client
+	offer   smtp.Offer // what EHLO announced; zero after HELO
+	conduct conduct
 	hearing serve.Hearing
 
 	// tx is the transaction: begun by MAIL, ended by end. All that belongs to
 	// one message hangs on it, and nothing else does.
 	tx *transaction
+}
+
+// A peer is the other end of a connection: a client, or a proxy between it and us.
+type peer struct {
+	listener   Listener     // that it came over
+	mayXClient bool         // it may say who the client is, with XCLIENT
+	introduced bool         // a proxy named the client's address
+	localIP    netip.Addr   // that the client connected to, if a proxy named it
+	share      netip.Prefix // the client's network, whose share it takes from; zero: none
+}
+
+// A conduct is how a client behaves.
+type conduct struct {
+	mistakes  int       // commands out of order, not understood, or one fruitless command too many
+	fruitless int       // commands since the last message
+	since     time.Time // when that was, or the session began
 }
 
 // Say implements serve.Speaker: with one of the replies TLS begins.
@@ -54,16 +62,15 @@ func (s *session) Say(ctx context.Context, reply mail.Reply) (end bool, err erro
 func (s *session) GoesOn() bool { return s.tx != nil || !s.srv.sessions.Stopping() }
 
 // Count implements serve.Speaker. It ends the session of a client that does not speak
-// SMTP, or whose network has made too many mistakes in all its sessions. A refused recipient is
-// no error of the session's: good servers carry old lists.
+// SMTP, or whose network has made too many mistakes in all its sessions. A recipient who
+// does not exist counts for the network alone: good servers carry old lists.
 func (s *session) Count(reply mail.Reply) mail.Reply {
-	switch {
-	case serve.IsMistake(reply), s.fruitless > maxFruitless:
-		s.errors++
-	case reply.Status != mail.NoSuchUser.Status && !reply.Is(mail.NoRelay):
-		return reply
+	mistake := serve.IsMistake(reply) || s.conduct.fruitless > maxFruitless
+	guess := reply.Status == mail.NoSuchUser.Status || reply.Is(mail.NoRelay)
+	if mistake {
+		s.conduct.mistakes++
 	}
-	if s.offend() || s.errors > serve.MaxMistakes {
+	if (mistake || guess) && (s.offend() || s.conduct.mistakes > serve.MaxMistakes) {
 		s.record(mail.Outcome{Event: mail.Connection, Reply: mail.TooManyErrors.Because(reply)})
 		return mail.TooManyErrors
 	}
@@ -81,8 +88,8 @@ func (s *session) Answer(ctx context.Context, cmd smtp.Command) (mail.Reply, err
 	case "RCPT":
 		return s.rcpt(ctx, cmd.Arg), nil
 	}
-	s.fruitless++
-	if s.tx == nil && time.Since(s.since) > maxIdle {
+	s.conduct.fruitless++
+	if s.tx == nil && time.Since(s.conduct.since) > maxIdle {
 		return mail.IdleTooLong, nil
 	}
 	return s.answer(ctx, cmd), nil
@@ -162,7 +169,7 @@ func (s *session) offers(ctx context.Context) smtp.Offer {
 		DSN:         next.DSN,
 		Chunking:    true,
 		PRDR:        true,
-		XClient:     s.proxy,
+		XClient:     s.peer.mayXClient,
 		RcptMax:     s.srv.MaxRecipients,
 	}
 }

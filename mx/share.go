@@ -42,7 +42,7 @@ func newShares(p PerClient) *shares {
 // shareOf returns the network whose share the client takes from; the zero Prefix
 // is none.
 func (s *session) shareOf() netip.Prefix {
-	if s.proxy && !s.introduced || s.isHidden() || s.client.In(s.srv.PerClient.Exempt) {
+	if s.peer.mayXClient && !s.peer.introduced || s.isHidden() || s.client.In(s.srv.PerClient.Exempt) {
 		return netip.Prefix{}
 	}
 	return s.client.Network()
@@ -64,17 +64,17 @@ func (s *session) enter() error {
 		return mail.TooManyConnections.Because(fmt.Errorf("mx: %v has %d connections", n, per.Connections))
 	}
 	shares.connections[n]++
-	s.share = n
+	s.peer.share = n
 	return nil
 }
 
 // leave ends what enter began.
 func (s *session) leave() {
-	n, shares := s.share, s.srv.shares
+	n, shares := s.peer.share, s.srv.shares
 	if !n.IsValid() {
 		return
 	}
-	s.share = netip.Prefix{}
+	s.peer.share = netip.Prefix{}
 	shares.mu.Lock()
 	defer shares.mu.Unlock()
 	if shares.connections[n]--; shares.connections[n] <= 0 {
@@ -85,7 +85,7 @@ func (s *session) leave() {
 // offend counts an error of the client, and reports whether its network has made
 // too many.
 func (s *session) offend() bool {
-	n, shares := s.share, s.srv.shares
+	n, shares := s.peer.share, s.srv.shares
 	if !n.IsValid() {
 		return false
 	}

@@ -14,7 +14,7 @@ import (
 // then a proxy has no share, for it is nobody's client.
 func (s *session) xclient(arg string) mail.Reply {
 	switch {
-	case !s.proxy:
+	case !s.peer.mayXClient:
 		return mail.NotAuthorized
 	case s.tx != nil:
 		return mail.BadSequence
@@ -24,12 +24,12 @@ func (s *session) xclient(arg string) mail.Reply {
 		return mail.ReplyTo(err)
 	}
 	s.leave()
-	s.offer, s.errors = smtp.Offer{}, 0
+	s.offer, s.conduct.mistakes = smtp.Offer{}, 0
 	s.client.Hello, s.client.ESMTP = x.Hello, x.ESMTP
 	if x.HasAddr {
-		s.client.IP, s.introduced, s.hearing.Relayed, s.server = x.Addr, true, true, netip.Addr{}
+		s.client.IP, s.peer.introduced, s.hearing.Relayed, s.peer.localIP = x.Addr, true, true, netip.Addr{}
 	}
-	s.server = cmp.Or(x.Server, s.server)
+	s.peer.localIP = cmp.Or(x.Server, s.peer.localIP)
 	if err := s.enter(); err != nil {
 		s.record(mail.Outcome{Event: mail.Connection, Reply: mail.ReplyTo(err)})
 		return mail.ReplyTo(err)
