@@ -45,9 +45,8 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 	if s.tx == nil || s.tx.body != nil {
 		return mail.BadSequence
 	}
+	var to mail.Recipient
 	addr, params, err := smtp.ParseRcpt(arg)
-	addr = s.named(addr)
-	to := mail.Recipient{Address: addr}
 	if err == nil {
 		err = s.offer.RcptParams(params, &to)
 	}
@@ -55,6 +54,8 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 		s.tx.judged.Misunderstood("said RCPT " + mail.Printable(arg, maxNote))
 		return s.refusedArgument(s.tx.env, mail.ReplyTo(err), arg)
 	}
+	addr = s.ourPostmaster(addr)
+	to.Address = addr
 	switch {
 	case !addr.IsASCII() && !s.tx.env.UTF8:
 		return s.refusedRecipient(policy.BySession, mail.NonASCIIAddress, addr)

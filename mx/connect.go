@@ -111,10 +111,10 @@ func (s *session) readProxy() error {
 	return err
 }
 
-// named returns addr, or the bare postmaster where addr is the postmaster at the
-// address that the client connected to: with that nobody can be meant but ours
-// (RFC 5321, section 2.3.5 and 4.5.1). Nobody else has mail there.
-func (s *session) named(addr mail.Address) mail.Address {
+// ourPostmaster returns addr, or the bare postmaster where addr is the postmaster at
+// the IP address that the client connected to: nobody can be meant by that but ours
+// (RFC 5321, sections 2.3.5 and 4.5.1). Nobody else has mail there.
+func (s *session) ourPostmaster(addr mail.Address) mail.Address {
 	ip, ok := smtp.ParseLiteral(addr.Domain)
 	if !ok || !addr.IsPostmaster() {
 		return addr
