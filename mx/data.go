@@ -99,36 +99,42 @@ func (s *session) receive(tx *transaction, read func() error) mail.Reply {
 func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) (mail.Reply, error) {
 	tx := s.tx
 	defer s.end()
+	tx.judged.Received(tx.body.Size(), header.Header{})
 	if received.OK() && bare && s.srv.RejectBareNewline {
 		received = mail.BareNewline
 	}
 	replies, note := []mail.Reply{received}, ""
-	tx.judged.Received(tx.body.Size(), header.Header{})
 	if received.OK() {
-		tx.digest.Sum(tx.env.Digest[:0])
 		replies, note = s.srv.process(ctx, tx)
-	}
-	reply := mail.Merge(replies)
-	if reply.OK() {
-		reply = mail.Accepted.Saying("OK %s", tx.env.ID)
-	}
-	tx.reply = reply
-	if received.OK() {
 		s.conduct.fruitless, s.conduct.since = 0, time.Now()
 	}
+	tx.conclude(replies)
+	s.recordMessage(note)
+	return s.tell(replies)
+}
+
+// recordMessage records what the end of data was answered.
+func (s *session) recordMessage(note string) {
+	tx := s.tx
 	o := tx.env.Outcome(mail.EndOfData)
-	o.To, o.Size, o.Reply, o.Took, o.Note = tx.addresses(), tx.body.Size(), reply, time.Since(tx.began), note
+	o.To, o.Size, o.Reply, o.Took, o.Note = tx.addresses(), tx.body.Size(), tx.reply, time.Since(tx.began), note
 	s.record(o)
+}
+
+// tell returns the reply to the message. A client that speaks PRDR hears one for each
+// recipient first, if they differ. A final one that the client cannot hear is remembered.
+func (s *session) tell(replies []mail.Reply) (mail.Reply, error) {
+	tx := s.tx
 	switch {
 	case tx.env.PRDR && !unanimous(replies):
 		s.hearing.Answered(tx.env.ID)
 		return s.sayEach(replies)
-	case reply.OK():
+	case tx.reply.OK():
 		s.hearing.Answered(tx.env.ID)
-	case reply.Temporary():
+	case tx.reply.Temporary():
 		s.srv.remember(tx, replies)
 	}
-	return reply, nil
+	return tx.reply, nil
 }
 
 // remember keeps the final refusals that the client cannot hear, because it is
@@ -170,6 +176,7 @@ func unanimous(replies []mail.Reply) bool {
 // on. There is a reply for each recipient, or one for all; the note is for the
 // log.
 func (srv *Server) process(ctx context.Context, tx *transaction) (replies []mail.Reply, note string) {
+	tx.digest.Sum(tx.env.Digest[:0])
 	h, err := header.Read(tx.body, header.Limits{})
 	tx.judged.Received(tx.body.Size(), h)
 	switch {

@@ -90,3 +90,12 @@ func (tx *transaction) each(replies []mail.Reply) []mail.Reply {
 	}
 	return each
 }
+
+// conclude merges the replies to the message, one for each recipient or one for all,
+// into the one that most clients hear.
+func (tx *transaction) conclude(replies []mail.Reply) {
+	tx.reply = mail.Merge(replies)
+	if tx.reply.OK() {
+		tx.reply = mail.Accepted.Saying("OK %s", tx.env.ID)
+	}
+}
