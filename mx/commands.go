@@ -2,7 +2,6 @@ package mx
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -127,12 +126,21 @@ func (s *session) verifyAny(ctx context.Context, mailboxes []mail.Recipient) ([]
 		case len(mailboxes) > 1:
 			s.srv.Log.Warn("a member of an alias is refused", "id", s.tx.env.ID, "to", m.Address, "reply", reply)
 		}
-		errs = append(errs, reply.Because(errors.Join(reply.Err, fmt.Errorf("verify %v", m.Address))))
+		errs = append(errs, reply.Because(verifying(m.Address, reply.Err)))
 	}
 	if !taken {
 		return nil, mail.Worst(errs)
 	}
 	return left, nil
+}
+
+// verifying returns the cause of a refusal, which may be nil, with the mailbox that it
+// speaks of: an alias may have many.
+func verifying(mailbox mail.Address, cause error) error {
+	if cause == nil {
+		return fmt.Errorf("verify %s", mailbox.Path())
+	}
+	return fmt.Errorf("verify %s: %w", mailbox.Path(), cause)
 }
 
 // refusedRecipient notes whose answer it is that refuses a recipient, records it,
