@@ -541,7 +541,7 @@ func TestIdleHoldsNoBuffer(t *testing.T) {
 	})
 }
 
-// Close may come from anywhere at any time.
+// Close may come from anywhere at any time. Only -race can find that it may not.
 func TestCloseRace(t *testing.T) {
 	for range 200 {
 		a, b := net.Pipe()
