@@ -3,7 +3,7 @@ package lmtp
 import (
 	"cmp"
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -144,7 +144,7 @@ func (s *session) admit() error {
 	if overTCP && !s.client.In(s.srv.Networks) {
 		// No 5xx: which networks may connect is for us to configure, and mail must not
 		// bounce while it is configured wrongly.
-		return mail.NotFromHere.Because(errors.New("lmtp: not in a network that may connect"))
+		return mail.NotFromHere.Because(fmt.Errorf("lmtp: %v is in none of the networks that may connect (mda.allow)", s.client.IP))
 	}
 	return nil
 }

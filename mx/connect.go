@@ -101,7 +101,7 @@ func (s *session) Refuse(r mail.Reply) {
 // readProxy takes the client's address from a trusted proxy.
 func (s *session) readProxy() error {
 	if !s.client.In(s.peer.listener.Trusted) {
-		return fmt.Errorf("mx: proxy %v is not among the trusted ones", s.client.IP)
+		return fmt.Errorf("mx: proxy %v is not among the trusted ones (mx.trusted_proxies)", s.client.IP)
 	}
 	proxied, err := s.conn.ReadProxy()
 	if err == nil && proxied.Client.IsValid() {

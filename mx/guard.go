@@ -62,7 +62,7 @@ func (g *guard) see(log *slog.Logger, ip netip.Addr, from mail.Address) {
 	visits, domains := g.count(suspect)
 	switch {
 	case g.hidden.IsValid() && visits <= fewAgain:
-		log.Warn("clients come from everywhere again, and are judged by their addresses", "not", g.hidden)
+		log.Warn("clients come from everywhere again, and are judged by their addresses", "hidden_by", g.hidden)
 		g.hidden = netip.Addr{}
 	case visits >= nearlyAll && domains >= manyDomains:
 		g.hidden = suspect
