@@ -29,9 +29,9 @@ type InStep struct {
 
 var _ mail.Deliverer = (*InStep)(nil)
 
-// patience is how long a generation that is not to be had is not looked for
+// retryReload is how long a generation that is not to be had is not looked for
 // again: the MX may have other maps, or one that is refused here.
-const patience = time.Minute
+const retryReload = time.Minute
 
 // Verify implements mail.Deliverer.
 func (s *InStep) Verify(ctx context.Context, env *mail.Envelope, rcpt mail.Recipient) error {
@@ -71,7 +71,7 @@ func (s *InStep) catchUp(generation string) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if generation == s.Current() || generation == s.told && time.Since(s.tried) < patience {
+	if generation == s.Current() || generation == s.told && time.Since(s.tried) < retryReload {
 		return
 	}
 	s.told, s.tried = generation, time.Now()
