@@ -58,7 +58,7 @@ func playSession(stream string, sizes []byte, trusted bool) (heard string, store
 		Trusts: func(net.Conn) bool { return trusted },
 	}
 	nc := &dialogue.Recital{Says: stream, Pieces: sizes, Peer: &net.UnixAddr{Net: "unix"}}
-	s := srv.session(nc)
+	s := srv.session(smtp.NewConn(nc))
 	_ = s.Serve(context.Background())
 	s.conn.Release()
 	return nc.Heard.String(), next.taken

@@ -89,7 +89,7 @@ func (srv *Server) maxRecipients() int { return cmp.Or(srv.MaxRecipients, 1000) 
 func (srv *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	srv.sessions.Log, srv.sessions.Max = srv.Log, cmp.Or(srv.MaxConnections, 1000)
 	srv.sessions.Grace = srv.Timeouts.orDefault().Grace
-	return srv.sessions.Serve(ctx, listeners, func(nc net.Conn, _ int) serve.Session { return srv.session(nc) })
+	return srv.sessions.Serve(ctx, listeners, func(c *smtp.Conn, _ int) serve.Session { return srv.session(c) })
 }
 
 // Connections returns how many clients are connected.
@@ -99,16 +99,13 @@ func (srv *Server) Connections() int { return srv.sessions.Connections() }
 func (srv *Server) Panics() int { return srv.sessions.Panics() }
 
 // session returns the session of a connection.
-func (srv *Server) session(nc net.Conn) *session {
+func (srv *Server) session(c *smtp.Conn) *session {
 	timeouts := srv.Timeouts.orDefault()
-	s := &session{srv: srv, conn: smtp.NewConn(nc), client: mail.Client{IP: serve.RemoteIP(nc)}}
+	s := &session{srv: srv, conn: c, client: mail.Client{IP: serve.RemoteIP(c.NetConn())}}
 	s.conn.Host, s.hearing.Tell = srv.Hostname, srv.Heard
 	s.conn.ReadTimeout, s.conn.WriteTimeout = timeouts.Command, timeouts.Write
 	return s
 }
-
-// Conn implements serve.Session.
-func (s *session) Conn() *smtp.Conn { return s.conn }
 
 // Client implements serve.Session.
 func (s *session) Client() mail.Client { return s.client }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"postern/internal/serve"
@@ -13,16 +12,13 @@ import (
 )
 
 // session returns the session of a connection that came over l.
-func (srv *Server) session(nc net.Conn, l Listener) *session {
+func (srv *Server) session(c *smtp.Conn, l Listener) *session {
 	timeouts := srv.Timeouts.orDefault()
-	s := &session{srv: srv, conn: smtp.NewConn(nc), peer: peer{listener: l}, client: mail.Client{IP: serve.RemoteIP(nc)}}
+	s := &session{srv: srv, conn: c, peer: peer{listener: l}, client: mail.Client{IP: serve.RemoteIP(c.NetConn())}}
 	s.conn.Host, s.hearing.Tell = srv.Hostname, srv.Heard
 	s.conn.ReadTimeout, s.conn.WriteTimeout = timeouts.Handshake, timeouts.Write
 	return s
 }
-
-// Conn implements serve.Session.
-func (s *session) Conn() *smtp.Conn { return s.conn }
 
 // Client implements serve.Session.
 func (s *session) Client() mail.Client { return s.client }

@@ -11,6 +11,7 @@ import (
 
 	"postern/internal/dialogue"
 	"postern/internal/spool"
+	"postern/smtp"
 )
 
 // variable is what differs between two sessions that are the same.
@@ -28,7 +29,7 @@ func playSession(stream string, sizes []byte) (heard string, delivered []deliver
 	}
 	nc := &dialogue.Recital{Says: stream, Pieces: sizes, Peer: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}}
 	srv.shares = newShares(PerClient{})
-	s := srv.session(nc, Listener{})
+	s := srv.session(smtp.NewConn(nc), Listener{})
 	_ = s.Serve(context.Background())
 	s.conn.Release()
 	for i, d := range next.got {

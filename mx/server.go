@@ -123,8 +123,8 @@ func (srv *Server) Serve(ctx context.Context, listeners ...Listener) error {
 	for i, l := range listeners {
 		plain[i] = l.Listener
 	}
-	return srv.sessions.Serve(ctx, plain, func(nc net.Conn, listener int) serve.Session {
-		return srv.session(nc, listeners[listener])
+	return srv.sessions.Serve(ctx, plain, func(c *smtp.Conn, listener int) serve.Session {
+		return srv.session(c, listeners[listener])
 	})
 }
 

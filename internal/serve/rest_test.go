@@ -91,8 +91,8 @@ func TestAtRest(t *testing.T) {
 					t.Errorf("heard %q after %d turns, left %d times; want %q, %d", got, session.turns, session.left, tt.heard, tt.turns)
 				}
 			}
-			inHallWith(t, func(h *hall, nc net.Conn) Session {
-				session.talk = talk{conn: smtp.NewConn(nc), refused: &h.refused}
+			inHallWith(t, func(h *hall, c *smtp.Conn) Session {
+				session.talk = talk{conn: c, refused: &h.refused}
 				return session
 			}, visited)
 		})

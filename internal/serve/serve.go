@@ -33,8 +33,6 @@ const (
 
 // A Session is one connection of a client.
 type Session interface {
-	// Conn returns the connection. It is closed and released for the session.
-	Conn() *smtp.Conn
 	// Serve speaks with the client until one of the two has enough, and waits
 	// for no other connection. When ctx ends, so does what it does for the client.
 	// It returns smtp.ErrAtRest where its connection did, and is called again
@@ -69,9 +67,9 @@ type Sessions struct {
 // Serve accepts connections until ctx ends, and then waits for those under way:
 // whoever waits for a command is interrupted, and so are all when the time of
 // grace is over. Begin makes the session of a connection that came over the
-// listener with that index. Serve returns nil after ctx ended, and otherwise why
-// a listener failed.
-func (s *Sessions) Serve(ctx context.Context, listeners []net.Listener, begin func(nc net.Conn, listener int) Session) error {
+// listener with that index; the connection is closed and released for the session.
+// Serve returns nil after ctx ended, and otherwise why a listener failed.
+func (s *Sessions) Serve(ctx context.Context, listeners []net.Listener, begin func(c *smtp.Conn, listener int) Session) error {
 	s.stopping.Store(false)
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -82,7 +80,7 @@ func (s *Sessions) Serve(ctx context.Context, listeners []net.Listener, begin fu
 	for i, l := range listeners {
 		loops.Go(func() {
 			failed <- s.accept(accepting, l, func(nc net.Conn) {
-				v := &visit{begin: func() Session { return begin(nc, i) }}
+				v := &visit{begin: func(v *visit) { v.conn = smtp.NewConn(nc); v.session = begin(v.conn, i) }}
 				running.Go(func() { s.run(work, v) })
 			})
 		})

@@ -25,7 +25,6 @@ type talk struct {
 	refused *atomic.Value // the reply that was said last
 }
 
-func (t talk) Conn() *smtp.Conn                { return t.conn }
 func (t talk) Client() mail.Client             { return mail.Client{} }
 func (t talk) Serve(ctx context.Context) error { return t.serve(ctx, t.conn) }
 func (t talk) Leave()                          {}
@@ -43,19 +42,19 @@ type hall struct {
 // inHall runs test with a server whose sessions do what serve does.
 func inHall(t *testing.T, serve func(context.Context, *smtp.Conn) error, test func(t *testing.T, h *hall)) {
 	t.Helper()
-	inHallWith(t, func(h *hall, nc net.Conn) Session { return talk{smtp.NewConn(nc), serve, &h.refused} }, test)
+	inHallWith(t, func(h *hall, c *smtp.Conn) Session { return talk{c, serve, &h.refused} }, test)
 }
 
 // inHallWith is inHall with sessions of another kind.
-func inHallWith(t *testing.T, begin func(h *hall, nc net.Conn) Session, test func(t *testing.T, h *hall)) {
+func inHallWith(t *testing.T, begin func(h *hall, c *smtp.Conn) Session, test func(t *testing.T, h *hall)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		h := &hall{Sessions: &Sessions{Log: slog.New(slog.DiscardHandler), Grace: time.Minute}, ended: make(chan error, 1)}
 		h.door.conns = make(chan net.Conn)
 		h.door.open, h.close = context.WithCancel(t.Context())
 		go func() {
-			h.ended <- h.Serve(h.door.open, []net.Listener{&h.door}, func(nc net.Conn, _ int) Session {
-				return begin(h, nc)
+			h.ended <- h.Serve(h.door.open, []net.Listener{&h.door}, func(c *smtp.Conn, _ int) Session {
+				return begin(h, c)
 			})
 		}()
 		test(t, h)
@@ -266,8 +265,8 @@ func TestAcceptGoesOn(t *testing.T) {
 		var refused atomic.Value
 		ended := make(chan error)
 		go func() {
-			ended <- s.Serve(ctx, []net.Listener{door}, func(nc net.Conn, _ int) Session {
-				return talk{smtp.NewConn(nc), greetAndWait, &refused}
+			ended <- s.Serve(ctx, []net.Listener{door}, func(c *smtp.Conn, _ int) Session {
+				return talk{c, greetAndWait, &refused}
 			})
 		}()
 		start := time.Now()

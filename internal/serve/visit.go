@@ -14,7 +14,8 @@ import (
 
 // A visit is one connection, from its acceptance to its end.
 type visit struct {
-	begin    func() Session
+	begin    func(*visit) // sets what follows
+	conn     *smtp.Conn
 	session  Session
 	admitted bool
 	atRest   bool           // the session waits for a command
@@ -34,7 +35,7 @@ func (s *Sessions) run(ctx context.Context, v *visit) {
 		if !v.atRest {
 			return
 		}
-		v.session.Conn().Await()
+		v.conn.Await()
 	}
 }
 
@@ -42,13 +43,13 @@ func (s *Sessions) run(ctx context.Context, v *visit) {
 func (s *Sessions) speak(ctx context.Context, v *visit) {
 	v.atRest = false
 	if v.session == nil {
-		v.session, v.begin = v.begin(), nil
-		v.session.Conn().RestAfter = restAfter
+		v.begin(v)
+		v.begin, v.conn.RestAfter = nil, restAfter
 	}
 	defer s.end(v)
 	defer s.recover(v.session)
 	if !v.admitted {
-		if err := s.admit(v.session.Conn()); err != nil {
+		if err := s.admit(v.conn); err != nil {
 			v.session.Refuse(mail.ReplyTo(err))
 			return
 		}
@@ -74,12 +75,11 @@ func (s *Sessions) end(v *visit) {
 	if v.atRest {
 		return
 	}
-	c := v.session.Conn()
 	if v.admitted {
-		s.forget(c)
+		s.forget(v.conn)
 	}
-	_ = c.Close()
-	c.Release()
+	_ = v.conn.Close()
+	v.conn.Release()
 }
 
 func (s *Sessions) ended(session Session, err error) {
