@@ -18,16 +18,14 @@ import (
 // came of the message so far.
 type inbound struct {
 	*mail.Envelope
-	body     *spool.Buffer   // nil before DATA or the first BDAT
-	lines    *smtp.LineEnder // what chunks are written through
-	received int64           // octets of chunks
-	until    time.Time       // when the message has to be there
+	body     *spool.Buffer  // nil before DATA or the first BDAT
+	incoming serve.Incoming // what writes to it
 }
 
 // begin makes room for the message.
 func (tx *inbound) begin(srv *Server) {
-	tx.body, tx.until = srv.Spool.New(), srv.messageEnd()
-	tx.lines = &smtp.LineEnder{W: tx.body}
+	tx.body = srv.Spool.New()
+	tx.incoming = srv.incoming(tx.body)
 }
 
 // end ends the transaction, if there is one, and gives back what it holds.
@@ -38,9 +36,10 @@ func (s *session) end() {
 	s.tx, s.forwarded = nil, smtp.XForward{}
 }
 
-// messageEnd returns when a message that begins now has to be there.
-func (srv *Server) messageEnd() time.Time {
-	return time.Now().Add(srv.Timeouts.orDefault().Message)
+// incoming returns a message that is written to w.
+func (srv *Server) incoming(w io.Writer) serve.Incoming {
+	t := srv.Timeouts.orDefault()
+	return serve.NewIncoming(w, t.Data, t.Message)
 }
 
 // maxSize returns the largest message.
@@ -61,15 +60,11 @@ func (s *session) data(ctx context.Context, arg string) (mail.Reply, error) {
 		return mail.Reply{}, err
 	}
 	s.tx.begin(s.srv)
-	var data smtp.Data
-	received := s.receive(s.tx, func() (err error) {
-		data, err = s.conn.ReadData(s.tx.body, s.srv.maxSize())
-		return err
-	})
+	received := s.tx.incoming.Data(s.conn, s.srv.maxSize())
 	if !received.Closes() {
 		s.hearing.Heard() // it waited for the 354, and that came after the replies before
 	}
-	return s.finish(ctx, received, data.BareNewlines)
+	return s.finish(ctx, received)
 }
 
 // bdat takes a part of the message (RFC 3030, section 2), and answers as to DATA
@@ -83,31 +78,24 @@ func (s *session) bdat(ctx context.Context, arg string) (mail.Reply, error) {
 		s.Refuse(serve.OutOfStep(err))
 		return mail.Reply{}, serve.ErrOutOfStep
 	}
-	refusal := s.refuseChunk(err)
-	tx := s.tx
-	if refusal != nil {
+	if refusal := s.refuseChunk(err); refusal != nil {
 		s.end() // a message that lacks this chunk is none
-		tx = &inbound{lines: &smtp.LineEnder{W: io.Discard}, until: s.srv.messageEnd()}
-	} else if tx.body == nil {
-		tx.begin(s.srv)
+		dropped := s.srv.incoming(io.Discard)
+		return dropped.Drop(s.conn, size, refusal), nil
 	}
-	received := s.receive(tx, func() error {
-		return s.conn.ReadChunk(tx.lines, size, s.srv.maxSize()-tx.received)
-	})
-	tx.received += size
+	if s.tx.body == nil {
+		s.tx.begin(s.srv)
+	}
+	received := s.tx.incoming.Chunk(s.conn, size, s.srv.maxSize())
 	switch {
-	case refusal != nil && received.Closes():
-		return received, nil
-	case refusal != nil:
-		return mail.ReplyTo(refusal), nil
-	case received.OK() && !last:
-		return mail.Accepted.Saying("%d octets received", size), nil
-	case !last:
-		s.recordMessage(tx, received)
+	case last:
+		return s.finish(ctx, received)
+	case !received.OK():
+		s.recordMessage(s.tx, received)
 		s.end()
 		return received, nil
 	}
-	return s.finish(ctx, received, tx.lines.Bare)
+	return mail.Accepted.Saying("%d octets received", size), nil
 }
 
 // refuseChunk returns why a chunk cannot be taken, or nil.
@@ -127,10 +115,10 @@ func (s *session) refuseChunk(syntax error) error {
 // for each recipient that was accepted, in their order, duplicates included (RFC
 // 2033, section 4.2). It returns the last of them, to be sent like every other reply;
 // those before it are gathered.
-func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) (mail.Reply, error) {
+func (s *session) finish(ctx context.Context, received mail.Reply) (mail.Reply, error) {
 	tx := s.tx
 	defer s.end()
-	if received.OK() && bare && s.srv.RejectBareNewline && tx.Digest == (mail.Digest{}) { // an MX of ours has judged it
+	if received.OK() && tx.incoming.BareNewlines() && s.srv.RejectBareNewline && tx.Digest == (mail.Digest{}) { // an MX of ours has judged it
 		received = mail.BareNewline
 	}
 	if !received.OK() {
@@ -156,11 +144,6 @@ func (s *session) answer(replies []mail.Reply) (mail.Reply, error) {
 		}
 	}
 	return sayable(replies[last]), nil
-}
-
-// receive lets read take octets of tx's message; see serve.Receive.
-func (s *session) receive(tx *inbound, read func() error) mail.Reply {
-	return serve.Receive(s.conn, s.srv.Timeouts.orDefault().Data, tx.until, read)
 }
 
 // deliver hands the message on, with our trace field on top.

@@ -26,16 +26,12 @@ func (s *session) data(ctx context.Context, arg string) (mail.Reply, error) {
 	if err := s.conn.WriteReply(mail.StartData); err != nil {
 		return mail.Reply{}, err
 	}
-	octets := s.tx.begin(s.srv)
-	var data smtp.Data
-	reply := s.receive(s.tx, func() (err error) {
-		data, err = s.conn.ReadData(octets, s.srv.MaxSize)
-		return err
-	})
+	s.tx.begin(s.srv)
+	reply := s.tx.incoming.Data(s.conn, s.srv.MaxSize)
 	if !reply.Closes() {
 		s.hearing.Heard() // it waited for the 354, and that came after the reply before
 	}
-	return s.finish(ctx, reply, data.BareNewlines)
+	return s.finish(ctx, reply)
 }
 
 // bdat takes a part of the message (RFC 3030, section 2). The octets that follow
@@ -48,27 +44,19 @@ func (s *session) bdat(ctx context.Context, arg string) (mail.Reply, error) {
 		s.Refuse(serve.OutOfStep(err))
 		return mail.Reply{}, serve.ErrOutOfStep
 	}
-	refusal := s.refuseChunk(err)
-	tx := s.tx
-	if refusal != nil {
+	if refusal := s.refuseChunk(err); refusal != nil {
 		s.end() // a message that lacks this chunk is none
-		tx = &transaction{lines: &smtp.LineEnder{W: io.Discard}, until: s.srv.messageEnd()}
-	} else if tx.body == nil {
-		tx.lines = &smtp.LineEnder{W: tx.begin(s.srv)}
+		dropped := s.srv.incoming(io.Discard)
+		return dropped.Drop(s.conn, size, refusal), nil
 	}
-	reply := s.receive(tx, func() error {
-		return s.conn.ReadChunk(tx.lines, size, s.srv.MaxSize-tx.received)
-	})
-	tx.received += size
-	switch {
-	case refusal != nil && reply.Closes():
-		return reply, nil
-	case refusal != nil:
-		return mail.ReplyTo(refusal), nil
-	case reply.OK() && !last:
+	if s.tx.body == nil {
+		s.tx.begin(s.srv)
+	}
+	reply := s.tx.incoming.Chunk(s.conn, size, s.srv.MaxSize)
+	if reply.OK() && !last {
 		return mail.Accepted.Saying("%d octets received", size), nil
 	}
-	return s.finish(ctx, reply, tx.lines.Bare)
+	return s.finish(ctx, reply)
 }
 
 // refuseChunk returns why a chunk cannot be taken, or nil.
@@ -84,23 +72,19 @@ func (s *session) refuseChunk(syntax error) error {
 	return nil
 }
 
-// messageEnd returns when a message that begins now has to be there.
-func (srv *Server) messageEnd() time.Time {
-	return time.Now().Add(srv.Timeouts.orDefault().Message)
-}
-
-// receive lets read take octets of tx's message; see serve.Receive.
-func (s *session) receive(tx *transaction, read func() error) mail.Reply {
-	return serve.Receive(s.conn, s.srv.Timeouts.orDefault().Data, tx.until, read)
+// incoming returns a message that is written to w.
+func (srv *Server) incoming(w io.Writer) serve.Incoming {
+	t := srv.Timeouts.orDefault()
+	return serve.NewIncoming(w, t.Data, t.Message)
 }
 
 // finish ends the transaction, whose message came as received says, and returns
 // the reply to it.
-func (s *session) finish(ctx context.Context, received mail.Reply, bare bool) (mail.Reply, error) {
+func (s *session) finish(ctx context.Context, received mail.Reply) (mail.Reply, error) {
 	tx := s.tx
 	defer s.end()
 	tx.judged.Received(tx.body.Size(), header.Header{})
-	if received.OK() && bare && s.srv.RejectBareNewline {
+	if received.OK() && tx.incoming.BareNewlines() && s.srv.RejectBareNewline {
 		received = mail.BareNewline
 	}
 	replies, note := []mail.Reply{received}, ""

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"time"
 
+	"postern/internal/serve"
 	"postern/internal/spool"
 	"postern/mail"
 	"postern/policy"
-	"postern/smtp"
 )
 
 // A transaction is what MAIL and RCPT said, whom it is for, and what came of
@@ -22,12 +22,10 @@ type transaction struct {
 	judged    *policy.Case
 	rcpts     []recipient // in the order of their RCPT
 
-	body     *spool.Buffer   // nil before DATA or the first BDAT
-	digest   hash.Hash       // of what is in body
-	lines    *smtp.LineEnder // what chunks are written through
-	received int64           // octets of chunks
-	until    time.Time       // when the message has to be there
-	reply    mail.Reply      // to the end of data; zero before it
+	body     *spool.Buffer  // nil before DATA or the first BDAT
+	digest   hash.Hash      // of what is in body
+	incoming serve.Incoming // what writes to both
+	reply    mail.Reply     // to the end of data; zero before it
 }
 
 // A recipient is one that the client was told is fine.
@@ -65,11 +63,11 @@ func (tx *transaction) add(to mail.Recipient, mailboxes []mail.Recipient) {
 	tx.rcpts = append(tx.rcpts, r)
 }
 
-// begin returns where the octets of the message go to, as the client sends them:
-// to the body, and to the digest on the way.
-func (tx *transaction) begin(srv *Server) io.Writer {
-	tx.body, tx.digest, tx.until = srv.Spool.New(), sha256.New(), srv.messageEnd()
-	return io.MultiWriter(tx.body, tx.digest)
+// begin makes room for the message, whose octets go to the body and to the digest, as
+// the client sends them.
+func (tx *transaction) begin(srv *Server) {
+	tx.body, tx.digest = srv.Spool.New(), sha256.New()
+	tx.incoming = srv.incoming(io.MultiWriter(tx.body, tx.digest))
 }
 
 // addresses returns the recipients as the client named them.

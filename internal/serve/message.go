@@ -2,6 +2,7 @@ package serve
 
 import (
 	"errors"
+	"io"
 	"os"
 	"syscall"
 	"time"
@@ -11,13 +12,56 @@ import (
 	"postern/smtp"
 )
 
-// Receive lets read take octets of a message from c, which may be silent for so long,
-// until that time. The reply is 250 if they are there in whole; any other is for the
-// client, and after one that closes the session nothing more can be read.
-func Receive(c *smtp.Conn, silence time.Duration, until time.Time, read func() error) mail.Reply {
+// An Incoming is a message on its way in: as data, or in chunks (RFC 3030, section 2).
+type Incoming struct {
+	lines   smtp.LineEnder // what chunks are written through
+	chunks  int64          // octets of those that came
+	silence time.Duration
+	until   time.Time
+}
+
+// NewIncoming returns a message that is written to w. The client may be silent amid it
+// for at most silence, and must be done within total.
+func NewIncoming(w io.Writer, silence, total time.Duration) Incoming {
+	return Incoming{lines: smtp.LineEnder{W: w}, silence: silence, until: time.Now().Add(total)}
+}
+
+// Data reads the message from c, of at most limit octets, up to the dot. The reply is
+// 250 if it is there in whole; any other is for the client, and after one that closes
+// the session nothing more can be read.
+func (in *Incoming) Data(c *smtp.Conn, limit int64) mail.Reply {
+	return in.receive(c, func() error {
+		data, err := c.ReadData(in.lines.W, limit)
+		in.lines.Bare = data.BareNewlines
+		return err
+	})
+}
+
+// Chunk reads a chunk of the message from c; limit is for all of them together. It
+// replies as Data does.
+func (in *Incoming) Chunk(c *smtp.Conn, size, limit int64) mail.Reply {
+	left := limit - in.chunks
+	in.chunks += size
+	return in.receive(c, func() error { return c.ReadChunk(&in.lines, size, left) })
+}
+
+// Drop reads a chunk that is refused, for its octets are no commands, and returns the
+// refusal, or what ends the session meanwhile.
+func (in *Incoming) Drop(c *smtp.Conn, size int64, refusal error) mail.Reply {
+	if reply := in.Chunk(c, size, size); reply.Closes() {
+		return reply
+	}
+	return mail.ReplyTo(refusal)
+}
+
+// BareNewlines reports whether there were LF without CR. They became CRLF.
+func (in *Incoming) BareNewlines() bool { return in.lines.Bare }
+
+// receive lets read take octets of the message from c.
+func (in *Incoming) receive(c *smtp.Conn, read func() error) mail.Reply {
 	before := c.ReadTimeout
-	c.ReadTimeout = silence
-	c.Limit(until)
+	c.ReadTimeout = in.silence
+	c.Limit(in.until)
 	err := read()
 	c.ReadTimeout = before
 	c.Limit(time.Time{})
@@ -39,7 +83,7 @@ func Receive(c *smtp.Conn, silence time.Duration, until time.Time, read func() e
 }
 
 // ErrOutOfStep says that nobody knows where the next command begins: the size of a
-// chunk is not known, or nobody waits for so much to go by.
+// chunk is not known, or too large to read past.
 var ErrOutOfStep = errors.New("serve: a chunk that is not read")
 
 // OutOfStep returns the last reply of a session, to a chunk that is not read: one whose

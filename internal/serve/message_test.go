@@ -57,10 +57,8 @@ func TestReceive(t *testing.T) {
 			}()
 			c.ReadTimeout = 5 * time.Hour
 			begun := time.Now()
-			got := Receive(c, time.Minute, time.Now().Add(time.Hour), func() error {
-				_, err := c.ReadData(tt.spool, 100)
-				return err
-			})
+			in := NewIncoming(tt.spool, time.Minute, time.Hour)
+			got := in.Data(c, 100)
 			if !got.Is(tt.want) || c.ReadTimeout != 5*time.Hour {
 				t.Errorf("%s: %v, want %v; commands have %v", tt.name, got, tt.want, c.ReadTimeout)
 			}
@@ -91,7 +89,8 @@ func TestReceiveTrickle(t *testing.T) {
 			}
 		}()
 		begun := time.Now()
-		got := Receive(c, time.Minute, begun.Add(time.Hour), func() error { _, err := c.ReadData(io.Discard, 1<<20); return err })
+		in := NewIncoming(io.Discard, time.Minute, time.Hour)
+		got := in.Data(c, 1<<20)
 		if took := time.Since(begun); !got.Is(mail.IdleTooLong) || took != time.Hour {
 			t.Errorf("%v after %v", got, took)
 		}
