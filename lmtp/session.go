@@ -87,11 +87,11 @@ func (s *session) Answer(ctx context.Context, cmd smtp.Command) (mail.Reply, err
 	case "NOOP":
 		return mail.Accepted, nil
 	case "VRFY":
-		return verify(cmd.Arg), nil
+		return serve.With(cmd.Arg, mail.CannotVerify), nil
 	case "HELP":
 		return mail.Help.Saying("LHLO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT: see RFC 2033"), nil
 	case "QUIT":
-		return quit(cmd.Arg), nil
+		return serve.Without(cmd.Arg, mail.Bye), nil
 	case "XFORWARD":
 		return s.xforward(cmd.Arg), nil
 	case verbHeard:
@@ -111,28 +111,13 @@ func (s *session) webClient() mail.Reply {
 	return mail.NotSMTP
 }
 
-// reset answers RSET. As with QUIT, an argument means that the client speaks of
-// something else (RFC 5321, section 4.1.1).
+// reset answers RSET.
 func (s *session) reset(arg string) mail.Reply {
 	if arg != "" {
 		return mail.BadArgument
 	}
 	s.end()
 	return mail.Accepted
-}
-
-func verify(arg string) mail.Reply {
-	if arg == "" {
-		return mail.BadArgument
-	}
-	return mail.CannotVerify
-}
-
-func quit(arg string) mail.Reply {
-	if arg != "" {
-		return mail.BadArgument
-	}
-	return mail.Bye
 }
 
 // offer returns what a session may use. PIPELINING and ENHANCEDSTATUSCODES must

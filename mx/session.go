@@ -121,11 +121,11 @@ func (s *session) answer(ctx context.Context, cmd smtp.Command) mail.Reply {
 	case "NOOP":
 		return mail.Accepted
 	case "VRFY":
-		return s.verify(cmd.Arg)
+		return serve.With(cmd.Arg, mail.CannotVerify)
 	case "HELP":
 		return mail.Help.Saying("EHLO HELO STARTTLS MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT: see RFC 5321")
 	case "QUIT":
-		return s.quit(cmd.Arg)
+		return serve.Without(cmd.Arg, mail.Bye)
 	case "EXPN", "AUTH", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML":
 		return mail.NotImplemented
 	case "GET", "HEAD", "POST", "PUT", "PATCH", "OPTIONS", "CONNECT":
@@ -230,26 +230,13 @@ func (s *session) earlyTLSData() mail.Reply {
 	return reply
 }
 
+// reset answers RSET.
 func (s *session) reset(arg string) mail.Reply {
 	if arg != "" {
 		return mail.BadArgument
 	}
 	s.end()
 	return mail.Accepted
-}
-
-func (s *session) verify(arg string) mail.Reply {
-	if arg == "" {
-		return mail.BadArgument
-	}
-	return mail.CannotVerify
-}
-
-func (s *session) quit(arg string) mail.Reply {
-	if arg != "" {
-		return mail.BadArgument
-	}
-	return mail.Bye
 }
 
 // record tells what ended, with the client that it ended for.

@@ -84,6 +84,23 @@ func IsMistake(r mail.Reply) bool {
 	return false
 }
 
+// With returns reply, to a command that must have an argument.
+func With(arg string, reply mail.Reply) mail.Reply {
+	if arg == "" {
+		return mail.BadArgument
+	}
+	return reply
+}
+
+// Without returns reply, to a command that has no argument. With one the client
+// means something else (RFC 5321, section 4.1.1).
+func Without(arg string, reply mail.Reply) mail.Reply {
+	if arg != "" {
+		return mail.BadArgument
+	}
+	return reply
+}
+
 // Refuse says r on a connection that ends with it, and whose client may not be
 // listening.
 func Refuse(c *smtp.Conn, r mail.Reply) {

@@ -26,8 +26,8 @@ func NewIncoming(w io.Writer, silence, total time.Duration) Incoming {
 	return Incoming{lines: smtp.LineEnder{W: w}, silence: silence, until: time.Now().Add(total)}
 }
 
-// Data reads the message from c, of at most limit octets, up to the dot. The reply is
-// 250 if it is there in whole; any other is for the client, and after one that closes
+// Data reads the message from c up to the dot, and takes at most limit octets. The reply
+// is 250 if it is there in whole; any other is for the client, and after one that closes
 // the session nothing more can be read.
 func (in *Incoming) Data(c *smtp.Conn, limit int64) mail.Reply {
 	return in.receive(c, func() error {
