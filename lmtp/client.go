@@ -35,7 +35,7 @@ type Client struct {
 	// Hostname is what LHLO says.
 	Hostname string
 	// MaxConnections bounds the connections to the next hop, idle ones
-	// included; 200. Who comes when all are in use waits.
+	// included; 200. Whoever needs one when all are in use waits.
 	MaxConnections int
 
 	// VerifyTimeout is the time for Verify, waiting for a connection included;

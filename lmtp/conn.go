@@ -112,7 +112,7 @@ func (cn *conn) ask(commands []string, chunk io.WriterTo) ([]mail.Reply, error) 
 		for _, command := range batch {
 			r, err := cn.reply(command)
 			if err != nil {
-				// Who has a whole message and then says nothing may have delivered it.
+				// A server that has a whole message and then says nothing may have delivered it.
 				cn.committed = cn.committed || sent && r.Code == 0
 				return replies, err
 			}

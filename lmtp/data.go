@@ -161,8 +161,8 @@ func (s *session) deliver(ctx context.Context, env *mail.Envelope, body *spool.B
 	return mail.Deliver(ctx, s.srv.Next, env, msg)
 }
 
-// received returns our trace field. It names who came to us; whom that had it
-// from, another field says already.
+// received returns our trace field. It names the client that came to us; where that had
+// it from, another field says already.
 func (s *session) received(env *mail.Envelope) string {
 	r := mail.Received{
 		Client: s.client, By: s.srv.Hostname, ID: env.ID, Date: time.Now(),

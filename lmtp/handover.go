@@ -33,7 +33,7 @@ import (
 // 3461), and the name of a folder is UTF-8 in it.
 //
 // It is announced only to a peer that Server.Trusts, so that nobody else can pass
-// his mail off as another transaction, and sent only where it is announced.
+// its mail off as another transaction, and sent only where it is announced.
 const (
 	handover = "XPOSTERN"
 

@@ -169,7 +169,7 @@ func dialAs(t *testing.T, uid int, path string) (net.Conn, error) {
 	return r.nc, r.err
 }
 
-// Who is ours says the kernel, and nobody else.
+// The kernel says who is ours, and nobody else does.
 func TestWhoIsOurs(t *testing.T) {
 	const stranger, ours = 5001, 5002
 	for _, tt := range []struct {

@@ -385,7 +385,7 @@ func TestRFC5321_3_8_ClientLost(t *testing.T) {
 	}
 }
 
-// At shutdown whoever waits hears 421, and who has a transaction can end it.
+// At shutdown a client that waits hears 421, and one with a transaction can end it.
 func TestShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		next := &answers{}

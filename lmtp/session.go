@@ -11,8 +11,8 @@ import (
 	"postern/smtp"
 )
 
-// A session is one connection of a client. One goroutine at a time uses it: each turn
-// between two rests has its own.
+// A session is one connection of a client. Only one goroutine uses it at a time, though
+// not always the same one (internal/serve/visit.go).
 type session struct {
 	srv    *Server
 	conn   *smtp.Conn
@@ -197,7 +197,7 @@ func (s *session) xforward(arg string) mail.Reply {
 	return mail.Accepted
 }
 
-// origin returns whom the client has the next message from, if it said so, and
+// origin returns where the client has the next message from, if it said so, and
 // otherwise the client.
 func (s *session) origin() mail.Client {
 	f := s.forwarded

@@ -97,8 +97,8 @@ func TestRFC3030_RepliesToChunks(t *testing.T) {
 	}
 }
 
-// Who has a whole message and says nothing may have delivered it: the client does
-// not send it once more by itself. Who says that he leaves has not.
+// A server that has a whole message and says nothing may have delivered it: the client
+// does not send it once more by itself. One that says that it is leaving has not.
 func TestRFC3030_WholeMessageIsNotSentTwice(t *testing.T) {
 	const (
 		verifiedChunks = "C: MAIL FROM:<ann@client.example> XID=id\nC: RCPT TO:<a@mda.example>\nC: RSET\nS: 250 ok\nS: 250 ok\nS: 250 ok\n"

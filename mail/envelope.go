@@ -119,7 +119,7 @@ type Client struct {
 	TLS   string     // version and cipher suite, as "TLSv1.3 TLS_AES_128_GCM_SHA256"; empty: none
 }
 
-// Network returns the network whose members count as one client, for who has one
+// Network returns the network whose members count as one client, for whoever has one
 // of its addresses may have them all: a /24 of IPv4, a /64 of IPv6 (RFC 6177). It
 // is the zero Prefix where there is no address.
 func (c Client) Network() netip.Prefix {

@@ -129,8 +129,8 @@ func (r Reply) Closes() bool {
 }
 
 // By returns r as a server of that name sends it: the reply with which a session
-// ends says whose it is, as the greeting does (RFC 5321, section 4.2.3). Is does
-// not know it any more.
+// ends says whose it is, as the greeting does (RFC 5321, section 4.2.3). The result no
+// longer matches Is: its text has changed.
 func (r Reply) By(host string) Reply {
 	if host != "" && r.Closes() {
 		r.Text = host + " " + r.Text

@@ -9,8 +9,8 @@ import (
 // section 6.3).
 const MaxHops = 100
 
-// MaxTrace is more than one of our servers puts on top of a message, in octets; so much
-// larger a message the next one takes.
+// MaxTrace is more than one of our servers puts on top of a message, in octets. The next
+// one takes messages, and headers, that are larger by it.
 const MaxTrace = 64 << 10
 
 // A Received is the time stamp line that a server puts on top of a message that

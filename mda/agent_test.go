@@ -230,7 +230,7 @@ func TestPhases(t *testing.T) {
 	}
 }
 
-// Who gives up while mailboxes are prepared finds nothing delivered.
+// A client that gives up while mailboxes are prepared finds nothing delivered.
 func TestGivenUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := &store{fail: func(_, step string) error {
@@ -363,7 +363,7 @@ func TestRoom(t *testing.T) {
 	}
 }
 
-// There is one record for each mailbox, and one for who has none.
+// There is one record for each mailbox, and one for a recipient who has none.
 func TestRecord(t *testing.T) {
 	s := &store{fail: func(box, step string) error {
 		if box == "bob" && step == "sync" {

@@ -12,8 +12,8 @@ import (
 type Aliases struct {
 	mail.Deliverer
 	// Expand returns the mailboxes that addr stands for by a generation of the
-	// recipients, mail.Envelope.Generation. A recipient for which it
-	// fails is left as it is, and the refusal to those who deliver.
+	// recipients, mail.Envelope.Generation. A recipient for which it fails is passed
+	// on unchanged; the Deliverer refuses it.
 	Expand func(generation string, addr mail.Address) ([]mail.Address, error)
 }
 

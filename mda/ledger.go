@@ -50,9 +50,9 @@ type Ledger struct {
 var _ mail.Deliverer = (*Ledger)(nil)
 
 // OpenLedger returns a ledger that is kept in the file at path, with what is in
-// it. It remembers up to limit recipients, the newest; 0: nobody is, and who tries
-// again is served again. If the file cannot be read
-// or written, the log says so, and the ledger does its work without it.
+// it. It remembers up to limit recipients, the newest. With limit 0 it remembers nobody,
+// and every retry is delivered again. If the file cannot be read or written, the log says
+// so, and the ledger does its work without it.
 func OpenLedger(path string, limit int, next mail.Deliverer, log *slog.Logger) *Ledger {
 	l := &Ledger{
 		Deliverer: next, Log: log, opened: time.Now(), underWay: make(map[key]chan struct{}),
@@ -237,7 +237,7 @@ func (l *Ledger) enter(id string, keys []key, replies []mail.Reply) {
 // Heard forgets what was delivered with the transaction id, for its client is
 // known to have heard so. The file is told with the next entry, or after a
 // second: a strike that a crash takes leaves an entry too many, which harms only
-// who sends the same message once more on purpose.
+// somebody who sends the same message once more on purpose.
 func (l *Ledger) Heard(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

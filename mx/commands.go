@@ -39,7 +39,7 @@ func (s *session) mail(arg string) mail.Reply {
 
 // rcpt adds a recipient (RFC 5321, section 4.1.1.3), if the judge has nothing
 // against it and the next hop takes mail for a mailbox that it stands for. The
-// judge comes first: whom he refuses does not learn who exists.
+// judge comes first: a client that it refuses does not learn who exists.
 func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 	if s.tx == nil || s.tx.body != nil {
 		return mail.BadSequence

@@ -43,8 +43,9 @@ func (s *session) Leave() {
 	s.end()
 }
 
-// welcome finds out who the client is, and whether his network has room for one
-// more. If he is not to be spoken with, he has heard so.
+// welcome finds out who the client is, and whether its network has room for one more.
+// It reports false if the client was refused; it has been told why, unless it has no
+// PROXY header from a trusted proxy: then nothing is said.
 func (s *session) welcome() (ok bool, err error) {
 	if s.peer.listener.Proxy {
 		if err := s.readProxy(); err != nil {

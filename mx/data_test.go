@@ -467,7 +467,8 @@ func TestRFC3030_2_UnreadableChunkSize(t *testing.T) {
 	}
 }
 
-// Who said HELO was offered no chunks; the octets of one are no commands all the same.
+// A client that said HELO was offered no chunks; the octets of one are no commands all
+// the same.
 func TestRFC3030_2_NoChunksAfterHELO(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		h.play(t, greeting+`

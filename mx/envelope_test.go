@@ -239,8 +239,8 @@ func TestRFC6531_3_3_SenderDomain(t *testing.T) {
 	}
 }
 
-// One who is named twice, or stands behind an alias too, gets one copy; and each
-// RCPT is answered.
+// A recipient who is named twice, or is a member of an alias too, gets one copy; and
+// each RCPT is answered.
 func TestRFC5321_3_3_SameRecipientTwice(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		h.play(t, toAnn+`

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// watched is how many of the clients who came last are looked at.
+	// watched is how many of the clients are looked at, the latest ones.
 	watched = 100
 	// If nearlyAll of them have one private address and send for manyDomains, they
 	// are the world, behind something that hides it. A program of one's own that
@@ -40,13 +40,13 @@ type guard struct {
 	told   time.Time
 }
 
-// A sighting is a client who sent mail.
+// A sighting is a client that sent mail.
 type sighting struct {
 	ip     netip.Addr
 	domain string // of the sender
 }
 
-// see notes a client who sends mail and whom no proxy introduced.
+// see notes a client that sends mail and that no proxy introduced.
 func (g *guard) see(log *slog.Logger, ip netip.Addr, from mail.Address) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -110,8 +110,8 @@ func isPrivate(ip netip.Addr) bool {
 // the zero Addr if they have their own. Nothing is judged by it.
 func (srv *Server) ClientsHidden() netip.Addr { return srv.guard.hides() }
 
-// isHidden reports whether the client's address is not his own but that of what
-// hides him.
+// isHidden reports whether the client's address is not its own but that of what
+// hides it.
 func (s *session) isHidden() bool {
 	return !s.peer.introduced && s.client.IP.IsValid() && s.client.IP == s.srv.guard.hides()
 }

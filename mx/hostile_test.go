@@ -34,7 +34,7 @@ func TestRFC5321_3_1_EarlyTalker(t *testing.T) {
 		h.play(t, "C: RCPT TO:<ann@mx.example>\nS: 554 5.5.0 mx.example *\nS.")
 		h.play(t, "S: 421 4.7.0 mx.example too many errors\nS.")
 	})
-	// Who is exempt is not made to wait.
+	// A client that is exempt is not made to wait.
 	inHouse(t, func(t *testing.T, h *house) {
 		h.GreetDelay = time.Second
 		h.PerClient.Exempt = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}
@@ -105,8 +105,8 @@ func TestThousandsOfTransactions(t *testing.T) {
 	})
 }
 
-// Whoever tries names hears that they do not exist only so many times, in all
-// sessions of his network; others go on.
+// A client that tries names hears that they do not exist only so many times, in all
+// sessions of its network; others go on.
 func TestRecipientHarvesting(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		h.PerClient.Errors = 50

@@ -16,7 +16,7 @@ import (
 	"postern/policy/greylist"
 )
 
-// judged gives h a judge whose world is zone, and returns the records of what he
+// judged gives h a judge whose world is zone, and returns the records of what it
 // judged.
 func (h *house) judged(t *testing.T, zone dns.Zone, rules ...access.Rule) *[]*policy.Record {
 	t.Helper()
@@ -33,7 +33,7 @@ func (h *house) judged(t *testing.T, zone dns.Zone, rules ...access.Rule) *[]*po
 	return records
 }
 
-// Whom the judge refuses does not learn who exists, and the log has why.
+// A client that the judge refuses does not learn who exists, and the log has why.
 func TestJudgeRefusesRecipients(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		h.judged(t, dns.Zone{}, access.Rule{Name: "rule 1", Action: access.Deny, Senders: []string{"client.example"}})

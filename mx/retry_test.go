@@ -74,7 +74,7 @@ func TestRefusalIsRemembered(t *testing.T) {
 	}
 }
 
-// Who heard the refusal, for there was no other reply, is not told of it again.
+// A client that heard the refusal, for there was no other reply, is not told of it again.
 func TestNoRefusalRememberedThatWasHeard(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		h.next.answer = map[string]mail.Reply{"ann": mail.NoSuchUser, "bob": mail.NoSuchUser}
@@ -83,7 +83,7 @@ func TestNoRefusalRememberedThatWasHeard(t *testing.T) {
 	})
 }
 
-// Who hears each reply needs no second attempt.
+// A client that hears each reply needs no second attempt.
 func TestNoRefusalRememberedWithPRDR(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		h.next.answer = map[string]mail.Reply{"bob": mail.NoSuchUser}

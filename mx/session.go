@@ -11,8 +11,8 @@ import (
 	"postern/smtp"
 )
 
-// A session is one connection of a client. One goroutine at a time uses it: each turn
-// between two rests has its own.
+// A session is one connection of a client. Only one goroutine uses it at a time, though
+// not always the same one (internal/serve/visit.go).
 type session struct {
 	srv     *Server
 	conn    *smtp.Conn
@@ -43,7 +43,7 @@ type conduct struct {
 	since     time.Time // when that was, or the session began
 }
 
-// Say implements serve.Speaker: with one of the replies TLS begins.
+// Say implements serve.Speaker. One of the replies begins TLS.
 func (s *session) Say(ctx context.Context, reply mail.Reply) (end bool, err error) {
 	if err := s.conn.WriteReply(reply); err != nil {
 		return true, err
@@ -136,7 +136,7 @@ func (s *session) answer(ctx context.Context, cmd smtp.Command) mail.Reply {
 
 // webClient ends the session of a program that speaks HTTP (RFC 9110, section 9).
 // What it sends behind its request may look like commands, and may have been written
-// by somebody who could not connect to us himself.
+// by somebody who cannot connect to us directly.
 func (s *session) webClient() mail.Reply {
 	s.offend()
 	s.record(mail.Outcome{Event: mail.Connection, Reply: mail.NotSMTP})

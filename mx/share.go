@@ -19,7 +19,7 @@ type PerClient struct {
 	// SMTP. Good servers carry old lists; what they are not told today they
 	// hear tomorrow.
 	Errors int
-	Exempt []netip.Prefix // whom neither holds for
+	Exempt []netip.Prefix // for which neither holds
 }
 
 // maxOffenders bounds the networks whose errors are remembered.

@@ -42,8 +42,8 @@ func TestExemptClientsHaveNoShare(t *testing.T) {
 	})
 }
 
-// Who tries names is shown the door, in whatever many sessions he does it, and
-// is let in again when time has passed.
+// A client that tries names is shown the door, however many sessions it uses, and is
+// let in again when time has passed.
 func TestErrorsPerClient(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		h.PerClient = PerClient{Errors: 6}

@@ -79,7 +79,7 @@ func TestXClientTellsHello(t *testing.T) {
 	})
 }
 
-// Nobody may say so who is not named for it, nor whoever a proxy names.
+// Only those who are named for it may say so, and not the client that a proxy names.
 func TestXClientIsForProxies(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		h.behindXClient("198.51.100.0/24")

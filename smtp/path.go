@@ -24,9 +24,9 @@ func ParseAddress(s string) (mail.Address, bool) {
 	return addr, ok && rest == "" && addr.Domain != ""
 }
 
-// parsePath parses a Path in angle brackets at the start of s, whose local part
-// without quotes allowed allows, and returns what follows it. A source route is read
-// and forgotten (RFC 5321, appendix C). The domain is empty where there was none.
+// parsePath parses a Path in angle brackets at the start of s, and returns what follows
+// it. allowed says which local parts need no quotes. A source route is read and
+// forgotten (RFC 5321, appendix C). The domain is empty where there was none.
 func parsePath(s string, allowed func(local string) bool) (addr mail.Address, rest string, ok bool) {
 	s, ok = strings.CutPrefix(s, "<")
 	if !ok {

@@ -103,7 +103,7 @@ func TestReadProxyCutOff(t *testing.T) {
 	}
 }
 
-// However the octets arrive, the same is read; and who is not a proxy is told
+// However the octets arrive, the same is read; and a peer that is no proxy is told
 // from one by its first octets.
 func FuzzReadProxy(f *testing.F) {
 	f.Add("PROXY TCP4 192.0.2.1 198.51.100.2 12345 25\r\nEHLO a\r\n")

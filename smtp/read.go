@@ -100,7 +100,7 @@ func (c *Conn) fill() error {
 // fillLine is fill for a line. Once waited, the deadline stays that of the first
 // wait for the line. The wait for a command can be interrupted. Replies are held
 // back only where half a command is there because there was no room for the rest:
-// that comes at once. Else whoever sent half a command may send no more of it
+// that comes at once. Else a peer that sent half a command may send no more of it
 // before it has heard what it waits for.
 func (c *Conn) fillLine(command, waited bool) error {
 	if !command || c.Buffered() == 0 || !c.full {

@@ -21,7 +21,7 @@ func (c *Conn) Await() {
 }
 
 // readable reports whether a read would not wait. The runtime's poller tells of
-// changes only, so who waits for one looks first.
+// changes only, so one has to look before one waits.
 func readable(fd uintptr) bool {
 	fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}}
 	n, err := unix.Poll(fds[:], 0)

@@ -86,7 +86,7 @@ func TestAtRest(t *testing.T) {
 	}
 }
 
-// Who has begun to say something does not let the session rest: what comes then is
+// A peer that has begun to say something does not let the session rest: what comes then is
 // the rest of it, also of a line that is too long to be kept.
 func TestAtRestAmidALine(t *testing.T) {
 	for name, begin := range map[string]string{"a command": "NO", "a line that is too long": strings.Repeat("x", maxCommand+1)} {

@@ -24,8 +24,8 @@ func HasULabels(domain string) bool {
 	return err == nil && mapped == name
 }
 
-// registrable maps nothing, and mapping is how the others look a name up. Both leave
-// it to IsDomain what else a host name may hold: hyphens and underscores are seen in
+// registrable maps nothing, and mapping is how others look a name up. Both leave
+// the other characters of a host name to IsDomain: hyphens and underscores are seen in
 // the wild where none may be.
 var (
 	registrable = idna.New(idna.ValidateForRegistration(), idna.BidiRule(),
@@ -33,8 +33,8 @@ var (
 	mapping = idna.New(idna.MapForLookup(), idna.StrictDomainName(false), idna.CheckHyphens(false))
 )
 
-// lowerAndBack returns the lower case of a letter whose upper case that has again:
-// not "i" for the dotted capital, or for the Kelvin sign "k".
+// lowerAndBack returns a capital letter in lower case, if it is the capital of that: the
+// dotted capital I is not that of "i", nor the Kelvin sign that of "k".
 func lowerAndBack(r rune) rune {
 	if l := unicode.ToLower(r); unicode.ToUpper(l) == r {
 		return l

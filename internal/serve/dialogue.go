@@ -16,9 +16,9 @@ type Speaker interface {
 	GoesOn() bool
 	// Answer answers one command. An error ends the session without another word.
 	Answer(ctx context.Context, cmd smtp.Command) (mail.Reply, error)
-	// Count counts what a reply says of the client, and returns what he is to hear:
-	// it, or that he has made too many mistakes.
-	Count(mail.Reply) mail.Reply
+	// Count notes a mistake that reply answers. It returns reply, or
+	// mail.TooManyErrors if there were too many.
+	Count(reply mail.Reply) mail.Reply
 	// Say writes a reply, and does what goes with it; the session ends with one
 	// after which nothing more is said.
 	Say(ctx context.Context, reply mail.Reply) (end bool, err error)
@@ -74,7 +74,7 @@ func ReplyToLine(err error) (mail.Reply, error) {
 const MaxMistakes = 20
 
 // IsMistake reports whether r answers a command that is out of order or not
-// understood. Who makes many of them does not speak the protocol. A refused
+// understood. A client that makes many of them does not speak the protocol. A refused
 // recipient is none: good servers carry old lists.
 func IsMistake(r mail.Reply) bool {
 	switch r.Code {

@@ -37,7 +37,7 @@ func (h *Hearing) Heard() {
 }
 
 // Command returns the next command of c. What is written is sent before it waits for
-// one. Interrupted, it goes on while goOn says so, for as long as ctx does.
+// one. When it is interrupted it goes on while goOn says so, until ctx ends.
 func (h *Hearing) Command(ctx context.Context, c *smtp.Conn, goOn func() bool) (smtp.Command, error) {
 	if h.unheard != "" && !c.Resting() {
 		h.shows = c.Dry()

@@ -207,7 +207,7 @@ func (s *Sessions) each(f func(*smtp.Conn)) {
 	}
 }
 
-// Stopping reports whether the server ends: who is at rest is to go.
+// Stopping reports whether the server is about to end: a session at rest is to go.
 func (s *Sessions) Stopping() bool { return s.stopping.Load() }
 
 // Connections returns how many clients are connected.
@@ -224,7 +224,7 @@ func (s *Sessions) Panics() int { return int(s.panics.Load()) }
 // addresses mapped into IPv6; from here on they are themselves.
 func RemoteIP(nc net.Conn) netip.Addr { return addrIP(nc.RemoteAddr()) }
 
-// LocalIP returns the address that the peer connected to, as RemoteIP returns his.
+// LocalIP returns the address that the peer connected to, in the form that RemoteIP has.
 func LocalIP(nc net.Conn) netip.Addr { return addrIP(nc.LocalAddr()) }
 
 func addrIP(a net.Addr) netip.Addr {

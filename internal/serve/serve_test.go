@@ -159,9 +159,9 @@ func TestMax(t *testing.T) {
 	})
 }
 
-// Where there is no room, who keeps the server waiting for long makes some: at rest,
-// amid a line of which an octet comes now and then, or amid a message. Who waits for
-// the server does not.
+// Where there is no room, a client that keeps the server waiting for long makes some: at
+// rest, amid a line of which an octet comes now and then, or amid a message. One that
+// waits for the server does not.
 func TestMakeRoom(t *testing.T) {
 	const patience = 10 * time.Second
 	tests := []struct {
@@ -231,7 +231,7 @@ func TestMakeRoom(t *testing.T) {
 	}
 }
 
-// Who does not listen to the goodbye holds up only so many.
+// Clients that do not listen to the goodbye hold up only so many others.
 func TestMakeRoomIsBounded(t *testing.T) {
 	const room = 2 * leavers
 	inHall(t, func(_ context.Context, c *smtp.Conn) error {
@@ -283,9 +283,9 @@ func TestAcceptGoesOn(t *testing.T) {
 	})
 }
 
-// At the end whoever waits is interrupted, and who does not end by himself has
-// the time of grace, then that of a farewell, then is not read from any more, and
-// is cut off.
+// At the end a session that waits is interrupted, and one that does not end by itself
+// has the time of grace, then that of a farewell, then is not read from any more, and is
+// cut off.
 func TestEnd(t *testing.T) {
 	tests := []struct {
 		name  string

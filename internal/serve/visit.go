@@ -14,7 +14,7 @@ import (
 
 // A visit is one connection, from its acceptance to its end.
 type visit struct {
-	begin    func(*visit) // sets what follows
+	begin    func(*visit) // sets conn and session; nil once it has
 	conn     *smtp.Conn
 	session  Session
 	admitted bool
