@@ -39,7 +39,7 @@ const (
 	spareLines = 10_000
 )
 
-// load enters what the file says into b. No file says nothing.
+// load enters what the file says into b. A file that is not there says nothing.
 func (j *journal) load(b *book) error {
 	file, err := os.Open(j.path)
 	switch {

@@ -38,7 +38,7 @@ type peer struct {
 
 // A conduct is how a client behaves.
 type conduct struct {
-	mistakes  int       // commands out of order, not understood, or one fruitless command too many
+	mistakes  int       // commands out of order or not understood, and fruitless ones beyond maxFruitless
 	fruitless int       // commands since the last message
 	since     time.Time // when that was, or the session began
 }

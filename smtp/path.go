@@ -147,7 +147,7 @@ func parseDomain(s string) (domain, rest string, ok bool) {
 
 // IsDomain reports whether s is a Domain of RFC 5321, section 4.1.2, with the
 // U-labels of RFC 6531, section 3.3. Underscores pass: host names in the wild
-// have them, and the DNS does not mind. How long a U-label may be, HasULabels knows:
+// have them, and the DNS does not mind. HasULabels knows how long a U-label may be:
 // 63 octets are the bound of its A-label.
 func IsDomain(s string) bool {
 	if s == "" || len(s) > maxDomain || !utf8.ValidString(s) {

@@ -33,7 +33,7 @@ func ParseXClient(arg string) (x XClient, err error) {
 
 // attributes calls set with each attribute of XCLIENT or XFORWARD that is in arg, its
 // name in capitals, and with its value, which was xtext. An error is a reply: also if
-// there is none, if one is there twice, or if set says that it is none.
+// there is no attribute, if one comes twice, or if set does not know one.
 func attributes(arg string, set func(name, value string) (ok bool)) error {
 	seen := make(map[string]bool)
 	for word := range strings.FieldsFuncSeq(arg, isWSP) {

@@ -1,7 +1,8 @@
 // Package serve runs the connections of a server that speaks SMTP or LMTP: it
 // accepts them, bounds their number, keeps a panic to the one that it happened
-// on, and ends them politely. It has the loop of a dialogue, and what both say of a
-// line or a message that did not come; what a command means it does not know.
+// on, and ends them politely. It has the loop of a dialogue, takes in messages, and knows
+// what both protocols say of a line or a message that did not come; what a command means
+// it does not know.
 package serve
 
 import (
@@ -25,9 +26,9 @@ const (
 	farewell = time.Second
 	// lastAnswer is how long it then has to answer what was under way.
 	lastAnswer = 10 * time.Second
-	// leavers bounds the connections beyond Max: no more than one and a leavers-th of
-	// Max may have been told to make room and not be gone yet. To say goodbye to a
-	// client that does not listen takes its time.
+	// leavers bounds the connections beyond Max: at most 1 + Max/leavers may have been
+	// told to make room and not be gone yet. To say goodbye to a client that does not
+	// listen takes a while.
 	leavers = 8
 )
 
