@@ -3,12 +3,15 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A choice is which version of each file is to serve: the new one, the old one,
@@ -76,13 +79,18 @@ func (c *choice) add(s source, m *domainMap, held string, rewritten bool) {
 		c.refuse(file, Mistakes{{File: s.name, Message: message, Hint: hint, err: s.err}})
 	}
 	switch {
-	case s.err != nil && c.force:
+	case s.err != nil && c.force && mayBeMeant(s.err):
 	case s.err != nil:
 		hint := "mend it"
 		if why := (fileError{}); errors.As(s.err, &why) && why.hint != "" {
 			hint = why.hint
 		}
-		refuse(s.err.Error(), hint+"; or, if its domain is to go, reload with --force")
+		if mayBeMeant(s.err) {
+			hint += "; or, if its domain is to go, reload with --force"
+		} else {
+			hint += "; or, if its domain is to go, move it away"
+		}
+		refuse(s.err.Error(), hint)
 	case held != "" && held == m.sum:
 		c.refuse(file, Mistakes{takenBack(s)})
 	case !m.good():
@@ -99,6 +107,14 @@ func (c *choice) add(s source, m *domainMap, held string, rewritten bool) {
 	}
 }
 
+// mayBeMeant reports whether a file that cannot be used for err may have been made
+// such on purpose. One that is there and cannot be read has a domain in it, for all
+// that is known.
+func mayBeMeant(err error) bool {
+	var why fileError
+	return errors.As(err, &why) && (why.err == nil || errors.Is(why.err, fs.ErrNotExist) || errors.Is(why.err, unix.ELOOP) || errors.Is(why.err, unix.EISDIR))
+}
+
 // takenBack says of a file that it is as it must not serve.
 func takenBack(s source) Mistake {
 	return Mistake{File: s.name, Message: "was taken back, since nobody confirmed it", Hint: "postern reload makes it serve"}
@@ -111,14 +127,16 @@ func takenBack(s source) Mistake {
 // another is whole.
 const overwriting = time.Second
 
-// isAt reports whether m was read from the very file that s is of, whatever it held.
+// isAt reports whether m was read from the very file that s is of, whatever it held;
+// of what was kept over a restart nobody knows.
 func (m *domainMap) isAt(s source) bool {
-	return m != nil && m.at != nil && s.file != nil && os.SameFile(m.at, s.file)
+	return m != nil && s.file != nil && (m.at == nil || os.SameFile(m.at, s.file))
 }
 
-// isCutShort reports whether s is only the beginning of was.
+// isCutShort reports whether s is only the beginning of was, and lacks more of it than
+// white space.
 func isCutShort(s source, was string) bool {
-	text, was := strings.TrimPrefix(s.text, byteOrderMark), strings.TrimPrefix(was, byteOrderMark)
+	text, was := strings.TrimPrefix(s.text, byteOrderMark), strings.TrimSpace(strings.TrimPrefix(was, byteOrderMark))
 	return len(text) < len(was) && strings.HasPrefix(was, text)
 }
 

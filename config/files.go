@@ -174,6 +174,10 @@ func readText(f *os.File, info fs.FileInfo) (string, error) {
 	var b strings.Builder
 	b.Grow(int(info.Size()))
 	n, err := io.Copy(&b, io.LimitReader(f, maxMapSize+1))
+	var of *fs.PathError
+	if errors.As(err, &of) {
+		err = of.Err // who tells of it names the file
+	}
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("cannot be read: %w", err)
