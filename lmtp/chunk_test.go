@@ -85,7 +85,7 @@ func TestRFC3030_2_RefusedChunks(t *testing.T) {
 // Where nobody knows how many octets follow, nobody knows where a command begins.
 func TestRFC3030_2_UnreadableChunkSize(t *testing.T) {
 	for arg, reply := range map[string]string{
-		"": "521 5.5.4 mda.example *", " x": "521 5.5.4 mda.example *", " -1 LAST": "521 5.5.4 mda.example *", " 99999999999999999999 LAST": "552 5.3.4 *",
+		" x": "501 5.5.4 mda.example *", " -1 LAST": "501 5.5.4 mda.example *", " 99999999999999999999 LAST": "552 5.3.4 *",
 	} {
 		for _, before := range []string{toBoth, lhlo} { // whatever else is wrong
 			play(t, newServer(&answers{}), before+"C: BDAT"+arg+"\nS: "+reply+"\nS.")
@@ -93,7 +93,7 @@ func TestRFC3030_2_UnreadableChunkSize(t *testing.T) {
 	}
 	srv := newServer(&answers{})
 	srv.MaxSize = 10
-	play(t, srv, toBoth+"C: BDAT 1000000\nS: 552 5.3.4 *\nS.")
+	play(t, srv, toBoth+"C: BDAT 100000000\nS: 552 5.3.4 *\nS.")
 }
 
 // All chunks share the time of a message, and a silent client hears 421.

@@ -74,7 +74,7 @@ func (s *session) data(ctx context.Context, arg string) (mail.Reply, error) {
 // already.
 func (s *session) bdat(ctx context.Context, arg string) (mail.Reply, error) {
 	size, last, err := smtp.ParseChunk(arg)
-	if size < 0 || size/2 > s.srv.maxSize() {
+	if size < 0 || smtp.IsEndless(size, s.srv.maxSize()) {
 		s.Refuse(serve.OutOfStep(err))
 		return mail.Reply{}, serve.ErrOutOfStep
 	}
@@ -150,7 +150,7 @@ func (s *session) answer(replies []mail.Reply) (mail.Reply, error) {
 func (s *session) deliver(ctx context.Context, env *mail.Envelope, body *spool.Buffer) []mail.Reply {
 	msg := mail.NewMessage(body)
 	if s.srv.Received {
-		h, err := header.Read(body, header.Limits{Fields: 1})
+		h, err := header.Read(body, header.Limits{})
 		if err != nil {
 			return env.Each(mail.ReplyTo(err))
 		}

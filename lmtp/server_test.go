@@ -540,6 +540,8 @@ func TestReceived(t *testing.T) {
 			";\r\n\tSat, 01 Jan 2000 00:00:00 +0000\r\nA: b\r\n\r\n"},
 		{"begins with white space", "C: RCPT TO:<postmaster>", `C| \x20x\r\n.\r\n`,
 			";\r\n\tSat, 01 Jan 2000 00:00:00 +0000\r\nX-Header-Begins-With-White-Space:\r\n x\r\n"},
+		{"begins with a From line", "C: RCPT TO:<postmaster>", "C: From a@b Mon Jan  1 00:00:00 2024\nC: A: b\nC: C: d\nC:\nC: .",
+			";\r\n\tSat, 01 Jan 2000 00:00:00 +0000\r\nFrom a@b Mon Jan  1 00:00:00 2024\r\nA: b\r\nC: d\r\n\r\n"},
 		{"no header", "C: RCPT TO:<postmaster>", "C: hello there\nC: .", ";\r\n\tSat, 01 Jan 2000 00:00:00 +0000\r\n\r\nhello there\r\n"},
 	}
 	for _, tt := range tests {

@@ -57,6 +57,7 @@ var (
 	PolicyTempError   = Reply{Code: 451, Status: Status{4, 4, 3}, Text: "DNS failure while checking the sender, try again later"}
 	MixedResult       = Reply{Code: 451, Status: Status{4, 5, 0}, Text: "some recipients were refused, try again"}
 	NoSpace           = Reply{Code: 452, Status: Status{4, 3, 1}, Text: "insufficient system storage, try again later"}
+	MailboxBusy       = Reply{Code: 450, Status: Status{4, 2, 0}, Text: "mailbox is locked by another, try again later"}
 	FullForNow        = Reply{Code: 452, Status: Status{4, 2, 2}, Text: "mailbox full, try again later"}
 	TooManyMessages   = Reply{Code: 450, Status: Status{4, 7, 1}, Text: "too many messages, try again later"}
 	Greylisted        = Reply{Code: 451, Status: Status{4, 7, 1}, Text: "greylisted, try again in some minutes"}
@@ -67,7 +68,7 @@ var (
 	BadLine          = Reply{Code: 500, Status: Status{5, 5, 2}, Text: "line end must be CRLF"}
 	LineTooLong      = Reply{Code: 500, Status: Status{5, 5, 2}, Text: "line too long"}
 	BadArgument      = Reply{Code: 501, Status: Status{5, 5, 4}, Text: "syntax error in arguments"}
-	BadChunk         = Reply{Code: 521, Status: Status{5, 5, 4}, Text: "chunk size not understood, closing the connection"}
+	BadChunk         = Reply{Code: 501, Status: Status{5, 5, 4}, Text: "chunk size not understood, closing the connection"}
 	NotSMTP          = Reply{Code: 521, Status: Status{5, 5, 1}, Text: "this is no web server"}
 	BadSender        = Reply{Code: 501, Status: Status{5, 1, 7}, Text: "syntax error in sender address"}
 	BadRecipient     = Reply{Code: 501, Status: Status{5, 1, 3}, Text: "syntax error in recipient address"}

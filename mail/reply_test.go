@@ -291,7 +291,7 @@ func TestIs(t *testing.T) {
 
 func TestCloses(t *testing.T) {
 	for name, r := range catalogue(t) {
-		want := r.Code == 221 || r.Code == 421 || r.Code == 521 || name == "EarlyTalker" || name == "FarTooBig"
+		want := r.Code == 221 || r.Code == 421 || r.Code == 521 || name == "BadChunk" || name == "EarlyTalker" || name == "FarTooBig"
 		if r.Closes() != want {
 			t.Errorf("%s: %v", name, r.Closes())
 		}

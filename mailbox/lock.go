@@ -47,8 +47,8 @@ func (l Lock) String() string {
 // dotlockStale is the age at which the holder of a dotlock is taken for dead.
 const dotlockStale = 5 * time.Minute
 
-// errLocked tells that another holds a lock.
-var errLocked = errors.New("mailbox: locked by another")
+// ErrLocked tells that another holds a lock on an mbox, and for longer than one waits.
+var ErrLocked = errors.New("mailbox: locked by another")
 
 // tryDotlock makes the file name, which must not exist. That of a holder who
 // died is removed.
@@ -64,16 +64,16 @@ func tryDotlock(dir Dir, name string) (File, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	return nil, fmt.Errorf("%s: %w", name, errLocked)
+	return nil, fmt.Errorf("%s: %w", name, ErrLocked)
 }
 
-// patiently calls f until it returns something else than errLocked, or wait has
+// patiently calls f until it returns something else than ErrLocked, or wait has
 // passed. It waits a little longer each time, and not as long as others do.
 func patiently(wait time.Duration, f func() error) error {
 	deadline := time.Now().Add(wait)
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
 		err := f()
-		if !errors.Is(err, errLocked) || time.Now().After(deadline) {
+		if !errors.Is(err, ErrLocked) || time.Now().After(deadline) {
 			return err
 		}
 		time.Sleep(pause/2 + rand.N(pause))

@@ -48,7 +48,7 @@ func (l *lockedMbox) tryLock() error {
 			return err
 		}
 		if !taken {
-			return fmt.Errorf("%v: %w", lock, errLocked)
+			return fmt.Errorf("%v: %w", lock, ErrLocked)
 		}
 	}
 	return l.checkOpen()
@@ -85,7 +85,7 @@ func (l *lockedMbox) open() (err error) {
 func (l *lockedMbox) checkOpen() error {
 	named, err := l.folder.Stat(l.name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("removed meanwhile: %w", errLocked)
+		return fmt.Errorf("removed meanwhile: %w", ErrLocked)
 	}
 	if err != nil {
 		return err
@@ -95,7 +95,7 @@ func (l *lockedMbox) checkOpen() error {
 		return err
 	}
 	if named.ID != opened.ID {
-		return fmt.Errorf("replaced meanwhile: %w", errLocked)
+		return fmt.Errorf("replaced meanwhile: %w", ErrLocked)
 	}
 	return nil
 }

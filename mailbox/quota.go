@@ -127,13 +127,13 @@ func (l *Limited) fits(u Usage, size int64) error {
 
 // room is Room with the Maildir open as dir; it returns what is stored. maildirsize
 // is believed when it says that there is room; that there is none only if it is a
-// new count.
+// new count, and nothing came or went since.
 func (l *Limited) room(fsys FS, dir Dir, size int64) (Usage, error) {
 	c, err := l.read(dir)
 	if err != nil {
 		return Usage{}, fmt.Errorf("quota of %v: %w", l, err)
 	}
-	if c != nil && (c.fresh || l.fits(c.usage, size) == nil) {
+	if c != nil && (l.fits(c.usage, size) == nil || c.fresh && !l.changedSince(fsys, dir, c.written)) {
 		return c.usage, l.fits(c.usage, size)
 	}
 	usage, err := l.recount(fsys, dir)
@@ -167,8 +167,9 @@ const (
 
 // A count is what maildirsize says.
 type count struct {
-	usage Usage
-	fresh bool // it is a new count, with nothing added
+	usage   Usage
+	fresh   bool // it is a new count, with nothing added
+	written time.Time
 }
 
 // read returns what maildirsize says, nil if it says nothing that can be
@@ -198,7 +199,7 @@ func (l *Limited) read(dir Dir) (c *count, err error) {
 	if !ok {
 		return nil, nil
 	}
-	return &count{usage: usage, fresh: lines == 1 && time.Since(info.Modified) < recountAfter}, nil
+	return &count{usage: usage, fresh: lines == 1 && time.Since(info.Modified) < recountAfter, written: info.Modified}, nil
 }
 
 // parseMaildirsize returns the sum of all lines of a maildirsize for q, and how

@@ -70,6 +70,21 @@ func (l *Limited) folders(dir Dir) ([]string, error) {
 	return folders, nil
 }
 
+// changedSince reports whether messages may have come to the Maildir dir since t, or
+// gone: programs that know nothing of maildirsize take messages away, too.
+func (l *Limited) changedSince(fsys FS, dir Dir, t time.Time) bool {
+	folders, err := l.folders(dir)
+	for _, folder := range folders {
+		for _, sub := range []string{"new", "cur"} {
+			modified, e := modification(fsys, path.Join(l.path, folder, sub))
+			if err = errors.Join(err, e); !modified.Before(t) {
+				return true
+			}
+		}
+	}
+	return err != nil // which the count will tell
+}
+
 // modification returns when the folder name was last changed; the zero Time if
 // it does not exist.
 func modification(fsys FS, name string) (time.Time, error) {

@@ -151,7 +151,7 @@ func (a *Agent) lookup(env *mail.Envelope, rcpt mail.Address) ([]Target, error) 
 	return targets, nil
 }
 
-// reply is mail.ReplyTo with a better word for what is full. EDQUOT is the file
+// reply is mail.ReplyTo with a better word for what is full, or locked. EDQUOT is the file
 // system's, and never final: it may be that of all users together.
 func (a *Agent) reply(err error) mail.Reply {
 	r := mail.ReplyTo(err)
@@ -161,6 +161,8 @@ func (a *Agent) reply(err error) mail.Reply {
 		return a.OverQuota.Because(err)
 	case errors.Is(err, mailbox.ErrOverQuota):
 		return mail.MailboxFull.Because(err)
+	case errors.Is(err, mailbox.ErrLocked):
+		return mail.MailboxBusy.Because(err)
 	case errors.Is(err, syscall.EDQUOT):
 		return mail.FullForNow.Because(err)
 	case errors.Is(err, syscall.ENOSPC):
@@ -183,7 +185,7 @@ func finalForm(env *mail.Envelope, msg *mail.Message) (*mail.Message, error) {
 		return nil, fmt.Errorf("mda: read the header: %w", err)
 	case h.Exceeded():
 		return nil, mail.HeaderTooBig
-	case h.Count("Received") >= mail.MaxHops:
+	case h.Count("Received") > mail.MaxHops: // one is that of the MX in front of us, or ours
 		return nil, mail.MailLoop
 	}
 	var stale []mail.Range

@@ -40,7 +40,7 @@ func (s *session) data(ctx context.Context, arg string) (mail.Reply, error) {
 // the client may have sent already.
 func (s *session) bdat(ctx context.Context, arg string) (mail.Reply, error) {
 	size, last, err := smtp.ParseChunk(arg)
-	if size < 0 || size/2 > s.srv.MaxSize {
+	if size < 0 || smtp.IsEndless(size, s.srv.MaxSize) {
 		s.Refuse(serve.OutOfStep(err))
 		return mail.Reply{}, serve.ErrOutOfStep
 	}

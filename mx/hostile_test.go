@@ -201,7 +201,7 @@ func TestEndlessHeaders(t *testing.T) {
 				dialogue.Play(t, nc, toAnn+data)
 				go func() {
 					_, _ = io.WriteString(nc, "Subject: a\r\n")
-					for sent := 0; sent < 3<<20; sent += 64 << 10 {
+					for sent := 0; sent < 40<<20; sent += 64 << 10 {
 						lines := strings.Repeat(line+"\r\n", 64<<10/len(line))
 						if _, err := io.WriteString(nc, lines); err != nil {
 							return

@@ -201,8 +201,9 @@ func (s *session) startTLS(arg string) mail.Reply {
 		return mail.NotImplemented
 	case s.client.TLS != "" || !s.client.ESMTP:
 		return mail.BadSequence
-	case s.conn.Buffered() > 0:
-		return s.earlyTLSData()
+	}
+	if n := s.conn.Buffered(); n > 0 { // by the client, or by somebody between it and us
+		s.srv.Log.Warn("commands came in the clear right behind STARTTLS, and are dropped", "client", s.client, "octets", n)
 	}
 	return mail.ReadyForTLS
 }
@@ -222,15 +223,6 @@ func (s *session) shakeHands(ctx context.Context) error {
 	return nil
 }
 
-// earlyTLSData ends the session of a client, or of somebody between it and us,
-// that sent commands in the clear to be taken for said under TLS.
-func (s *session) earlyTLSData() mail.Reply {
-	reply := mail.EarlyTalker.Because(smtp.ErrEarlyData)
-	s.record(mail.Outcome{Event: mail.Connection, Reply: reply})
-	return reply
-}
-
-// reset answers RSET.
 func (s *session) reset(arg string) mail.Reply {
 	if arg != "" {
 		return mail.BadArgument

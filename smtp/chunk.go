@@ -16,7 +16,7 @@ import (
 func ParseChunk(arg string) (size int64, last bool, err error) {
 	words := strings.FieldsFunc(arg, isWSP)
 	if len(words) == 0 {
-		return -1, false, mail.BadChunk
+		return 0, false, mail.BadArgument // no size, so nothing follows
 	}
 	size, err = Offer{}.parseSize(words[0])
 	switch {

@@ -26,7 +26,7 @@ func TestRFC3030_2_ChunkSize(t *testing.T) {
 		{"9223372036854775807", 1<<63 - 1, false, nil},
 		{"9223372036854775808", -1, false, mail.FarTooBig},
 		{"99999999999999999999", -1, false, mail.FarTooBig},
-		{"", -1, false, mail.BadChunk},
+		{"", 0, false, mail.BadArgument},
 		{"-1", -1, false, mail.BadChunk},
 		{"+1", -1, false, mail.BadChunk},
 		{"0x10", -1, false, mail.BadChunk},

@@ -24,7 +24,7 @@ type Data struct {
 //
 // It writes at most limit octets. If more come, or if w fails, it reads on to
 // the end, so that the dialogue stays in step, and then returns ErrTooBig or the
-// error of w. If the data does not end within twice the limit, or the connection
+// error of w. If the data IsEndless, or the connection
 // fails, the dialogue is over: the error is then one of the connection.
 func (c *Conn) ReadData(w io.Writer, limit int64) (Data, error) {
 	d := dataReader{conn: c, sink: limitedSink{w: w, limit: limit}, lineStart: true}
@@ -35,7 +35,7 @@ func (c *Conn) ReadData(w io.Writer, limit int64) (Data, error) {
 			return d.data(), &connError{err}
 		case end:
 			return d.data(), d.sink.err
-		case (d.sink.n-maxDiscard)/2 > limit:
+		case IsEndless(d.sink.n, limit):
 			return d.data(), &connError{ErrEndless}
 		}
 		if err := c.fill(); err != nil {
@@ -43,6 +43,14 @@ func (c *Conn) ReadData(w io.Writer, limit int64) (Data, error) {
 		}
 	}
 }
+
+// leastEndless is how many octets of a message are read whatever the limit, so that
+// its client hears why it is not taken, in its turn.
+const leastEndless = 32 << 20
+
+// IsEndless reports whether a message of size octets is so far above limit that it is
+// not read to its end.
+func IsEndless(size, limit int64) bool { return size > leastEndless && size/2 > limit }
 
 // ConnLost reports whether err, of ReadData, says that the end of the
 // data was never seen: nothing more can be said on the connection.

@@ -43,7 +43,9 @@ func TestRFC3461_4_MailParameters(t *testing.T) {
 		{"REQUIRETLS", mail.Params{RequireTLS: true}, nil},
 		{"REQUIRETLS=no", mail.Params{}, mail.BadArgument},
 		{"PRDR", mail.Params{PRDR: true}, nil},
-		{"SMTPUTF8 SMTPUTF8", mail.Params{}, mail.BadArgument},
+		{"SMTPUTF8 SMTPUTF8", mail.Params{UTF8: true}, nil},
+		{"RET=FULL RET=FULL", mail.Params{}, mail.BadArgument},
+		{"ENVID=a ENVID=a", mail.Params{}, mail.BadArgument},
 	}
 	for _, tt := range tests {
 		_, params, err := ParseMail("FROM:<> " + tt.params)

@@ -172,16 +172,22 @@ func (o Offer) RcptParams(params []Param, r *mail.Recipient) (err error) {
 	return nil
 }
 
-// hasTwins reports whether a parameter comes twice.
+// hasTwins reports whether a parameter comes twice. One that says the same again is
+// none: Python's smtplib adds SMTPUTF8 to what its caller gave. Those of RFC 3461 may
+// not come twice whatever they say (section 4).
 func hasTwins(params []Param) bool {
-	for i := range params {
-		for j := range i {
-			if params[i].Key == params[j].Key {
+	for i, p := range params {
+		for _, before := range params[:i] {
+			if p.Key == before.Key && (p.Value != before.Value || isDSN(p.Key)) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+func isDSN(key string) bool {
+	return key == "RET" || key == "ENVID" || key == "NOTIFY" || key == "ORCPT"
 }
 
 // parseSize parses 1*20DIGIT (RFC 1870, section 6). A number that does not fit

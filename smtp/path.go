@@ -32,7 +32,6 @@ func parsePath(s string, allowed func(local string) bool) (addr mail.Address, re
 	if !ok {
 		return addr, "", false
 	}
-	s = strings.TrimLeft(s, " ")
 	if strings.HasPrefix(s, "@") {
 		if s, ok = cutRoute(s); !ok {
 			return addr, "", false
@@ -42,7 +41,7 @@ func parsePath(s string, allowed func(local string) bool) (addr mail.Address, re
 	if !ok {
 		return addr, "", false
 	}
-	rest, ok = strings.CutPrefix(strings.TrimLeft(rest, " "), ">")
+	rest, ok = strings.CutPrefix(rest, ">")
 	return addr, rest, ok
 }
 

@@ -220,7 +220,8 @@ func TestParseMail(t *testing.T) {
 		{"FROM: <a@b>", "<a@b>", "", nil}, // many clients do
 		{"FROM:\t<a@b>", "<a@b>", "", nil},
 		{"FROM: <>", "<>", "", nil},
-		{"FROM:< a@b >", "<a@b>", "", nil},
+		{"FROM:< a@b>", "", "", mail.BadSender},
+		{"FROM:<a@b >", "", "", mail.BadSender},
 		{"FROM:<@x.example,@y.example:a@b>", "<a@b>", "", nil}, // appendix C
 		{"FROM:<@x.example:a@b>", "<a@b>", "", nil},
 		{"FROM:<@[192.0.2.1]:a@b>", "<a@b>", "", nil},

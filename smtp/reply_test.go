@@ -196,8 +196,10 @@ func TestRFC1870_Size(t *testing.T) {
 		{"SIZE=1k", 0, mail.BadArgument},
 		{"SIZE=1_0", 0, mail.BadArgument},
 		{"SIZE=0x10", 0, mail.BadArgument},
-		{"SIZE=1 SIZE=1", 0, mail.BadArgument},
-		{"SIZE=1 size=1", 0, mail.BadArgument},
+		{"SIZE=1 SIZE=2", 0, mail.BadArgument},
+		{"SIZE=1 SIZE=1", 1, nil},
+		{"SIZE=1 size=2", 0, mail.BadArgument},
+		{"SIZE=1 size=1", 1, nil},
 	}
 	for _, tt := range tests {
 		_, params, err := ParseMail(strings.TrimSpace("FROM:<a@b> " + tt.params))
@@ -241,7 +243,8 @@ func TestRFC5321_4_1_1_11_Parameters(t *testing.T) {
 		{all, "BODY=9BIT", mail.Params{}, mail.BadArgument},
 		{all, "BODY=BINARYMIME", mail.Params{}, mail.BodyNotSupported},
 		{all, "BODY=BINARY", mail.Params{}, mail.BadArgument},
-		{all, "BODY=7BIT BODY=7BIT", mail.Params{}, mail.BadArgument},
+		{all, "BODY=7BIT BODY=8BITMIME", mail.Params{}, mail.BadArgument},
+		{all, "BODY=7BIT BODY=7BIT", mail.Params{Body: mail.Body7Bit}, nil},
 		{all, "SMTPUTF8", mail.Params{}, mail.BadParameter},
 		{all, "AUTH=<>", mail.Params{}, mail.BadParameter},
 		{all, "RET=FULL", mail.Params{}, mail.BadParameter},

@@ -3,23 +3,18 @@ package smtp
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"time"
 )
 
-// ErrEarlyData says that the peer sent something in the clear behind STARTTLS,
-// which must not be taken for something said under TLS.
-var ErrEarlyData = errors.New("smtp: data in the clear behind STARTTLS")
-
 // StartTLS sends what was gathered and continues under TLS as the server (RFC
-// 3207, section 4). On an error the connection is good for nothing.
+// 3207, section 4). What the peer sent in the clear behind STARTTLS is dropped: it must
+// not be taken for something said under TLS. On an error the connection is good for
+// nothing.
 func (c *Conn) StartTLS(ctx context.Context, config *tls.Config) error {
-	if c.Buffered() > 0 {
-		return ErrEarlyData
-	}
+	c.r = c.w
 	if err := c.Flush(); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,13 +50,13 @@ func deliver(ctx context.Context, config string, in io.Reader, from, to string) 
 		}
 	}()
 	env := mail.Envelope{ID: mail.NewID(time.Now())}
-	rcpt, ok := smtp.ParseAddress(to)
+	rcpt, ok := smtp.ParseAddress(bare(to))
 	if !ok {
 		return usage("--to %q is not an address", to)
 	}
 	env.To = []mail.Recipient{{Address: rcpt}}
 	if from != "" && from != "<>" {
-		if env.From, ok = smtp.ParseAddress(from); !ok {
+		if env.From, ok = smtp.ParseAddress(bare(from)); !ok {
 			return usage("--from %q is not an address", from)
 		}
 	}
@@ -71,6 +72,16 @@ func deliver(ctx context.Context, config string, in io.Reader, from, to string) 
 		return exitCode{exitNoUser, reply}
 	}
 	return exitCode{exitDataErr, reply}
+}
+
+// bare returns an address without the angle brackets that some systems give it.
+func bare(address string) string {
+	inner, begins := strings.CutPrefix(address, "<")
+	inner, ends := strings.CutSuffix(inner, ">")
+	if begins && ends {
+		return inner
+	}
+	return address
 }
 
 // deliverOne delivers the message that in holds. Its lines may end in LF, and an

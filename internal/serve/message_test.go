@@ -37,7 +37,7 @@ func TestReceive(t *testing.T) {
 		{"silent", text, false, 0, io.Discard, mail.IdleTooLong},
 		{"gone", text, true, 0, io.Discard, mail.ClientLost},
 		{"too big", strings.Repeat(text, 10) + end, false, 0, io.Discard, mail.TooBig},
-		{"without an end", strings.Repeat(text, 1<<18), false, 0, io.Discard, mail.FarTooBig},
+		{"without an end", strings.Repeat(text, 1<<21), false, 0, io.Discard, mail.FarTooBig},
 		{"no room", text + end, false, 0, failing{fmt.Errorf("write: %w", syscall.ENOSPC)}, mail.NoSpace},
 		{"over the quota of the spool's user", text + end, false, 0, failing{syscall.EDQUOT}, mail.NoSpace},
 		{"too many in flight", text + end, false, 0, failing{spool.ErrFull}, mail.NoSpace},
