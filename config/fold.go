@@ -8,8 +8,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"golang.org/x/net/idna"
 	"golang.org/x/text/unicode/norm"
+
+	"postern/internal/dnsname"
 )
 
 // The limits of RFC 5321, section 4.5.3.1, in octets.
@@ -17,11 +18,6 @@ const (
 	maxLocal  = 64
 	maxDomain = 255
 )
-
-// alabels turns a domain into lower-case A-labels (RFC 5890). It maps as a
-// lookup does (RFC 5895), and leaves it to checkDomain what a host name may
-// hold.
-var alabels = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false))
 
 // foldLocal appends to buf the form of a local part by which it is looked up,
 // and nowhere else used: in one case, and of equal sequences of characters the
@@ -74,7 +70,7 @@ func foldDomain(buf []byte, domain string) []byte {
 	}
 	for i := range len(domain) {
 		if domain[i] >= utf8.RuneSelf {
-			ascii, err := alabels.ToASCII(domain)
+			ascii, err := dnsname.ToASCII(domain)
 			if err != nil {
 				return nil
 			}
@@ -101,7 +97,7 @@ func checkDomain(domain string) (string, error) {
 	}
 	ascii, err := strings.ToLower(domain), error(nil)
 	if strings.Contains(ascii, "xn--") || strings.ContainsFunc(domain, isNotASCII) {
-		ascii, err = alabels.ToASCII(domain)
+		ascii, err = dnsname.ToASCII(domain)
 	}
 	if err != nil {
 		return "", hinted{fmt.Sprintf("%q is not a domain name: %v", domain, err), hint}

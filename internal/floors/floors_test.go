@@ -53,10 +53,11 @@ var floors = map[string]int{
 	"internal/refused": 1,
 	"internal/publish": 1,
 	"internal/logging": 1,
+	"config":           1,
 
 	"mail":                 0,
 	"mailbox":              0,
-	"config":               0,
+	"internal/dnsname":     0,
 	"internal/aio":         0,
 	"internal/dns":         0,
 	"internal/header":      0,

@@ -11,11 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
-	"golang.org/x/net/idna"
-
+	"postern/internal/dnsname"
 	"postern/mail"
 )
 
@@ -264,35 +262,12 @@ func (n names) has(a folded) bool {
 	return false
 }
 
-var alabels = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false))
-
-// foldDomain returns a domain in lower case and A-labels, without a final dot.
-// An address literal stays as it is, in lower case.
+// foldDomain returns a domain as it is compared. An address literal stays as it
+// is, in lower case.
 func foldDomain(domain string) (string, bool) {
-	domain = strings.ToLower(strings.TrimSuffix(domain, "."))
-	if strings.HasPrefix(domain, "[") && strings.HasSuffix(domain, "]") {
-		return domain, true
+	literal := strings.TrimSuffix(domain, ".")
+	if strings.HasPrefix(literal, "[") && strings.HasSuffix(literal, "]") {
+		return strings.ToLower(literal), true
 	}
-	if domain == "" || len(domain) > 1024 {
-		return "", false
-	}
-	if !isASCII(domain) {
-		var err error
-		if domain, err = alabels.ToASCII(domain); err != nil {
-			return "", false
-		}
-	}
-	bad := func(label string) bool {
-		return label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != ""
-	}
-	return domain, len(domain) <= 253 && !slices.ContainsFunc(strings.Split(domain, "."), bad)
-}
-
-func isASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
+	return dnsname.Canonical(domain)
 }

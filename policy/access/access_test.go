@@ -53,6 +53,7 @@ func TestMatch(t *testing.T) {
 		{Rule{Hello: []string{".example"}}, usual, true},
 		{Rule{Hello: []string{".lient.example"}}, usual, false},
 		{Rule{Hello: []string{"[ipv6:2001:db8::1]"}}, bounce, true},
+		{Rule{Hello: []string{"[IPv6:2001:DB8::1]."}}, bounce, true},
 
 		{Rule{Senders: []string{"ann@client.example"}}, usual, true},
 		{Rule{Senders: []string{"ANN@client.example"}}, usual, true},

@@ -89,7 +89,8 @@ func withoutComments(s string) string {
 }
 
 // lookup maps a domain name as RFC 5891, section 5, would before it is looked
-// up, and takes what is no host name as it is.
+// up, and takes what is no host name as it is. It is laxer than dnsname: a reader
+// may not know the rule about names that run both ways, and still take one for ours.
 var lookup = idna.New(idna.MapForLookup(), idna.StrictDomainName(false))
 
 // longestID is more than any domain name has octets, in whatever labels. What is

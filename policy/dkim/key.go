@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"postern/internal/dns"
+	"postern/internal/dnsname"
 	"postern/mail"
 )
 
@@ -67,7 +68,7 @@ func (m *Message) LookupKeys(ctx context.Context, r dns.Resolver, selector, doma
 }
 
 func lookupKeys(ctx context.Context, r dns.Resolver, name string) KeySet {
-	if len(name) > maxName {
+	if len(name) > dnsname.MaxLength {
 		return KeySet{Err: permerror("name of the key is too long")}
 	}
 	set := KeySet{Question: "TXT " + name}

@@ -11,8 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/idna"
-
+	"postern/internal/dnsname"
 	"postern/internal/header"
 )
 
@@ -234,37 +233,23 @@ func number(s string) (int64, error) {
 	return n, err
 }
 
-// lookup maps a domain name in U-labels as RFC 5891, section 5, would before it
-// is looked up, and allows the underscores that are in use in selectors.
-var lookup = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false))
-
-// maxName is how many octets a domain name has at most, without its final dot.
-const maxName = 253
-
 var errDomain = errors.New("not a domain name")
 
 // DomainName returns name, the value of a tag d= or s=, in lower case and
 // A-labels (RFC 8616, section 4). It has at least so many labels, of letters,
 // digits, hyphens and underscores, or there is an error.
+//
+// It is not dnsname.Canonical: these tags have no final dot, and a capital letter
+// that the mapping of U-labels does not know is the signer's mistake.
 func DomainName(name string, labels int) (string, error) {
-	if len(name) > 1024 { // in whatever letters, more than fit in 255 octets
+	if len(name) > dnsname.MaxWritten {
 		return "", errDomain
 	}
 	ascii, err := strings.ToLower(name), error(nil)
-	if strings.IndexFunc(name, func(r rune) bool { return r >= 0x80 }) >= 0 {
-		ascii, err = lookup.ToASCII(name)
+	if !dnsname.IsASCII(name) {
+		ascii, err = dnsname.ToASCII(name)
 	}
-	if err != nil || len(ascii) > maxName {
-		return "", errDomain
-	}
-	n := 0
-	for label := range strings.SplitSeq(ascii, ".") {
-		n++
-		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
-			return "", errDomain
-		}
-	}
-	if n < labels {
+	if err != nil || !dnsname.Valid(ascii) || strings.Count(ascii, ".")+1 < labels {
 		return "", errDomain
 	}
 	return ascii, nil

@@ -459,6 +459,29 @@ func TestInternationalised(t *testing.T) {
 	}
 }
 
+func TestDomainName(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		labels int
+		want   string // "": it is none
+	}{
+		{"News.Example.ORG", 2, "news.example.org"},
+		{"BÜCHER.example", 2, "xn--bcher-kva.example"},
+		{"s_1", 1, "s_1"},
+		{"org", 2, ""},
+		{"a.org", 3, ""},
+		{"", 1, ""},
+		{"example.org.", 2, ""}, // here a name differs from dnsname.Canonical
+		{"bücher.example.", 2, ""},
+		{"İ.example", 2, "xn--i-9bb.example"},
+		{"Ⴀ.example", 2, ""},
+	} {
+		if got, err := DomainName(tt.name, tt.labels); got != tt.want || (err == nil) != (tt.want != "") {
+			t.Errorf("%q: %q, %v; want %q", tt.name, got, err, tt.want)
+		}
+	}
+}
+
 func TestUnsigned(t *testing.T) {
 	for _, msg := range []string{"", "\r\n", testMessage, " DKIM-Signature: v=1\r\n", "no header", "A: b\r\n\r\nDKIM-Signature: v=1\r\n"} {
 		report, err := Verify(t.Context(), dns.Zone{}, mail.Octets(msg), Options{})

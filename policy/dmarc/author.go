@@ -3,11 +3,8 @@ package dmarc
 import (
 	"fmt"
 	"slices"
-	"strings"
-	"unicode/utf8"
 
-	"golang.org/x/net/idna"
-
+	"postern/internal/dnsname"
 	"postern/internal/header"
 	"postern/mail"
 )
@@ -69,7 +66,7 @@ func (a *Author) malformed(format string, args ...any) {
 
 // add adds the domain of an address, as it was written.
 func (a *Author) add(domain string) {
-	name, ok := normalize(domain)
+	name, ok := dnsname.Canonical(domain)
 	switch {
 	case !ok:
 		a.malformed("%q is not a domain name", domain)
@@ -79,30 +76,4 @@ func (a *Author) add(domain string) {
 	default:
 		a.Domains = append(a.Domains, name)
 	}
-}
-
-var alabels = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false))
-
-// normalize returns the name of a host in lower case and A-labels, without a
-// final dot.
-func normalize(domain string) (string, bool) {
-	if len(domain) > 1024 || !utf8.ValidString(domain) { // in whatever letters, more than fit in 253 octets
-		return "", false
-	}
-	name := strings.ToLower(strings.TrimSuffix(domain, "."))
-	if strings.IndexFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) >= 0 {
-		var err error
-		if name, err = alabels.ToASCII(name); err != nil {
-			return "", false
-		}
-	}
-	if len(name) > 253 {
-		return "", false
-	}
-	for label := range strings.SplitSeq(name, ".") {
-		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
-			return "", false
-		}
-	}
-	return name, true
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"postern/internal/dnsname"
 	"postern/internal/header"
 )
 
@@ -140,9 +141,9 @@ func FuzzParseFrom(f *testing.F) {
 			return
 		}
 		got := from(value)
-		for i, domain := range got.Domains {
-			if again, ok := normalize(domain); !ok || again != domain || slices.Contains(got.Domains[:i], domain) {
-				t.Errorf("%q: domain %q", value, domain)
+		for i, name := range got.Domains {
+			if again, ok := dnsname.Canonical(name); !ok || again != name || slices.Contains(got.Domains[:i], name) {
+				t.Errorf("%q: domain %q", value, name)
 			}
 		}
 		compareWithStandard(t, value, got)
@@ -156,7 +157,7 @@ func compareWithStandard(t *testing.T, value string, got Author) {
 	}
 	var want []string
 	for _, addr := range list {
-		name, ok := normalize(addr.Address[strings.LastIndexByte(addr.Address, '@')+1:])
+		name, ok := dnsname.Canonical(addr.Address[strings.LastIndexByte(addr.Address, '@')+1:])
 		if !ok {
 			return
 		}

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"golang.org/x/net/idna"
+	"postern/internal/dnsname"
 )
 
 // The limits of RFC 1035, section 2.3.4, on a name without its final dot.
@@ -13,15 +13,13 @@ const (
 	maxLabel = 63
 )
 
-var alabels = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false))
-
 // toASCII returns name with its U-labels as A-labels (RFC 8616, section 4), and
 // name itself where that cannot be: no host has it then.
 func toASCII(name string) string {
 	if isVisible(name) || len(name) > 4*maxName || !utf8.ValidString(name) {
 		return name
 	}
-	ascii, err := alabels.ToASCII(name)
+	ascii, err := dnsname.ToASCII(name)
 	if err != nil {
 		return name
 	}
