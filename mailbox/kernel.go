@@ -27,19 +27,11 @@ func OpenFS(dir string, m Modes) (FS, error) {
 }
 
 // A Syncer makes durable what a descriptor refers to: all of it, or the content alone.
-// An error is final, as that of File.Sync; it is not interrupted.
+// It reports false if it has not done so, and a system call is to. An error is
+// final, as that of File.Sync.
 type Syncer interface {
-	Fsync(fd int) error
-	Fdatasync(fd int) error
-}
-
-// systemCalls is the Syncer that holds a thread meanwhile.
-type systemCalls struct{}
-
-func (systemCalls) Fsync(fd int) error { return retry(func() error { return unix.Fsync(fd) }) }
-
-func (systemCalls) Fdatasync(fd int) error {
-	return retry(func() error { return unix.Fdatasync(fd) })
+	Fsync(fd int) (done bool, err error)
+	Fdatasync(fd int) (done bool, err error)
 }
 
 // A kernel is what the file systems of one store know in common.
@@ -48,7 +40,7 @@ type kernel struct {
 	dirMode  uint32
 	group    int
 	umask    uint32
-	syncer   Syncer
+	syncer   Syncer // nil: there are system calls alone
 
 	orderedOn uint64 // the device that is known to be Ordered; 0: none
 
@@ -67,9 +59,6 @@ func newKernel(m Modes, syncer Syncer) *kernel {
 		umask:    umask(),
 		syncer:   syncer,
 		nameless: make(map[uint64]bool),
-	}
-	if syncer == nil {
-		k.syncer = systemCalls{}
 	}
 	if !haveProc() {
 		k.noProc = true
@@ -116,6 +105,26 @@ func (k *kernel) open(dir string) (FS, error) {
 		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
 	return &osFS{kernel: k, fd: fd, root: dir}, nil
+}
+
+// fsync makes durable all that fd refers to.
+func (k *kernel) fsync(fd int) error {
+	if k.syncer != nil {
+		if done, err := k.syncer.Fsync(fd); done {
+			return err
+		}
+	}
+	return retry(func() error { return unix.Fsync(fd) })
+}
+
+// fdatasync makes durable the content of what fd refers to.
+func (k *kernel) fdatasync(fd int) error {
+	if k.syncer != nil {
+		if done, err := k.syncer.Fdatasync(fd); done {
+			return err
+		}
+	}
+	return retry(func() error { return unix.Fdatasync(fd) })
 }
 
 // retry calls f until it is not interrupted by a signal.

@@ -86,7 +86,7 @@ func (f *osFile) SetTime(t time.Time) error {
 }
 
 func (f *osFile) Sync() error {
-	return f.dir.failed("fdatasync", f.name, f.dir.syncer.Fdatasync(f.fd))
+	return f.dir.failed("fdatasync", f.name, f.dir.fdatasync(f.fd))
 }
 
 func (f *osFile) WriteOut() error {
@@ -95,7 +95,7 @@ func (f *osFile) WriteOut() error {
 }
 
 func (f *osFile) SyncAll() error {
-	return f.dir.failed("fsync", f.name, f.dir.syncer.Fsync(f.fd))
+	return f.dir.failed("fsync", f.name, f.dir.fsync(f.fd))
 }
 
 func (f *osFile) Share() (File, error) {

@@ -354,7 +354,7 @@ func info(st *unix.Stat_t) Info {
 }
 
 func (d *osDir) Sync() error {
-	return d.failed("fsync", "", d.syncer.Fsync(d.fd))
+	return d.failed("fsync", "", d.fsync(d.fd))
 }
 
 func (d *osDir) Close() error { return d.failed("close", "", closeFD(d.fd)) }

@@ -98,6 +98,38 @@ func TestFilesThatCannotBeNamed(t *testing.T) {
 	}
 }
 
+// What a Syncer has done counts, error or not; for the rest there are the system
+// calls, which tell here of a descriptor that is none.
+func TestSyncer(t *testing.T) {
+	const none = 1 << 20
+	for _, test := range []struct {
+		syncer Syncer
+		want   error
+	}{
+		{nil, unix.EBADF},
+		{syncs{done: false}, unix.EBADF},
+		{syncs{done: true}, nil},
+		{syncs{done: true, err: unix.EIO}, unix.EIO},
+	} {
+		k := newKernel(Modes{}, test.syncer)
+		if err := k.fsync(none); err != test.want {
+			t.Errorf("%+v: fsync: %v, want %v", test.syncer, err, test.want)
+		}
+		if err := k.fdatasync(none); err != test.want {
+			t.Errorf("%+v: fdatasync: %v, want %v", test.syncer, err, test.want)
+		}
+	}
+}
+
+// syncs is a Syncer that says of everything the same.
+type syncs struct {
+	done bool
+	err  error
+}
+
+func (s syncs) Fsync(int) (bool, error)     { return s.done, s.err }
+func (s syncs) Fdatasync(int) (bool, error) { return s.done, s.err }
+
 func TestMoveNeverReplaces(t *testing.T) {
 	for _, link := range []bool{false, true} {
 		root := t.TempDir()

@@ -22,8 +22,9 @@ type Options struct {
 	// lost, with very many the last ones wait long.
 	Syncs int
 
-	// Syncer is how files are synced. Nil: by fsync(2) and fdatasync(2), each of which
-	// holds a thread while it runs. That is as good for a few, but not for many at once.
+	// Syncer is asked first to sync a file. Where it does not, and where there is none,
+	// fsync(2) and fdatasync(2) do, each of which holds a thread while it runs. That is
+	// as good for a few, but not for many at once.
 	Syncer Syncer
 
 	// Durability other than Full is refused by Open where it is not safe.

@@ -26,14 +26,14 @@ type Edit struct{ file, old, new string }
 var noNamesByFile = Edit{"mailbox/osfs.go", "err != nil || st.Type == unix.BTRFS_SUPER_MAGIC", "err != nil"}
 
 var mutants = []Mutant{
-	{"no sync of the content", "full", []Edit{{"mailbox/osfile.go", "f.dir.syncer.Fdatasync(f.fd)", "error(nil)"}, noNamesByFile}},
-	{"no sync of the folder", "full", []Edit{{"mailbox/osfs.go", "d.syncer.Fsync(d.fd)", "error(nil)"}, noNamesByFile}},
+	{"no sync of the content", "full", []Edit{{"mailbox/osfile.go", "f.dir.fdatasync(f.fd)", "error(nil)"}, noNamesByFile}},
+	{"no sync of the folder", "full", []Edit{{"mailbox/osfs.go", "d.fsync(d.fd)", "error(nil)"}, noNamesByFile}},
 	{"name first, sync later", "full", []Edit{
 		{"mailbox/maildir.go", "d.err = d.store.sync(sync)", "_ = sync"},
 		{"mailbox/maildir.go", "if d.ordered || d.folder.NamesByFile() {\n\t\t\tif err := d.store.sync(d.file.SyncAll)", "if true {\n\t\t\t_ = d.store.sync(d.folder.Sync)\n\t\t\tif err := d.store.sync(d.file.Sync)"},
 	}},
 	{"content not written out", "ordered", []Edit{{"mailbox/osfile.go", "unix.SyncFileRange(f.fd, 0, 0, all)", "error(nil)"}}},
-	{"no sync of the name", "ordered", []Edit{{"mailbox/osfile.go", "f.dir.syncer.Fsync(f.fd)", "error(nil)"}}},
+	{"no sync of the name", "ordered", []Edit{{"mailbox/osfile.go", "f.dir.fsync(f.fd)", "error(nil)"}}},
 	{"no sync of what was appended", "mbox", []Edit{{"mailbox/mboxappend.go", "return l.store.sync(l.file.Sync)\n}\n\n// repair", "return nil\n}\n\n// repair"}}},
 }
 

@@ -8,8 +8,8 @@
 // goroutine waits as it would for a socket, and the completions of one commit
 // are fetched by one call.
 //
-// It takes Linux 4.18; an older kernel refuses each request, and the caller waits
-// in a system call after all. A process that is killed ends when the syncs that it
+// It takes Linux 4.18; an older kernel refuses each request, which the caller then
+// makes by a system call. A process that is killed ends when the syncs that it
 // asked for have, which is long on a network file system whose server is gone.
 //
 // Why not io_uring: it does the same for a sync, and many containers and some
@@ -71,9 +71,8 @@ const (
 	flagEventFD = 1 << 0 // IOCB_FLAG_RESFD
 )
 
-// Open returns a Queue for size syncs at once. What comes beyond is synced by system
-// calls. The error is the system's that has no such thing, or all of it in use
-// (aio-max-nr in proc(5)).
+// Open returns a Queue for size syncs at once. The error is the system's that has no
+// such thing, or all of it in use (aio-max-nr in proc(5)).
 func Open(size int) (*Queue, error) { return open(size, 64) }
 
 // open is Open; one call fetches at most atOnce completions.
@@ -115,7 +114,7 @@ func (q *Queue) openEvent() (syscall.RawConn, error) {
 }
 
 // Close waits for the syncs under way, and gives back what q holds. It may be called
-// once. Whoever syncs meanwhile or later does so by system calls.
+// once. No sync is done meanwhile or later.
 func (q *Queue) Close() error {
 	for range q.ops {
 		<-q.free
@@ -134,41 +133,21 @@ func (q *Queue) destroy() error {
 	return nil
 }
 
-// Fsync is fsync(2) of the descriptor, with its errors. It is not interrupted.
-func (q *Queue) Fsync(fd int) error {
-	if err, done := q.do(opFsync, fd); done {
-		return err
-	}
-	return uninterrupted(fd, unix.Fsync)
-}
+// Fsync is fsync(2) of the descriptor, with its errors. It reports false if that was
+// not done, and the caller has to make the system call: no op is free (a disk that
+// answers no more may hold them all), the kernel did not take it, or it was interrupted.
+func (q *Queue) Fsync(fd int) (done bool, err error) { return q.do(opFsync, fd) }
 
-// Fdatasync is fdatasync(2) of the descriptor, with its errors. It is not interrupted.
-func (q *Queue) Fdatasync(fd int) error {
-	if err, done := q.do(opFdatasync, fd); done {
-		return err
-	}
-	return uninterrupted(fd, unix.Fdatasync)
-}
+// Fdatasync is fdatasync(2) of the descriptor, and reports as Fsync does.
+func (q *Queue) Fdatasync(fd int) (done bool, err error) { return q.do(opFdatasync, fd) }
 
-// uninterrupted calls sync until it is not interrupted by a signal.
-func uninterrupted(fd int, sync func(int) error) error {
-	for {
-		if err := sync(fd); err != unix.EINTR {
-			return err
-		}
-	}
-}
-
-// do has the kernel do what opcode says, waits for it, and returns the error of it. It
-// reports false if it was not done, and is to be by a system call: because no op is
-// free (which may be those of a disk that answers no more), the kernel did not take it, or
-// the file system was interrupted.
-func (q *Queue) do(opcode uint16, fd int) (err error, done bool) {
+// do has the kernel do what opcode says, and waits for it.
+func (q *Queue) do(opcode uint16, fd int) (done bool, err error) {
 	var op *op
 	select {
 	case op = <-q.free:
 	default:
-		return nil, false
+		return false, nil
 	}
 	defer func() { q.free <- op }()
 	op.iocb.opcode, op.iocb.fd = opcode, uint32(fd)
@@ -176,16 +155,16 @@ func (q *Queue) do(opcode uint16, fd int) (err error, done bool) {
 	// waits for nothing but memory, so that the runtime need not hear of it.
 	list := [1]*iocb{&op.iocb}
 	if n, _, errno := unix.RawSyscall(unix.SYS_IO_SUBMIT, q.context, 1, uintptr(unsafe.Pointer(&list))); errno != 0 || n != 1 {
-		return nil, false
+		return false, nil
 	}
 	const restart = 512 // ERESTARTSYS, which is for the kernel alone
 	switch errno := syscall.Errno(-<-op.result); errno {
 	case 0:
-		return nil, true
+		return true, nil
 	case unix.EINTR, restart:
-		return nil, false
+		return false, nil
 	default:
-		return errno, true
+		return true, errno
 	}
 }
 

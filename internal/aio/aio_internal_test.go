@@ -14,13 +14,13 @@ import (
 func TestDone(t *testing.T) {
 	q, f := openQueue(t, 1), openFile(t)
 	for _, opcode := range []uint16{opFsync, opFdatasync} {
-		if err, done := q.do(opcode, int(f.Fd())); err != nil || !done {
+		if done, err := q.do(opcode, int(f.Fd())); err != nil || !done {
 			t.Errorf("command %d: %v, done: %v", opcode, err, done)
 		}
 	}
 	// What has no room is not.
 	op := <-q.free
-	if err, done := q.do(opFsync, int(f.Fd())); err != nil || done {
+	if done, err := q.do(opFsync, int(f.Fd())); err != nil || done {
 		t.Errorf("without room: %v, done: %v", err, done)
 	}
 	q.free <- op
@@ -38,7 +38,7 @@ func TestFewAtOnce(t *testing.T) {
 	for range 64 {
 		all.Go(func() {
 			for range 30 {
-				if err, done := q.do(opFsync, int(f.Fd())); err != nil || !done {
+				if done, err := q.do(opFsync, int(f.Fd())); err != nil || !done {
 					t.Errorf("%v, done: %v", err, done)
 				}
 			}
@@ -72,7 +72,7 @@ func TestSignals(t *testing.T) {
 	for range 4 {
 		syncs.Go(func() {
 			for range 300 {
-				if err := q.Fsync(int(f.Fd())); err != nil {
+				if _, err := q.Fsync(int(f.Fd())); err != nil {
 					t.Error(err)
 				}
 				q.fetchSome(make([]completion, 1)) // of what is not there
