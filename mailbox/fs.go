@@ -20,6 +20,9 @@ type FS interface {
 }
 
 // A Dir is an open folder. Names are single components.
+//
+// It is large on purpose: whatever is done to a folder is here, so that tests can
+// have the power fail before each of these calls, and each of them fail.
 type Dir interface {
 	// Mkdir makes a folder; fs.ErrExist tells that there is something.
 	Mkdir(name string) error

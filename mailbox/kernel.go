@@ -44,25 +44,26 @@ type kernel struct {
 
 	orderedOn uint64 // the device that is known to be Ordered; 0: none
 
-	walk     atomic.Bool // openat2 is missing (before Linux 5.6) or forbidden
-	named    atomic.Bool // some device, or all for want of /proc, has no unnamed files
-	mu       sync.Mutex
-	nameless map[uint64]bool // by device: does not have them
-	noProc   bool
+	noOpenat2      atomic.Bool // it is missing (before Linux 5.6) or forbidden
+	tmpfileMayFail atomic.Bool // what follows holds more than its zero values
+
+	mu        sync.Mutex
+	noTmpfile map[uint64]bool // the devices that have no unnamed files
+	noProc    bool            // for want of /proc, no unnamed file can be given a name
 }
 
 func newKernel(m Modes, syncer Syncer) *kernel {
 	k := &kernel{
-		fileMode: unixMode(m.File, 0o600),
-		dirMode:  unixMode(m.Dir, 0o700),
-		group:    m.Group,
-		umask:    umask(),
-		syncer:   syncer,
-		nameless: make(map[uint64]bool),
+		fileMode:  unixMode(m.File, 0o600),
+		dirMode:   unixMode(m.Dir, 0o700),
+		group:     m.Group,
+		umask:     umask(),
+		syncer:    syncer,
+		noTmpfile: make(map[uint64]bool),
 	}
 	if !haveProc() {
 		k.noProc = true
-		k.named.Store(true)
+		k.tmpfileMayFail.Store(true)
 	}
 	return k
 }

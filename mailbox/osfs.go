@@ -30,7 +30,7 @@ func (f *osFS) OpenDir(name string) (Dir, error) {
 		return nil, d.failed("open", "", fs.ErrInvalid)
 	}
 	err := error(unix.ENOSYS)
-	if !f.walk.Load() {
+	if !f.noOpenat2.Load() {
 		how := unix.OpenHow{
 			Flags:   openFolder | unix.O_CLOEXEC,
 			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
@@ -41,7 +41,7 @@ func (f *osFS) OpenDir(name string) (Dir, error) {
 	case nil:
 		return d, nil
 	case unix.ENOSYS, unix.EPERM: // the latter from a seccomp filter that does not know it
-		f.walk.Store(true)
+		f.noOpenat2.Store(true)
 		d.fd, err = walk(f.fd, name)
 	case unix.EAGAIN: // somebody renames folders all the time
 		d.fd, err = walk(f.fd, name)
@@ -141,7 +141,7 @@ func (d *osDir) Create(name string) (File, error) {
 const unnamed = "(unnamed file)"
 
 func (d *osDir) Tmpfile() (File, error) {
-	if d.mustName() {
+	if d.lacksTmpfile() {
 		return nil, d.failed("create", unnamed, errors.ErrUnsupported)
 	}
 	fd, err := openat(d.fd, ".", unix.O_RDWR|unix.O_TMPFILE, d.fileMode)
@@ -150,16 +150,16 @@ func (d *osDir) Tmpfile() (File, error) {
 		return d.newFile(fd, unnamed)
 	case unix.EOPNOTSUPP, unix.EISDIR, unix.EINVAL:
 		// The file system, or a kernel that takes the flags for others.
-		d.mustNameFromNowOn()
+		d.noteNoTmpfile()
 		err = fmt.Errorf("%w (%w)", err, errors.ErrUnsupported)
 	}
 	return nil, d.failed("create", unnamed, err)
 }
 
-// mustName reports whether it is known that the folder's device has no unnamed
-// files. Where all devices have them it costs nothing.
-func (d *osDir) mustName() bool {
-	if !d.named.Load() {
+// lacksTmpfile reports whether it is known that unnamed files are no use in this
+// folder. Where they are everywhere it costs nothing.
+func (d *osDir) lacksTmpfile() bool {
+	if !d.tmpfileMayFail.Load() {
 		return false
 	}
 	var st unix.Stat_t
@@ -168,18 +168,19 @@ func (d *osDir) mustName() bool {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.noProc || d.nameless[uint64(st.Dev)]
+	return d.noProc || d.noTmpfile[uint64(st.Dev)]
 }
 
-func (d *osDir) mustNameFromNowOn() {
+// noteNoTmpfile notes that the folder's device has no unnamed files.
+func (d *osDir) noteNoTmpfile() {
 	var st unix.Stat_t
 	if err := unix.Fstat(d.fd, &st); err != nil {
 		return // it is found out once more
 	}
 	d.mu.Lock()
-	d.nameless[uint64(st.Dev)] = true
+	d.noTmpfile[uint64(st.Dev)] = true
 	d.mu.Unlock()
-	d.named.Store(true)
+	d.tmpfileMayFail.Store(true)
 }
 
 func (d *osDir) Publish(file File, name string) error {
@@ -196,10 +197,10 @@ func (d *osDir) Publish(file File, name string) error {
 		d.mu.Lock()
 		d.noProc = true
 		d.mu.Unlock()
-		d.named.Store(true)
+		d.tmpfileMayFail.Store(true)
 	case f.dir != d: // only a further name cannot be had
 	case err == unix.EOPNOTSUPP || err == unix.EPERM || err == unix.ENOSYS || err == unix.EXDEV:
-		d.mustNameFromNowOn()
+		d.noteNoTmpfile()
 	}
 	return d.failed("link", name, err)
 }

@@ -16,9 +16,9 @@ import (
 // kernels are the ways to do without what a kernel or file system may lack.
 var kernels = map[string]func(*kernel, uint64){
 	"all there":        func(*kernel, uint64) {},
-	"no openat2":       func(k *kernel, _ uint64) { k.walk.Store(true) },
-	"no /proc":         func(k *kernel, _ uint64) { k.noProc = true; k.named.Store(true) },
-	"no unnamed files": func(k *kernel, dev uint64) { k.nameless[dev] = true; k.named.Store(true) },
+	"no openat2":       func(k *kernel, _ uint64) { k.noOpenat2.Store(true) },
+	"no /proc":         func(k *kernel, _ uint64) { k.noProc = true; k.tmpfileMayFail.Store(true) },
+	"no unnamed files": func(k *kernel, dev uint64) { k.noTmpfile[dev] = true; k.tmpfileMayFail.Store(true) },
 }
 
 func TestDeliveryWithWhatThereIs(t *testing.T) {
@@ -92,7 +92,7 @@ func TestFilesThatCannotBeNamed(t *testing.T) {
 	if _, err := d.Tmpfile(); err != nil {
 		t.Fatal("no unnamed files here; TMPDIR must be where there are:", err)
 	}
-	d.(*osDir).mustNameFromNowOn()
+	d.(*osDir).noteNoTmpfile()
 	if _, err := d.Tmpfile(); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("Tmpfile: %v", err)
 	}
