@@ -74,16 +74,11 @@ type Report struct {
 	Ignored int      // signatures below those, which were not looked at
 }
 
-// Options say what is accepted, and how much of it. The zero value is the
+// Options say how much is looked at, and when that is. The zero value is the
 // default.
 type Options struct {
 	Signatures int       // how many are looked at; 0: DefaultSignatures
 	Now        time.Time // zero: now
-
-	// AcceptPartial lets a signature pass that leaves out the end of the body.
-	// Anybody can then put there what the signer never saw (RFC 6376, section
-	// 8.2).
-	AcceptPartial bool
 }
 
 // DefaultSignatures is how many signatures of a message are looked at. Honest

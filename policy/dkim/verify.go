@@ -63,7 +63,7 @@ func (m *Message) run(ctx context.Context, r dns.Resolver, checks []*check, opt 
 	}
 	for _, c := range checks {
 		if !c.done {
-			c.checkMessage(m, opt)
+			c.checkMessage(m)
 		}
 	}
 	return nil
@@ -110,7 +110,7 @@ func (c *check) usable(k Key) error {
 
 // checkMessage compares the signature with the message, whose body has been
 // hashed.
-func (c *check) checkMessage(m *Message, opt Options) {
+func (c *check) checkMessage(m *Message) {
 	bodyHash, left := m.bodySum(c.sig.body)
 	switch {
 	case left < 0:
@@ -126,7 +126,8 @@ func (c *check) checkMessage(m *Message, opt Options) {
 		return
 	}
 	c.verifyHeader(m.headerHash(c.sig))
-	if c.Verdict == Pass && left > 0 && !opt.AcceptPartial {
+	if c.Verdict == Pass && left > 0 {
+		// Anybody can put there what the signer never saw (RFC 6376, section 8.2).
 		c.end(unacceptable("%d octets at the end of the body are not signed", left))
 	}
 }

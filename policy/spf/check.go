@@ -11,6 +11,7 @@ import (
 const (
 	maxLookups = 10 // terms that ask the DNS, in all records together
 	maxNames   = 10 // names of one mx or ptr whose addresses are asked for
+	maxVoids   = 2  // terms that ask for what does not exist
 )
 
 // A check is one judgement under way.
@@ -240,8 +241,8 @@ func (c *check) found(n int, err error) error {
 		return err
 	}
 	c.result.Voids++
-	if c.result.Voids > c.query.MaxVoids {
-		return permerror("more than %d terms ask for what does not exist", c.query.MaxVoids)
+	if c.result.Voids > maxVoids {
+		return permerror("more than %d terms ask for what does not exist", maxVoids)
 	}
 	return nil
 }

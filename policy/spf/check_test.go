@@ -77,14 +77,14 @@ func FuzzCheck(f *testing.F) {
 		if len(resolver.asked) > maxQuestions || len(resolver.asked) != len(got.Asked) {
 			t.Errorf("%d questions, %d in the evidence", len(resolver.asked), len(got.Asked))
 		}
-		if got.Lookups > maxLookups || got.Voids > DefaultMaxVoids+1 || len(got.Chain) > maxLookups+1 {
+		if got.Lookups > maxLookups || got.Voids > maxVoids+1 || len(got.Chain) > maxLookups+1 {
 			t.Errorf("%d lookups, %d voids, chain %q", got.Lookups, got.Voids, got.Chain)
 		}
 		decided := slices.Contains([]Verdict{Pass, Fail, SoftFail, Neutral}, got.Verdict)
 		if decided != (got.Mechanism != "") || decided != (got.Problem == "") {
 			t.Errorf("%s with mechanism %q and problem %q", got.Verdict, got.Mechanism, got.Problem)
 		}
-		if got.Voids > DefaultMaxVoids && got.Verdict != PermError {
+		if got.Voids > maxVoids && got.Verdict != PermError {
 			t.Errorf("%s after %d voids", got.Verdict, got.Voids)
 		}
 		if len(got.Explanation) > maxExplanation || got.Explanation != "" && got.Verdict != Fail {

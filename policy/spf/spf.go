@@ -49,9 +49,6 @@ const (
 // exceeds it is no name, and not worth putting a thousand times into another.
 const maxHello = 255
 
-// DefaultMaxVoids is the limit that RFC 7208, section 4.6.4, recommends.
-const DefaultMaxVoids = 2
-
 // A Query is what a session knows of a client and its message.
 type Query struct {
 	IP     netip.Addr   // the client; an IPv4-mapped address counts as IPv4
@@ -60,10 +57,6 @@ type Query struct {
 
 	Receiver string    // our host name, for the macro %{r} in explanations
 	Now      time.Time // for the macro %{t} in explanations
-
-	// MaxVoids is how many terms may ask for what does not exist, before the
-	// record is taken for broken. Zero stands for DefaultMaxVoids.
-	MaxVoids int
 }
 
 // A Result is a verdict and how it came about. All strings in it that come from
@@ -120,9 +113,6 @@ func run(ctx context.Context, r dns.Resolver, q Query, id Identity) Result {
 		query:    q,
 		ip:       q.IP.Unmap().WithZone(""), // section 5: ::ffff:192.0.2.1 is IPv4
 		result:   Result{Identity: id, Domain: domain, Asked: make([]Lookup, 0, 4)},
-	}
-	if c.query.MaxVoids == 0 {
-		c.query.MaxVoids = DefaultMaxVoids
 	}
 	c.query.Hello = strings.TrimSuffix(q.Hello[:min(len(q.Hello), maxHello)], ".") // no macro has the final dot
 	c.query.Sender.Domain = domain
