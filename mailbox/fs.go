@@ -8,7 +8,7 @@ import (
 )
 
 // An FS is the part of a file system below one folder, in the few calls that a
-// durable delivery is made of. OpenFS gives the real one; tests have one that
+// durable delivery is made of. Open puts a Store on the real one; tests have one that
 // loses power. Whatever it is asked, it does not follow a symbolic link and
 // does not leave its folder. Errors tell the call and the path, and wrap the
 // errno. All is safe for use by many goroutines, except one File.

@@ -20,12 +20,6 @@ type Modes struct {
 	Group int         // numeric; 0: not changed
 }
 
-// OpenFS opens the part of the real file system below the folder dir, which
-// must exist. Of dir itself symbolic links are followed.
-func OpenFS(dir string, m Modes) (FS, error) {
-	return newKernel(m, nil).open(dir)
-}
-
 // A Syncer makes durable what a descriptor refers to: all of it, or the content alone.
 // It reports false if it has not done so, and a system call is to. An error is
 // final, as that of File.Sync.
@@ -100,6 +94,8 @@ func umask() uint32 {
 // its name.
 func haveProc() bool { return unix.Access("/proc/self/fd", unix.X_OK) == nil }
 
+// open opens the part of the real file system below the folder dir, which must
+// exist. Of dir itself symbolic links are followed.
 func (k *kernel) open(dir string) (FS, error) {
 	fd, err := openat(unix.AT_FDCWD, dir, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {

@@ -21,7 +21,7 @@ type Quota struct {
 	Messages int64 // 0: any number
 
 	// Except has the folders that are not counted, their components joined by
-	// dots, as "Trash".
+	// dots, as "Trash". No key of the configuration leads to it: only tests set it.
 	Except []string
 
 	// Warn has percentages of a limit, ascending. Whenever a message brings what is

@@ -19,7 +19,7 @@ type Options struct {
 
 	// Syncs is how many syncs may run at once; the others wait. 0: DefaultSyncs.
 	// The kernel commits concurrent syncs together: with few at a time that is
-	// lost, with very many the last ones wait long.
+	// lost, with very many the last ones wait long. Only tests set it.
 	Syncs int
 
 	// Syncer is asked first to sync a file. Where it does not, and where there is none,

@@ -31,7 +31,7 @@ type Options struct {
 	Delay  time.Duration // how long a stranger has to wait
 	Window time.Duration // how long he may take to come back
 	Keep   time.Duration // how long an origin is known after its last message
-	Max    int           // how many are remembered; 0: DefaultMax
+	Max    int           // how many are remembered; 0: DefaultMax, and only tests set another
 	Log    *slog.Logger  // hears when the file cannot be written; nil: nobody does
 	// ReadOnly says that the file belongs to somebody else.
 	ReadOnly bool
