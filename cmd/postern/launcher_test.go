@@ -124,7 +124,7 @@ func TestLauncherServesTheAgentAlone(t *testing.T) {
 	if err := deliver(annUID); err == nil || !strings.Contains(err.Error(), "exit status 75") {
 		t.Errorf("another user: %v", err)
 	}
-	launcher.WaitOutput(fmt.Sprintf("is not served\" uid=%d", annUID))
+	launcher.WaitOutput(fmt.Sprintf("got none\" uid=%d", annUID))
 	if n := len(peer.Maildir(t, s.home("ann/Maildir"))); n != 1 {
 		t.Errorf("ann has %d messages", n)
 	}

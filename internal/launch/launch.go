@@ -86,7 +86,7 @@ func (l *Launcher) Serve(ctx context.Context, listener *net.UnixListener) error 
 		case errors.Is(err, net.ErrClosed):
 			return err
 		case err != nil: // too many files: it passes
-			l.Log.Warn("cannot accept", "cause", err)
+			l.Log.Warn("no connection can be accepted for a moment; if it goes on, raise LimitNOFILE", "cause", err)
 			time.Sleep(100 * time.Millisecond)
 			continue
 		}
@@ -102,8 +102,12 @@ func (l *Launcher) Serve(ctx context.Context, listener *net.UnixListener) error 
 // serve answers one who has connected.
 func (l *Launcher) serve(conn *net.UnixConn) {
 	uid, err := control.PeerUID(conn)
-	if err != nil || uid != 0 && !slices.Contains(l.Users, uid) {
-		l.Log.Warn("a user who is not in mda.launch_users connected, and is not served", "uid", uid, "cause", err)
+	switch {
+	case err != nil:
+		l.Log.Warn("the peer's user cannot be told; it is not served", "cause", err)
+		return
+	case uid != 0 && !slices.Contains(l.Users, uid):
+		l.Log.Warn("a user who is not in mda.launch_users asked for a writer, and got none", "uid", uid)
 		return
 	}
 	_ = conn.SetDeadline(time.Now().Add(patience))
@@ -126,7 +130,7 @@ func (l *Launcher) launch(name string, conn *net.UnixConn) error {
 	select {
 	case l.writers <- struct{}{}:
 	default:
-		return fmt.Errorf("%d writers run, and that is as many as may", MaxWriters)
+		return fmt.Errorf("all %d writers are busy; mail is tried again", MaxWriters)
 	}
 	wait, err := l.start(a, conn)
 	if err != nil {

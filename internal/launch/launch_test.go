@@ -163,7 +163,7 @@ func TestMaxWriters(t *testing.T) {
 		}
 		defer conn.Close()
 	}
-	if _, err := Dial(h.path, "bob"); err == nil || !strings.Contains(err.Error(), "as many as may") {
+	if _, err := Dial(h.path, "bob"); err == nil || !strings.Contains(err.Error(), "are busy") {
 		t.Error(err)
 	}
 	close(h.end)
