@@ -41,7 +41,7 @@ func Serve(ctx context.Context, l *net.UnixListener, verbs map[string]Verb) erro
 	}
 	defer context.AfterFunc(ctx, func() { _ = srv.Close() })()
 	if err := srv.Serve(peerListener{l}); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("control: %w", err)
+		return fmt.Errorf("control socket: %w", err)
 	}
 	return nil
 }
@@ -71,13 +71,39 @@ type failure struct {
 // unless that is nil, and stores the answer in result unless that is nil. An
 // error of the verb itself comes back with its text.
 func Call(ctx context.Context, path, verb string, arg, result any) error {
+	asked := func(err error) error {
+		if err == nil {
+			return nil
+		}
+		return fmt.Errorf("ask the server at %s for %s: %w", path, verb, err)
+	}
+	status, answer, err := post(ctx, path, verb, arg)
+	var f failure
+	switch {
+	case err != nil:
+		return asked(err)
+	case status == http.StatusNotFound:
+		return asked(errors.New("it does not know that: is it another version?"))
+	case status != http.StatusOK && json.Unmarshal(answer, &f) != nil:
+		return asked(fmt.Errorf("%d %s: %s", status, http.StatusText(status), answer))
+	case status != http.StatusOK:
+		return errors.New(f.Error)
+	case result == nil:
+		return nil
+	}
+	return asked(json.Unmarshal(answer, result))
+}
+
+// post sends the server at the socket path a verb with its argument, and returns
+// what it answers.
+func post(ctx context.Context, path, verb string, arg any) (status int, answer []byte, err error) {
 	body, err := json.Marshal(arg)
 	if err != nil {
-		return fmt.Errorf("control: %w", err)
+		return 0, nil, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://postern/"+verb, bytes.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("control: %w", err)
+		return 0, nil, err
 	}
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
@@ -85,25 +111,11 @@ func Call(ctx context.Context, path, verb string, arg, result any) error {
 	defer transport.CloseIdleConnections()
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		return fmt.Errorf("control: %w", err)
+		return 0, nil, err
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
-	switch {
-	case err != nil:
-		return fmt.Errorf("control: %w", err)
-	case resp.StatusCode == http.StatusNotFound:
-		return fmt.Errorf("control: the server at %s does not know %q: is it another version?", path, verb)
-	case resp.StatusCode != http.StatusOK:
-		var f failure
-		if err := json.Unmarshal(answer, &f); err != nil {
-			return fmt.Errorf("control: %s: %s", resp.Status, answer)
-		}
-		return errors.New(f.Error)
-	case result == nil:
-		return nil
-	}
-	return json.Unmarshal(answer, result)
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxResponse))
+	return resp.StatusCode, answer, err
 }
 
 // A peerListener accepts connections of root and of our own user.
@@ -139,7 +151,7 @@ func PeerUID(conn *net.UnixConn) (int, error) {
 		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
 	if err := errors.Join(err, credErr); err != nil {
-		return -1, fmt.Errorf("control: credentials of peer: %w", err)
+		return -1, fmt.Errorf("credentials of the peer: %w", err)
 	}
 	return int(cred.Uid), nil
 }

@@ -47,7 +47,7 @@ func TestCall(t *testing.T) {
 	if err := Call(t.Context(), path, "fail", nil, nil); err == nil || err.Error() != "no: because" {
 		t.Errorf("fail: %v", err)
 	}
-	if err := Call(t.Context(), path, "unknown", nil, nil); err == nil || !strings.Contains(err.Error(), "unknown") {
+	if err := Call(t.Context(), path, "unknown", nil, nil); err == nil || !strings.Contains(err.Error(), "ask the server at "+path+" for unknown: it does not know that") {
 		t.Errorf("unknown: %v", err)
 	}
 	if err := Call(t.Context(), path, "double", strings.Repeat("x", maxRequest), &n); err == nil {
