@@ -293,7 +293,7 @@ func (d *maildirDelivery) takeBack(name string, err error) error {
 	if removed == nil || errors.Is(removed, fs.ErrNotExist) {
 		return err
 	}
-	return fmt.Errorf("%w, and the message stays, for: %w", err, removed)
+	return fmt.Errorf("%w; taking the message back failed too: %w", err, removed)
 }
 
 func (d *maildirDelivery) closeFile() error {

@@ -3,6 +3,7 @@ package mailbox
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -88,7 +89,7 @@ func escapeHost(host string) string {
 func checkName(name string) error {
 	switch {
 	case name == "":
-		return fmt.Errorf("mailbox: empty name")
+		return errors.New("mailbox: empty name")
 	case len(name) > 255:
 		return fmt.Errorf("mailbox: name of %d octets", len(name))
 	case name[0] == '.' || name[0] == '-':

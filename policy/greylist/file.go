@@ -110,7 +110,7 @@ func (s *Store) write(k key, e entry) {
 	if broken := err != nil; broken != s.broken {
 		s.broken = broken
 		if broken {
-			s.opt.Log.Warn("the greylist would not survive a restart", "cause", err)
+			s.opt.Log.Warn("the greylist would not survive a restart; is the state folder full, or not ours to write?", "cause", err)
 		}
 	}
 }
