@@ -29,13 +29,13 @@ type Problem string
 
 // The problems.
 const (
-	WrongSize   Problem = "size"          // the name of a message states another than it has
+	WrongSize   Problem = "size"          // the name of a message states a size that it has not
 	Stale       Problem = "stale"         // a delivery that died left it
 	WrongOwner  Problem = "owner"         // not that of the mailbox
 	WrongMode   Problem = "mode"          // its owner cannot use it, or anybody can
 	WrongQuota  Problem = "quota"         // maildirsize is not what is there
-	Misplaced   Problem = "maildirfolder" // in a Maildir that is no folder
-	Torn        Problem = "torn"          // an mbox ends in a part of a message that nobody was told is there
+	Misplaced   Problem = "maildirfolder" // a Maildir that is no folder of another says that it is one
+	Torn        Problem = "torn"          // an mbox ends in part of a message, which nobody was told had arrived
 	BrokenFrom  Problem = "from"          // a line of an mbox that is no separator, and looks like one
 	NotAMessage Problem = "kind"          // a folder, link or device among the messages
 	Unreadable  Problem = "unreadable"
@@ -77,8 +77,8 @@ type checker struct {
 	stopped bool // nobody wants to know more
 
 	fsys  FS
-	owner uint32 // whose all is
-	group int    // who may use it too; 0: nobody
+	owner uint32 // to whom all belongs
+	group int    // who else may use it; 0: nobody
 }
 
 // errStopped ends a check that nobody listens to.
@@ -299,8 +299,8 @@ func isEncoded(text []byte) bool {
 	return slices.ContainsFunc(encodings, func(start string) bool { return bytes.HasPrefix(text, []byte(start)) })
 }
 
-// measure reads a message, and returns its octets as they are and as they would
-// be with CRLF at the end of each line.
+// measure reads a message, and returns how many octets it has, and how many it would
+// have with CRLF at the end of each line.
 func measure(dir Dir, name string) (size, wire int64, err error) {
 	f, err := dir.Open(name)
 	if err != nil {

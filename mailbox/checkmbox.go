@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// Check yields what is wrong with an mbox: lines that begin with "From " and no
-// message, which somebody must read to know what they are; a message of which there
-// is but a part; what deliveries that died left beside it; owner and mode. It
+// Check yields what is wrong with an mbox: lines that begin with "From " but no
+// message, which somebody must read to know what they are; a message that is there
+// only in part; what deliveries that died left beside it; owner and mode. It
 // changes nothing but by Finding.Repair. An error comes last, and once.
 func (m *Mbox) Check(now time.Time) iter.Seq2[Finding, error] {
 	return func(yield func(Finding, error) bool) {
@@ -67,8 +67,8 @@ func (c *checker) mbox(m *Mbox) (err error) {
 	return c.fromLines(m, dir, at)
 }
 
-// ownerOf returns whose an mbox is to be: of one in the store, whose the folder is.
-// In a folder of the system's, as /var/mail, it is right as it is.
+// ownerOf returns to whom an mbox should belong: in the store, to the owner of its
+// folder. In a folder of the system, as /var/mail, its owner is right whoever it is.
 func ownerOf(fsys FS, dir string, mbox Info) (uint32, error) {
 	if dir == "." {
 		return mbox.Owner, nil
@@ -192,7 +192,7 @@ type mboxLines struct {
 	next     int64 // where the next message begins, or the end is; up to there it is a body
 }
 
-// What a header says that says nothing of a length, or two things.
+// The lengths of a header that states none, and of one that states several.
 const (
 	unstated int64 = -1
 	disputed int64 = -2
@@ -238,10 +238,10 @@ func (m *mboxLines) state(field []byte) {
 	m.length = int64(n)
 }
 
-// bodyEnd returns where the message after a body is that begins at start, if what
+// bodyEnd returns where the message after the body that begins at start is, if what
 // the header says of its length is right: just behind it, or after an empty line, is
-// a separator, or nothing. Else it returns 0. Anybody may have written the field,
-// and readers believe it no further.
+// a separator, or nothing. Otherwise it returns 0. Anybody may have written the
+// field, and readers trust it no further.
 func (m *mboxLines) bodyEnd(start int64) (int64, error) {
 	if m.length < 0 || m.length > math.MaxInt64-start {
 		return 0, nil
@@ -255,7 +255,7 @@ func (m *mboxLines) bodyEnd(start int64) (int64, error) {
 		return 0, err
 	}
 	if int64(n) < before {
-		return 0, nil // it ends beyond the end
+		return 0, nil // it would end beyond the file
 	}
 	rest, lineEnds := buf[before:n], before == 0 || buf[0] == '\n'
 	for range 3 {

@@ -11,10 +11,10 @@ import (
 // (maildir(5)).
 const abandoned = 36 * time.Hour
 
-// Clean removes files from tmp/ that died before they became messages, and from
-// those of the folders in m. That happens only where the file system has no
-// unnamed files; elsewhere it does nothing. It is meant to be called now and
-// then, not for each delivery.
+// Clean removes from tmp/ what deliveries left there when they died, and from the
+// tmp/ of each folder in m. There is such only where the file system has no unnamed
+// files; elsewhere it does nothing. It is meant to be called now and then, not for
+// each delivery.
 func (m *Maildir) Clean(now time.Time) error {
 	named, err := m.clean(now)
 	var folders []string
@@ -57,8 +57,8 @@ func (m *Maildir) clean(now time.Time) (named bool, err error) {
 	return true, removeOld(tmp, now.Add(-abandoned), func(string) bool { return true })
 }
 
-// removeOld removes those of the files in dir that nothing was done to since
-// then. A time of modification alone does not tell: it may have been set.
+// removeOld removes the files in dir to which nothing has been done since then. A
+// time of modification alone does not tell: it may have been set.
 func removeOld(dir Dir, then time.Time, those func(name string) bool) error {
 	for name, err := range dir.Names() {
 		if err != nil {

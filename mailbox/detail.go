@@ -64,7 +64,7 @@ func (m *Maildir) stored(folder string) *Maildir {
 }
 
 // DetailFolder returns the folder for mail to a sub-address (RFC 5233), in which
-// dots part the components: that which Folder would return if it is there, or if
+// dots separate the components: the one that Folder would return, if it exists or
 // there are fewer than most. Otherwise, and for a name that no folder can have,
 // it is m itself: whoever writes to a sub-address chooses it, and must neither
 // be refused for it nor fill the mailbox with folders.

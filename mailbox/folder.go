@@ -46,8 +46,8 @@ func folderName(components []string, inUTF8 bool) (string, error) {
 }
 
 // checkFolder returns an error unless name can be one component of the name of
-// a folder. Dots and slashes would divide it, and the asterisk and the percent
-// sign mean others to IMAP.
+// a folder. Dots and slashes would divide it, and to IMAP the asterisk and the
+// percent sign are patterns.
 func checkFolder(name string) error {
 	switch {
 	case name == "":
@@ -110,7 +110,7 @@ func (m *Maildir) Folder(components ...string) (*Maildir, error) {
 }
 
 // rootFolder does for a folder what rootMaildir does for the Maildir that it is
-// in. maildirfolder, an empty file, tells others that it is none of its own.
+// in. The empty file maildirfolder tells others that the folder is part of one.
 func (s *Store) rootFolder(fsys FS, m *Maildir) error {
 	isNew, err := s.makeIn(fsys, m.path, m.folder)
 	if err != nil {

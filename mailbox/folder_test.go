@@ -53,7 +53,7 @@ func TestFolder(t *testing.T) {
 	if _, err := folder(t, s, "Junk").Folder("x"); err == nil {
 		t.Error("a folder of a folder")
 	}
-	// The user may leave what he did not ask for.
+	// The user may leave folders that were not asked for.
 	unsubscribed := subscribing(disk)
 	dir := openDir(t, disk, "bob")
 	must(t, "Remove", dir.Remove("subscriptions"), nil)

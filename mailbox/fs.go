@@ -115,7 +115,7 @@ type File interface {
 	Truncate(size int64) error
 
 	// TryLock takes a lock of the whole file for writing, which Close gives
-	// back. It reports false if another holds it, be it in this process.
+	// back. It reports false if another holds it, even in this process.
 	TryLock(l Lock) (bool, error)
 
 	// Sync makes the content durable, not the name. An error is final: the

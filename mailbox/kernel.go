@@ -21,7 +21,7 @@ type Modes struct {
 }
 
 // A Syncer makes durable what a descriptor refers to: all of it, or the content alone.
-// It reports false if it has not done so, and a system call is to. An error is
+// It reports false if it has not done so, and a system call has to. An error is
 // final, as that of File.Sync.
 type Syncer interface {
 	Fsync(fd int) (done bool, err error)
@@ -34,7 +34,7 @@ type kernel struct {
 	dirMode  uint32
 	group    int
 	umask    uint32
-	syncer   Syncer // nil: there are system calls alone
+	syncer   Syncer // nil: only system calls
 
 	orderedOn uint64 // the device that is known to be Ordered; 0: none
 
@@ -73,9 +73,9 @@ func unixMode(m fs.FileMode, otherwise uint32) uint32 {
 	return mode
 }
 
-// umask returns the umask of this process. It is not asked by umask(2), which
-// would change it for a moment for all threads. Unknown is all bits: then every
-// mode is set explicitly.
+// umask returns the umask of this process. umask(2) would tell it too, but only by
+// changing it for a moment for all threads. If it is unknown, all bits are set: then
+// every mode is set explicitly.
 func umask() uint32 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -141,7 +141,7 @@ func openat(dir int, name string, flags int, mode uint32) (fd int, err error) {
 	return fd, err
 }
 
-// closeFD closes fd. Linux releases it also when it says EINTR.
+// closeFD closes fd. Linux releases it even when it returns EINTR.
 func closeFD(fd int) error {
 	if err := unix.Close(fd); err != unix.EINTR {
 		return err

@@ -76,8 +76,8 @@ func (d *limitedDelivery) Commit() error {
 	return nil
 }
 
-// Abort implements Delivery. What cannot be taken back of the record is found
-// by the next count.
+// Abort implements Delivery. What cannot be taken back of the record, the next
+// count puts right.
 func (d *limitedDelivery) Abort() {
 	d.maildirDelivery.Abort()
 	if d.recorded == (Usage{}) {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A Lock is a way in which programs keep each other from an mbox. All that
-// touch it must use the same ones, in the same order.
+// A Lock is a way in which programs keep each other out of an mbox. All programs
+// that touch it must use the same ones, in the same order.
 type Lock int
 
 // The locks.
@@ -21,7 +21,7 @@ const (
 	Flock               // flock(2)
 )
 
-// ParseLock returns the lock that String returns s of.
+// ParseLock returns the lock whose String is s.
 func ParseLock(s string) (Lock, error) {
 	for l := Dotlock; l <= Flock; l++ {
 		if l.String() == s {
@@ -50,8 +50,8 @@ const dotlockStale = 5 * time.Minute
 // ErrLocked tells that another holds a lock on an mbox, and for longer than one waits.
 var ErrLocked = errors.New("mailbox: locked by another")
 
-// tryDotlock makes the file name, which must not exist. That of a holder who
-// died is removed.
+// tryDotlock makes the file name, which must not exist. One whose
+// holder has died is removed.
 func tryDotlock(dir Dir, name string) (File, error) {
 	file, err := dir.Create(name)
 	if !errors.Is(err, fs.ErrExist) {
@@ -67,8 +67,8 @@ func tryDotlock(dir Dir, name string) (File, error) {
 	return nil, fmt.Errorf("%s: %w", name, ErrLocked)
 }
 
-// patiently calls f until it returns something else than ErrLocked, or wait has
-// passed. It waits a little longer each time, and not as long as others do.
+// patiently calls f until it returns anything but ErrLocked, or wait has passed. It
+// pauses a little longer each time, at random, so as not to keep in step with others.
 func patiently(wait time.Duration, f func() error) error {
 	deadline := time.Now().Add(wait)
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {

@@ -241,7 +241,7 @@ func (d *maildirDelivery) Commit() error {
 }
 
 // publish gives the file its name in new/, and closes it: an error that the
-// file system kept until then is still one in time.
+// file system reports only then still comes in time.
 func (d *maildirDelivery) publish(name string) error {
 	if d.tmp == nil {
 		err := d.folder.Publish(d.file, name)

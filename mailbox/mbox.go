@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// MboxOptions say how the mboxes of a Store are written. All that touch them
-// must be told the same.
+// MboxOptions say how the mboxes of a Store are written. All programs that
+// touch them must be told the same.
 type MboxOptions struct {
 	Format Format
 
@@ -41,9 +41,9 @@ func (o MboxOptions) withDefaults() MboxOptions {
 // A message waits in a file of its own until it is durable. It is then copied to
 // the end of the mbox, under its locks, while a second name of that file, hidden
 // beside the mbox, tells where: the journal. Should the copy end in the middle,
-// the next delivery finds the journal and takes away what there is of it. Until
-// then a reader may see a part of a message that nobody was told is there; this
-// is all that an mbox can do.
+// the next delivery finds the journal and removes what was copied. Until then a
+// reader may see part of a message, which nobody was told had arrived; an mbox can
+// do no better.
 type Mbox struct {
 	store *Store
 	home  string // the folder that dir is relative to; "" is the store's root
@@ -74,8 +74,8 @@ func (s *Store) MboxAt(name string) (*Mbox, error) {
 }
 
 // checked returns m unless its name leaves no room for the names of the files
-// beside it, or is one: the mailbox of "bob.lock" would be the lock of bob's,
-// and be removed as one that was forgotten.
+// beside it, or is itself such a name: the mbox "bob.lock" would be the lock of the
+// mbox "bob", and be removed as one that was left behind.
 func (m *Mbox) checked() (*Mbox, error) {
 	const room = 128
 	if len(m.name) > room || strings.HasSuffix(m.name, ".lock") {
@@ -142,7 +142,8 @@ func (m *Mbox) openDir() (Dir, error) {
 // journal returns the name that the message has while it is copied.
 func (m *Mbox) journal() string { return "." + m.name + ".journal" }
 
-// waiting returns how the name begins that it has before, if it has one.
+// waiting returns how the name begins that the message has before that, if it has
+// one.
 func (m *Mbox) waiting() string { return "." + m.name + ".waiting." }
 
 // An mboxDelivery is a Delivery into an Mbox.
@@ -235,7 +236,7 @@ func (d *mboxDelivery) commit() error {
 	if err = d.copyInto(box); err != nil {
 		return errors.Join(err, box.unlock())
 	}
-	_ = box.unlock() // whom it hinders will tell; this message is stored
+	_ = box.unlock() // whoever it hinders will say so; this message is stored
 	return nil
 }
 
@@ -259,7 +260,7 @@ func (d *mboxDelivery) release() {
 	d.folder = nil
 }
 
-// Clean removes the files that deliveries left behind which died, where the
+// Clean removes the files that deliveries left behind when they died, where the
 // file system has no unnamed files. It is meant to be called now and then.
 func (m *Mbox) Clean(now time.Time) error {
 	dir, err := m.openDir()

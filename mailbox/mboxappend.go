@@ -31,7 +31,7 @@ func (m *Mbox) lock(folder Dir) (*lockedMbox, error) {
 }
 
 // tryLock takes the locks, in their order. Where another holds one, those that
-// were taken must be given back: he may be waiting for them.
+// were taken must be given back: the other may be waiting for them.
 func (l *lockedMbox) tryLock() error {
 	if err := l.open(); err != nil {
 		return err
@@ -80,8 +80,8 @@ func (l *lockedMbox) open() (err error) {
 	return err
 }
 
-// checkOpen returns an error if the name belongs to another file by now: one may
-// have put a new one in its place before we had the locks.
+// checkOpen returns an error if the name belongs to another file by now: somebody
+// may have put a new one in its place before we had the locks.
 func (l *lockedMbox) checkOpen() error {
 	named, err := l.folder.Stat(l.name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -134,10 +134,10 @@ func (d *mboxDelivery) copyInto(box *lockedMbox) error {
 	}
 	err = box.append(io.NewSectionReader(d.file, 0, d.text.size))
 	if err != nil {
-		// What it wrote goes, if need be by the journal.
+		// What was written goes; if not now, by the journal at the next delivery.
 		return errors.Join(err, box.file.Truncate(at))
 	}
-	_ = d.folder.Remove(d.box.journal()) // the next delivery finds that it is done
+	_ = d.folder.Remove(d.box.journal()) // if it stays, the next delivery finds that the copy is whole
 	return nil
 }
 
@@ -228,7 +228,7 @@ func (l *lockedMbox) repair() error {
 
 // torn reports whether the mbox ends in a part of the message of the journal,
 // which begins at at. A file system may have lost any of its octets to zeros. If
-// it is another text, a reader has been at work, and knows better.
+// the text is another, a reader has been at work, and knows better.
 func (l *lockedMbox) torn(journal File) (at int64, torn bool, err error) {
 	info, err := journal.Stat()
 	if err != nil {
@@ -255,8 +255,8 @@ func (l *lockedMbox) torn(journal File) (at int64, torn bool, err error) {
 	return at, partly && !(whole && box.Size == at+size), err
 }
 
-// sameButZeros reports whether what got has is the beginning of want but for
-// zeros, and whether it is without them.
+// sameButZeros reports whether got is the beginning of want where it is not zero,
+// and whether it is so everywhere.
 func sameButZeros(got, want *io.SectionReader) (partly, whole bool, err error) {
 	whole = true
 	a, b := make([]byte, 32<<10), make([]byte, 32<<10)

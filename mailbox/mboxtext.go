@@ -10,8 +10,7 @@ import (
 	"unicode"
 )
 
-// A Format says how messages in an mbox are told from each other. In all of
-// them a line that begins with "From " begins a message.
+// A Format says how messages in an mbox are told apart. In all of them a line that begins with "From " begins a message.
 type Format int
 
 // The formats.
@@ -28,7 +27,7 @@ const (
 	Mboxcl2
 )
 
-// ParseFormat returns the format that String returns s of.
+// ParseFormat returns the format whose String is s.
 func ParseFormat(s string) (Format, error) {
 	for f := Mboxrd; f <= Mboxcl2; f++ {
 		if f.String() == s {
@@ -68,7 +67,7 @@ func fromLine(a Arrival) string {
 }
 
 // readersFields are the fields in which readers of an mbox keep what they know
-// of a message. A sender could make his message look read, or move its end.
+// of a message. A sender could make a message look read, or move its end.
 var readersFields = []string{
 	"Status", "X-Status", "X-Keywords", "X-UID", "X-IMAP", "X-IMAPbase", "Content-Length",
 }
@@ -87,7 +86,7 @@ type mboxWriter struct {
 	inHeader bool
 	head     []byte // the beginning of a line of the header
 	decided  bool   // what becomes of that line
-	dropping bool   // it goes, and its continuations
+	dropping bool   // it is left out, with its continuations
 
 	from  fromQuoter
 	last  byte  // the last octet written to out
@@ -208,8 +207,8 @@ func (m *mboxWriter) endHeader(line []byte) {
 	m.body = m.size
 }
 
-// contentLength returns the value of Content-Length, always as long. What fills it up
-// stands behind: Dovecot takes no more than one space before the number.
+// contentLength returns the value of Content-Length, which always has the same length.
+// The padding stands behind the number: Dovecot takes no more than one space before it.
 func contentLength(n int64) string { return fmt.Sprintf("%-19d", n) }
 
 // finish writes what is left, and the empty line after the message. It returns
@@ -233,9 +232,9 @@ func (m *mboxWriter) finish() (length string, err error) {
 // A fromQuoter puts a ">" before lines that would begin a message. It does so
 // between the ones that are there and the "From ", which comes to the same.
 type fromQuoter struct {
-	within bool // the line has begun otherwise
+	within bool // the line has begun in another way
 	quoted bool // it began with ">"
-	held   int  // how much of from it has had, which was not put yet
+	held   int  // how many octets of from have come, and were not put yet
 }
 
 const from = "From "

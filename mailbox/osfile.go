@@ -110,8 +110,8 @@ func (f *osFile) Share() (File, error) {
 	return &osFile{dir: f.dir, fd: fd, name: f.name}, nil
 }
 
-// Close gives the locks back by itself: those that go with the file stay for a moment
-// where the kernel still holds it after a sync by its own thread (Syncer).
+// Close implements File. Locks are released explicitly: a sync from the kernel's queue
+// may keep the open file, and so its locks, alive a little longer.
 func (f *osFile) Close() error {
 	for _, l := range slices.Backward(f.locks) {
 		if l == Fcntl {

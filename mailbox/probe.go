@@ -60,8 +60,8 @@ func Probe(path string) (FileSystem, error) {
 	return m.judge(), nil
 }
 
-// probeOrdered has folders on the device of path be Ordered. It is an error if
-// they are not known to be.
+// probeOrdered makes the folders on the device of path Ordered. It is an error if
+// the file system is not known to be.
 func (k *kernel) probeOrdered(path string) error {
 	f, err := Probe(path)
 	if err != nil {

@@ -126,8 +126,8 @@ func (l *Limited) fits(u Usage, size int64) error {
 }
 
 // room is Room with the Maildir open as dir; it returns what is stored. maildirsize
-// is believed when it says that there is room; that there is none only if it is a
-// new count, and nothing came or went since.
+// is believed when it says that there is room, but that there is none only if the
+// count is new, and nothing came or went since.
 func (l *Limited) room(fsys FS, dir Dir, size int64) (Usage, error) {
 	c, err := l.read(dir)
 	if err != nil {

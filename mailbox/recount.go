@@ -30,7 +30,7 @@ func (l *Limited) recount(fsys FS, dir Dir) (Usage, error) {
 }
 
 // usage counts all messages of the Maildir dir, and tells when the folders that
-// they are in had been changed before that.
+// they are in were last changed before that.
 func (l *Limited) usage(fsys FS, dir Dir) (total Usage, before map[string]time.Time, err error) {
 	folders, err := l.folders(dir)
 	if err != nil {
@@ -103,8 +103,8 @@ func modification(fsys FS, name string) (time.Time, error) {
 	return info.Modified, err
 }
 
-// sum counts the messages in the folder name, and tells when it had been
-// changed before that.
+// sum counts the messages in the folder name, and tells when it was last changed
+// before that.
 func sum(fsys FS, name string) (u Usage, modified time.Time, err error) {
 	if modified, err = modification(fsys, name); err != nil || modified.IsZero() {
 		return u, modified, err

@@ -7,8 +7,8 @@ import (
 
 // sharable returns the delivery whose file one into m may share; nil if it may
 // not. In the Maildirs of one domain files and folders belong to the same user
-// and group; of others, who knows. A file in tmp/ has a name already, by which it
-// could vanish.
+// and group; of others that is not known. A file in tmp/ already has a name, by
+// which it could vanish.
 func (m *Maildir) sharable(same Delivery) *maildirDelivery {
 	var d *maildirDelivery
 	switch same := same.(type) {

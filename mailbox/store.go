@@ -59,8 +59,8 @@ const (
 
 // DefaultSyncs is how many syncs run at once if Options do not say. One that had to
 // wait comes after the commit that its neighbours share, and flushes the disk by
-// itself: where 20 messages to 10 mailboxes each met 64, up to 37 flushes a message
-// in place of 4.
+// itself. With 64, twenty messages at once to ten mailboxes each cost up to 37
+// flushes a message; with 256, four.
 const DefaultSyncs = 256
 
 // A Store opens mailboxes: those below its root, and those that have a folder
@@ -177,7 +177,7 @@ func (s *Store) setRooted(key string) {
 }
 
 // rootMaildir makes the folders of the Maildir at dir that are missing, and all
-// of them durable. new/ is made last: where it is, all is.
+// of them durable. new/ is made last: where it is, so is all else.
 func (s *Store) rootMaildir(fsys FS, dir string) error {
 	if err := s.rootFolders(fsys, dir); err != nil {
 		return err
@@ -187,9 +187,8 @@ func (s *Store) rootMaildir(fsys FS, dir string) error {
 }
 
 // rootFolders makes the folders that are missing on the way to dir and dir
-// itself, and makes their names durable. It syncs also what it finds, for
-// whoever made that, be it a process that died since, may not have come to its
-// sync.
+// itself, and makes their names durable. It also syncs what it finds, for
+// whoever made that may not have come to its sync, and may have died since.
 func (s *Store) rootFolders(fsys FS, dir string) error {
 	at := "."
 	for name := range strings.SplitSeq(dir, "/") {

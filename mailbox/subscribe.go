@@ -11,8 +11,8 @@ import (
 )
 
 // subscriptions is the file in a Maildir in which Dovecot keeps the names of
-// the folders that the user subscribed to, and maxSubscriptions how large we
-// believe that it gets.
+// the folders that the user subscribed to, and maxSubscriptions the largest that
+// is read.
 const (
 	subscriptions    = "subscriptions"
 	maxSubscriptions = 1 << 20
@@ -23,8 +23,8 @@ const (
 const subscriptionsV2 = "V\t2\n\n"
 
 // courierSubscriptions is the same for Courier, which names folders "INBOX.Junk",
-// and courierUIDs what it leaves in any Maildir that it was asked for. Where
-// neither is, Courier is not the reader.
+// and courierUIDs what it leaves in every Maildir that it has opened. Where neither
+// is there, Courier is not the reader.
 const (
 	courierSubscriptions = "courierimapsubscribed"
 	courierUIDs          = "courierimapuiddb"

@@ -102,8 +102,8 @@ func (c *conn) send(kind byte, payload []byte) error {
 	return writeFrame(c.w, kind, payload)
 }
 
-// end gives c back after err. Only that something is full leaves a writer which can
-// be relied on; it may have lost its folder, or its mind.
+// end gives c back after err. A quota that is exceeded leaves a writer as it was;
+// after any other error its state is unknown, so the connection is dropped.
 func (c *conn) end(err error) {
 	if errors.Is(err, mailbox.ErrOverQuota) {
 		c.put()
