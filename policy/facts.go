@@ -36,7 +36,7 @@ type Rate struct {
 
 // An Acquaintance is what the greylist knows of a sender.
 type Acquaintance struct {
-	Origin string // the network that he writes from, or the domain that it is of
+	Origin string // the network that it writes from, or the domain whose network that is
 	Sender string
 	Known  bool
 	// Since is when an unknown one was put off first; the zero Time: never.
@@ -66,8 +66,8 @@ func (p *Policy) rule(f Facts, to mail.Address) (access.Match, bool) {
 	})
 }
 
-// allowed returns why everybody in f.To is to get whatever it is; empty: not
-// everybody is.
+// allowed returns why everybody in f.To is to get the message, whatever it is;
+// empty: not everybody is.
 func (p *Policy) allowed(f Facts) string {
 	why := ""
 	for _, to := range f.To {

@@ -40,7 +40,7 @@ func (f Filter) ask(ctx context.Context, c *Case, d *draft) FilterAnswer {
 	return f.answered(a)
 }
 
-// failed is what a filter demands that does not answer.
+// failed is what is demanded where a filter does not answer.
 func (f Filter) failed(err error) FilterAnswer {
 	a := FilterAnswer{Name: f.Name, Action: Mark, Failed: true, Why: mail.Printable(err.Error(), maxProblem)}
 	if f.Defer {

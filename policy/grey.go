@@ -41,8 +41,8 @@ func (c *Case) acquaintance(found Findings) *Acquaintance {
 	return &Acquaintance{Origin: origin, Sender: sender, Known: state.Known, Since: state.Since, Waited: state.Waited}
 }
 
-// remember tells the greylist what the client heard of the message. Known is who
-// had to wait and did, and not who had no need to.
+// remember tells the greylist what the client heard of the message. Only who had to
+// wait and did so becomes known, not who had no need to.
 func (c *Case) remember(reply mail.Reply) {
 	f := c.record.Facts
 	g := f.Greylist

@@ -81,7 +81,7 @@ func (p *Policy) Examine(ctx context.Context, r dns.Resolver, f Facts, src mail.
 	return found, nil
 }
 
-// untilAuthor returns how long SPF and DKIM may wait, of what is left to ctx.
+// untilAuthor returns how long SPF and DKIM may wait, of the time that ctx has left.
 func untilAuthor(ctx context.Context) time.Duration {
 	end, ok := ctx.Deadline()
 	if !ok {
@@ -125,8 +125,8 @@ func (found *Findings) hasSignature(v dkim.Verdict) bool {
 	return slices.ContainsFunc(found.DKIM, func(r dkim.Result) bool { return r.Verdict == v })
 }
 
-// unsure reports whether an answer of the DNS is missing that might make the
-// message a better one.
+// unsure reports whether an answer of the DNS is missing that might speak for the
+// message.
 func (found *Findings) unsure() bool {
 	if found.signed() || found.SPF.Verdict == spf.Pass || found.DMARC.Verdict == dmarc.Pass {
 		return false
@@ -168,8 +168,8 @@ func (p *Policy) severalFrom(found Findings) (Demand, bool) {
 }
 
 // spf refuses only for a domain that says no more than that it sends no mail: a
-// forwarder breaks the SPF of others, whose signature may still be good; and not
-// while it is not known whether one is.
+// forwarder breaks the SPF of others, whose signature may still be good. Nor does it
+// refuse while it is not known whether a signature is good.
 func (p *Policy) spf(found Findings) (Demand, bool) {
 	d := Demand{By: "spf", Action: Reject, Why: found.SPF.Domain + " sends no mail"}
 	fails := found.SPF.Verdict == spf.Fail && found.SPF.Strict

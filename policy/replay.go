@@ -24,9 +24,9 @@ type Replayed struct {
 
 // Replay decides again about the transaction of r, from what is in it: the same
 // facts, the answers that the DNS gave then, what was found out about the message.
-// Those are of the judge itself that depend on the transactions before: rates, whose
-// limits have changed, are counted anew, if all records are replayed in the order
-// of their time. A judge that replays needs no resolver and judges nothing else.
+// The judge itself has what depends on earlier transactions: rates whose limits have
+// changed are counted anew, if all records are replayed in the order of their time.
+// A judge that replays needs no resolver and judges nothing else.
 // Taken reports whether the maps know the recipient of that index.
 func (j *Judge) Replay(r *Record, taken func(i int) bool) Replayed {
 	p, asked := j.Policy(), dns.NewReplay(r.Asked)

@@ -185,7 +185,7 @@ func (l *Launcher) start(a Account, conn *net.UnixConn) (wait func() error, err 
 }
 
 // readLine reads a line of at most most octets, and nothing beyond it: that is for
-// whom the connection is handed to.
+// whoever gets the connection.
 func readLine(r io.Reader, most int) (string, error) {
 	var line bytes.Buffer
 	one := make([]byte, 1)

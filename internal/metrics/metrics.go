@@ -20,7 +20,7 @@ import (
 	"postern/mail"
 )
 
-// Metrics are the counts of one process. Its methods may be called at once.
+// Metrics are the counts of one process. Its methods may be called concurrently.
 type Metrics struct {
 	registry *prometheus.Registry
 	outcomes *prometheus.CounterVec

@@ -39,8 +39,8 @@ const (
 	maxFrame   = maxText + maxText/16 + 2 + maxEntries*(entryHead+8*maxKeys) // what does not compress grows a little
 )
 
-// level is the fastest that makes use of the sample; level 2 is not, and level 5
-// takes half as long again for a record of 150 octets in place of 250.
+// level is the fastest that makes use of the sample: level 2 does not, and level 5
+// makes 150 octets of a record in place of 250, but takes half as long again.
 const level = 3
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

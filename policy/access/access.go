@@ -42,7 +42,7 @@ type Rule struct {
 	Senders, Recipients []string
 }
 
-// A Query is a transaction that a rule is looked for.
+// A Query is a transaction for which a rule is wanted.
 type Query struct {
 	Client    netip.Addr
 	Hello     string
@@ -68,8 +68,8 @@ type rule struct {
 	sender, recipients names
 }
 
-// New returns the rules as a List. The error says of every one that is wrong
-// what is.
+// New returns the rules as a List. The error says of every wrong one what is wrong
+// with it.
 func New(rules []Rule) (*List, error) {
 	l := new(List)
 	var errs []error

@@ -2,7 +2,7 @@
 // what the hosts that forwarded it say they saw, each under its own seal.
 //
 // A chain that passes proves who said what, in which order. It does not prove
-// that it is true: whoever acts on it has to know the sealers that he trusts. The
+// that it is true: whoever acts on it has to know which sealers to trust. The
 // package reports them, and decides nothing.
 //
 // There is no library to use: the one that exists for Go demands that every
@@ -50,9 +50,9 @@ type Set struct {
 	Instance int
 	Domain   string // of the seal (d=): lower case, A-labels
 	Selector string // likewise (s=)
-	CV       string // what the sealer thought of the chain before him: "none", "pass", "fail"
+	CV       string // what the sealer thought of the chain before it: "none", "pass", "fail"
 
-	// Payload is what he found: the value of an Authentication-Results field
+	// Payload is what it found: the value of an Authentication-Results field
 	// (RFC 8617, section 4.1.1), on one line.
 	Payload string
 

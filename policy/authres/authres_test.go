@@ -125,7 +125,7 @@ func FuzzFormat(f *testing.F) {
 		}
 		got, err := Parse(header.Unfold(h.Fields[0].Value()))
 		if id == "" {
-			return // nobody can name himself so
+			return // nobody can have such a name
 		}
 		if err != nil || len(got.Results) != 2 || got.Results[1].Method != "dkim" || got.Results[0].Method != "spf" {
 			t.Fatalf("%q read as %+v, %v", text, got, err)

@@ -28,7 +28,7 @@ const (
 	Pass      Verdict = "pass"      // an aligned identifier was authenticated
 	Fail      Verdict = "fail"      // none was
 	TempError Verdict = "temperror" // it cannot be said now; a later try may tell
-	PermError Verdict = "permerror" // the message has not one author domain, so nothing can be said
+	PermError Verdict = "permerror" // the message does not have one author domain, so nothing can be said
 )
 
 // A Policy is what a domain wants to be done with mail that fails (RFC 9989,

@@ -7,7 +7,7 @@ type kind byte
 
 const (
 	end     kind = iota
-	word         // an atom, or what else is neither special nor white space
+	word         // an atom, or anything else that is neither special nor white space
 	quoted       // a quoted-string
 	literal      // a domain-literal
 	special      // one of <>,:;@.

@@ -15,8 +15,8 @@ const (
 	psdNo      psd = 'n'
 )
 
-// A record is a DMARC Policy Record (RFC 9989, section 4.7). Of what is wrong in
-// it, each tag is ignored by itself.
+// A record is a DMARC Policy Record (RFC 9989, section 4.7). Each tag
+// that is wrong is ignored by itself.
 type record struct {
 	text       string
 	p, sp, np  Policy // empty: not there
@@ -25,7 +25,7 @@ type record struct {
 	strictDKIM bool
 	strictSPF  bool
 	usable     bool // it has policies that can be applied
-	repaired   bool // a policy of it was not valid, and all are none for it
+	repaired   bool // one of its policies was not valid, so that all of them are none
 }
 
 // parseRecord parses a TXT record (RFC 9989, sections 4.7 and 4.8). It is not a

@@ -9,8 +9,8 @@ import (
 )
 
 // Codes are the answers of a list that count: the A records that say that an
-// address is on it, and why (RFC 5782, section 2.1). A list may say by other
-// ones what is no reason to refuse or to trust anybody.
+// address is on it, and why (RFC 5782, section 2.1). By others a
+// list may say what is no reason to refuse or to trust anybody.
 type Codes []pattern
 
 // A pattern has a set of values for each of the four octets.

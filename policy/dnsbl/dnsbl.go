@@ -135,7 +135,7 @@ func Check(ctx context.Context, r dns.Resolver, q Query) Result {
 }
 
 // isPublic reports whether lists can know ip. Others, and those that are on
-// lists for the sake of tests, are not asked for.
+// lists for the sake of tests, are not asked about.
 func isPublic(ip netip.Addr) bool { return ip.IsGlobalUnicast() && !ip.IsPrivate() }
 
 // judge composes the verdict from the listings.

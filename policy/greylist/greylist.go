@@ -1,5 +1,5 @@
 // Package greylist remembers who came before (RFC 6647). A stranger is put off,
-// and known from then on if he comes back: a real mail server does, and most that
+// and known from then on if it comes back: a real mail server does, and most that
 // send what nobody wants do not.
 //
 // What waits is a sender from an origin, which is a network, or a domain whose
@@ -29,7 +29,7 @@ import (
 // Options say who is known. They are copied when a Store is opened.
 type Options struct {
 	Delay  time.Duration // how long a stranger has to wait
-	Window time.Duration // how long he may take to come back
+	Window time.Duration // how long it may take to come back
 	Keep   time.Duration // how long an origin is known after its last message
 	Max    int           // how many are remembered; 0: DefaultMax, and only tests set another
 	Log    *slog.Logger  // hears when the file cannot be written; nil: nobody does
@@ -49,7 +49,7 @@ type Store struct {
 	path    string
 	file    *os.File // nil: nothing is written
 	written int      // records in the file
-	broken  bool     // writing failed, which was told
+	broken  bool     // writing failed, and the log was told
 }
 
 // A key is a hash of an origin, or of an origin and a sender.
@@ -69,10 +69,10 @@ type entry struct {
 // A State is what is known of a sender.
 type State struct {
 	Known bool
-	// Since is when he was put off first; the zero Time: he was not, or too
+	// Since is when it was put off first; the zero Time: it was not, or too
 	// long ago.
 	Since time.Time
-	// Waited reports whether that was as long ago as he had to wait.
+	// Waited reports whether that was as long ago as it had to wait.
 	Waited bool
 }
 

@@ -17,7 +17,7 @@ const (
 	maxName    = 256     // of the name of a field
 )
 
-// hear reads what the filter says until it wants to hear on. errDecided says that
+// hear reads what the filter says until it wants to hear more. errDecided says that
 // it has decided, errSkip that it has heard enough of the body.
 func (q *question) hear() error {
 	for {
@@ -202,7 +202,7 @@ func (q *question) replaceBody(data []byte) error {
 	return err
 }
 
-// drop gives back what an answer that is none holds.
+// drop gives back what an unfinished answer holds.
 func (q *question) drop() {
 	if q.answer.Body != nil {
 		_ = q.answer.Body.Close() // nobody reads it

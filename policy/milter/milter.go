@@ -117,7 +117,7 @@ func (f *Filter) Ask(ctx context.Context, m Message) (Answer, error) {
 	defer cancel()
 	a, err := f.ask(within, m)
 	switch {
-	case err != nil && ctx.Err() != nil: // it had not the time that it may take
+	case err != nil && ctx.Err() != nil: // it did not get the time that it may take
 	case err != nil && within.Err() != nil:
 		if f.breaker.silence(asked, time.Now()) {
 			f.log().Warn("filter hangs: until it answers, it is asked now and then", "filter", f.Name, "cause", err)

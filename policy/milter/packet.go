@@ -115,7 +115,7 @@ func (w wire) read() (cmd byte, data []byte, err error) {
 	return head[4], data, cutOff(err)
 }
 
-// cutOff returns err, which for a connection that ends is one that says so.
+// cutOff returns err, or where the connection has ended an error that says so.
 func cutOff(err error) error {
 	if errors.Is(err, io.EOF) {
 		return fmt.Errorf("it closed the connection: %w", io.ErrUnexpectedEOF)

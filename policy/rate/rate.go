@@ -4,8 +4,8 @@
 // span: who was quiet may do all of it at once, and who goes on gets room bit by
 // bit. A bucket is one moment in memory, the one at which it will be empty.
 //
-// It remembers a bounded number of them, those that were used last. To flood it
-// with names takes somebody who could as well come under each of them.
+// It remembers a bounded number of them, those that were used last. Whoever
+// has names enough to flood it could as well use what each of them may do.
 package rate
 
 import (
@@ -49,7 +49,7 @@ func (l *Limiter[K]) Limit() int {
 // Full reports whether key has used up what it may do. It counts nothing.
 func (l *Limiter[K]) Full(key K) bool { return l.FullAt(key, time.Now()) }
 
-// FullAt is Full at another moment than now, for who plays again what was.
+// FullAt is Full at another moment than now, for replaying the past.
 func (l *Limiter[K]) FullAt(key K, now time.Time) bool {
 	if l == nil {
 		return false

@@ -84,7 +84,7 @@ type Counter struct {
 
 	mu   sync.Mutex
 	rows map[string]*Row // that were counted since the last flush
-	full bool            // the day is, which was told
+	full bool            // the day is, and the log was told
 }
 
 // NewCounter returns a Counter that writes into the folder dir, which is made if
