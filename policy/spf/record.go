@@ -2,6 +2,7 @@ package spf
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -34,6 +35,11 @@ const (
 	ip6
 	exists
 )
+
+// mechanisms are the names of the mechanisms.
+var mechanisms = [...]string{
+	all: "all", include: "include", a: "a", mx: "mx", ptr: "ptr", ip4: "ip4", ip6: "ip6", exists: "exists",
+}
 
 // A directive is a qualifier and a mechanism (RFC 7208, section 4.6.1).
 type directive struct {
@@ -149,40 +155,35 @@ func parseDirective(term string) (directive, error) {
 	if i := strings.IndexAny(term, ":/"); i >= 0 {
 		name, arg = term[:i], term[i:]
 	}
-	var err error
-	switch strings.ToLower(name) {
-	case "all":
-		d.mechanism = all
+	kind := slices.Index(mechanisms[:], strings.ToLower(name))
+	if kind < 0 {
+		return d, errMechanism
+	}
+	d.mechanism = mechanism(kind)
+	return d, d.parseArgument(arg)
+}
+
+// parseArgument parses what follows the name of a mechanism.
+func (d *directive) parseArgument(arg string) (err error) {
+	switch d.mechanism {
+	case all:
 		if arg != "" {
 			err = errArgument
 		}
-	case "include":
-		d.mechanism = include
+	case include, exists:
 		d.spec, err = parseSpec(arg)
-	case "exists":
-		d.mechanism = exists
-		d.spec, err = parseSpec(arg)
-	case "ptr":
-		d.mechanism = ptr
+	case ptr:
 		if arg != "" {
 			d.spec, err = parseSpec(arg)
 		}
-	case "a":
-		d.mechanism = a
+	case a, mx:
 		err = d.parseHosts(arg)
-	case "mx":
-		d.mechanism = mx
-		err = d.parseHosts(arg)
-	case "ip4":
-		d.mechanism = ip4
+	case ip4:
 		d.prefix, err = parseNetwork(arg, netip.Addr.Is4)
-	case "ip6":
-		d.mechanism = ip6
+	case ip6:
 		d.prefix, err = parseNetwork(arg, netip.Addr.Is6)
-	default:
-		err = errMechanism
 	}
-	return d, err
+	return err
 }
 
 // cutQualifier returns the verdict that the qualifier of a directive stands for, and
