@@ -29,8 +29,8 @@ var mutants = []Mutant{
 	{"no sync of the content", "full", []Edit{{"mailbox/osfile.go", "f.dir.fdatasync(f.fd)", "error(nil)"}, noNamesByFile}},
 	{"no sync of the folder", "full", []Edit{{"mailbox/osfs.go", "d.fsync(d.fd)", "error(nil)"}, noNamesByFile}},
 	{"name first, sync later", "full", []Edit{
-		{"mailbox/maildir.go", "d.err = d.store.sync(sync)", "_ = sync"},
-		{"mailbox/maildir.go", "if d.ordered || d.folder.NamesByFile() {\n\t\t\tif err := d.store.sync(d.file.SyncAll)", "if true {\n\t\t\t_ = d.store.sync(d.folder.Sync)\n\t\t\tif err := d.store.sync(d.file.Sync)"},
+		{"mailbox/maildirdelivery.go", "d.err = d.store.sync(sync)", "_ = sync"},
+		{"mailbox/maildirdelivery.go", "if d.ordered || d.folder.NamesByFile() {\n\t\t\tif err := d.store.sync(d.file.SyncAll)", "if true {\n\t\t\t_ = d.store.sync(d.folder.Sync)\n\t\t\tif err := d.store.sync(d.file.Sync)"},
 	}},
 	{"content not written out", "ordered", []Edit{{"mailbox/osfile.go", "unix.SyncFileRange(f.fd, 0, 0, all)", "error(nil)"}}},
 	{"no sync of the name", "ordered", []Edit{{"mailbox/osfile.go", "f.dir.fsync(f.fd)", "error(nil)"}}},
