@@ -30,6 +30,7 @@ func (d discard) OpenDir(string) (mailbox.Dir, error) { return d, nil }
 func (discard) Mkdir(string) error                    { return nil }
 func (d discard) Tmpfile() (mailbox.File, error)      { return nothing{}, nil }
 func (discard) Publish(mailbox.File, string) error    { return nil }
+func (discard) NamesByFile() bool                     { return false }
 func (discard) Sync() error                           { return nil }
 func (discard) Close() error                          { return nil }
 
