@@ -3,6 +3,7 @@ package dmarc
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"postern/internal/dnsname"
 	"postern/internal/header"
@@ -67,13 +68,25 @@ func (a *Author) malformed(format string, args ...any) {
 // add adds the domain of an address, as it was written.
 func (a *Author) add(domain string) {
 	name, ok := dnsname.Canonical(domain)
+	if !ok {
+		a.malformed("%q is not a domain name", domain)
+		name, ok = impossible(domain)
+	}
 	switch {
 	case !ok:
-		a.malformed("%q is not a domain name", domain)
 	case slices.Contains(a.Domains, name):
 	case len(a.Domains) == maxDomains:
 		a.malformed("more than %d domains", maxDomains)
 	default:
 		a.Domains = append(a.Domains, name)
 	}
+}
+
+// impossible returns a name that is spelled as those of domains are and cannot exist,
+// as its labels are too long, or empty. What stands above it may well exist, and have
+// a policy for what does not.
+func impossible(domain string) (name string, ok bool) {
+	name = strings.ToLower(strings.TrimSuffix(domain, "."))
+	ok = len(domain) <= dnsname.MaxWritten && strings.Contains(name, ".") && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
+	return name, ok
 }

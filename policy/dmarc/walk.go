@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"postern/internal/dns"
+	"postern/internal/dnsname"
 	"postern/mail"
 )
 
@@ -49,6 +50,10 @@ func (t *tree) at(ctx context.Context, domain string) node {
 	}
 	name := "_dmarc." + domain
 	n := node{domain: domain}
+	if !dnsname.Valid(name) {
+		t.known = append(t.known, n)
+		return n
+	}
 	texts, err := t.resolver.LookupTXT(ctx, name+".")
 	if err != nil && !dns.NotFound(err) {
 		n.err = err
@@ -69,6 +74,9 @@ func (t *tree) at(ctx context.Context, domain string) node {
 // exists reports whether there is anything at domain, or below it: only
 // NXDOMAIN says that there is not (RFC 9989, section 3.2.13).
 func (t *tree) exists(ctx context.Context, domain string) (bool, error) {
+	if !dnsname.Valid(domain) {
+		return false, nil
+	}
 	addrs, err := t.resolver.LookupNetIP(ctx, "ip4", domain+".")
 	var texts []string
 	for _, addr := range addrs {
