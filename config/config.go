@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"time"
 )
@@ -213,7 +212,7 @@ func read(name string) (*Config, *document, error) {
 	if err != nil {
 		return c, nil, fmt.Errorf("read configuration: %w", err)
 	}
-	text, err := os.ReadFile(name)
+	text, err := readBounded(name, maxConfigSize)
 	if err != nil {
 		return c, nil, fmt.Errorf("read configuration: %w", unread(name, err))
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The sample says all that can be said, and says what holds anyway.
@@ -275,4 +277,18 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What is no file, or does not end, is told of at once: a reload that waits for it
+// would keep a server from ending.
+func TestLoadWhatIsNoFile(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "postern.toml")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{fifo: "hostname is missing", "/dev/zero": "/dev/zero is larger than 4MiB"} {
+		if _, err := Load(name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

@@ -20,6 +20,9 @@ import (
 // million take 15 MB, and as much as can be decoded beside a server that goes on.
 const maxMapSize = 32 << 20
 
+// maxConfigSize bounds postern.toml, in octets.
+const maxConfigSize = 4 << 20
+
 // A source is one file of a folder as it was read.
 type source struct {
 	name     string
@@ -211,4 +214,19 @@ func digest(sources []source) string {
 		d.add(s.base(), s.sum())
 	}
 	return d.String()
+}
+
+// readBounded reads the file name, whatever it is: a pipe to which nobody writes is
+// empty, and what does not end is an error.
+func readBounded(name string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		err = fmt.Errorf("%s is larger than %s", name, formatSize(limit))
+	}
+	return text, err
 }
