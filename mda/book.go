@@ -48,15 +48,6 @@ func (b *book) find(k key) (id string, found bool) {
 	return entries[len(entries)-1].id, true
 }
 
-// last returns when a transaction spoke of k last; the zero time if none did.
-func (b *book) last(k key) time.Time {
-	entries := b.byKey[k]
-	if len(entries) == 0 {
-		return time.Time{}
-	}
-	return entries[len(entries)-1].at
-}
-
 // enter adds what e says.
 func (b *book) enter(e entry) {
 	known := b.byID[e.id]

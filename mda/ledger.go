@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -31,11 +30,6 @@ type Ledger struct {
 	// wants to know.
 	Record func(mail.Outcome)
 	Log    *slog.Logger
-	// Patience is how long after a delivery an equal message waits for the client of
-	// the first to show that it heard its reply; 0: it is taken for a retry at once.
-	Patience time.Duration
-
-	opened time.Time
 
 	mu       sync.Mutex
 	book     *book
@@ -55,7 +49,7 @@ var _ mail.Deliverer = (*Ledger)(nil)
 // so, and the ledger does its work without it.
 func OpenLedger(path string, limit int, next mail.Deliverer, log *slog.Logger) *Ledger {
 	l := &Ledger{
-		Deliverer: next, Log: log, opened: time.Now(), underWay: make(map[key]chan struct{}),
+		Deliverer: next, Log: log, underWay: make(map[key]chan struct{}),
 		book: newBook(limit), journal: &journal{path: path},
 	}
 	if err := l.journal.load(l.book); err != nil {
@@ -92,7 +86,6 @@ func (l *Ledger) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Mess
 		return env.Each(mail.TryAgain.Because(err))
 	}
 	defer l.end(keys)
-	l.await(ctx, keys)
 	replies := l.recall(env, msg, keys)
 	l.deliverRest(ctx, env, msg, replies)
 	l.enter(env.ID, keys, replies)
@@ -141,31 +134,6 @@ func (l *Ledger) end(keys []key) {
 	for _, k := range keys {
 		delete(l.underWay, k)
 	}
-}
-
-// await waits while one of keys was noted so lately that the client may be about to
-// show that it heard its reply: equal messages that come side by side are no retries.
-func (l *Ledger) await(ctx context.Context, keys []key) {
-	const pause = 20 * time.Millisecond
-	for l.Patience > 0 && l.anyWithin(keys, l.Patience) {
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// anyWithin reports whether one of keys was noted within that time, and by this
-// process: the clients of another have gone with it.
-func (l *Ledger) anyWithin(keys []key, d time.Duration) bool {
-	since := time.Now().Add(-d)
-	if since.Before(l.opened) {
-		since = l.opened
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.ContainsFunc(keys, func(k key) bool { return !l.book.last(k).Before(since) })
 }
 
 // recall returns a reply for each recipient who has the message, and the zero

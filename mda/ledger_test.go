@@ -527,29 +527,3 @@ func TestOneGeneration(t *testing.T) {
 		}
 	}
 }
-
-// Of equal messages that come side by side, none is taken for a retry of another if
-// its client shows in time that it heard its reply; and no longer than that is it
-// waited for.
-func TestSideBySide(t *testing.T) {
-	for _, heard := range []bool{true, false} {
-		dir := t.TempDir()
-		synctest.Test(t, func(t *testing.T) {
-			s := new(store)
-			l := openLedger(t, dir, newAgent(s))
-			l.Patience = time.Second
-			try(t, l, "one", "text", []string{"ann"}, 2)
-			if heard {
-				time.AfterFunc(500*time.Millisecond, func() { l.Heard("one") })
-			}
-			began := time.Now()
-			try(t, l, "two", "text", []string{"ann"}, 2)
-			if took := time.Since(began); took < 500*time.Millisecond || took > 1100*time.Millisecond {
-				t.Errorf("heard: %v; it took %v", heard, took)
-			}
-			s.has(t, "ann", map[bool]int{true: 2, false: 1}[heard])
-			l.Heard("two")
-			time.Sleep(2 * time.Second) // in which what was struck is written
-		})
-	}
-}

@@ -102,7 +102,7 @@ func (s *session) readProxy() error {
 	}
 	proxied, err := s.conn.ReadProxy()
 	if err == nil && proxied.Client.IsValid() {
-		s.client.IP, s.peer.introduced, s.hearing.Relayed = proxied.Client.Addr(), true, true
+		s.client.IP, s.peer.introduced = proxied.Client.Addr(), true
 		s.peer.localIP = proxied.Server.Addr()
 	}
 	return err

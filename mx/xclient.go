@@ -27,7 +27,7 @@ func (s *session) xclient(arg string) mail.Reply {
 	s.offer, s.conduct.mistakes = smtp.Offer{}, 0
 	s.client.Hello, s.client.ESMTP = x.Hello, x.ESMTP
 	if x.HasAddr {
-		s.client.IP, s.peer.introduced, s.hearing.Relayed, s.peer.localIP = x.Addr, true, true, netip.Addr{}
+		s.client.IP, s.peer.introduced, s.peer.localIP = x.Addr, true, netip.Addr{}
 	}
 	s.peer.localIP = cmp.Or(x.Server, s.peer.localIP)
 	if err := s.enter(); err != nil {

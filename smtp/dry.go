@@ -2,7 +2,6 @@ package smtp
 
 import (
 	"errors"
-	"io"
 	"os"
 	"time"
 
@@ -52,45 +51,6 @@ func (c *Conn) Stale() bool {
 		n, _ := unix.Poll(fds, 0)
 		return n
 	}) > 0
-}
-
-// Delivered reports whether all that was sent has arrived: in the peer's system, or
-// over a UNIX socket, with the peer itself.
-func (c *Conn) Delivered() bool {
-	arrived := false
-	c.control(func(fd int) int {
-		left, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
-		arrived = err == nil && left == 0
-		return left
-	})
-	return arrived
-}
-
-// HungUp reports whether err, of reading from a Conn, says that the peer closed the
-// connection in order. One that closes it with something unread is heard of by a
-// reset instead.
-func HungUp(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) // under TLS, without a word
-}
-
-// Part says that nothing more will be sent, and reads what comes until the peer hangs
-// up, or d is over. It returns the error that ended that.
-func (c *Conn) Part(d time.Duration) error {
-	half, ok := c.nc.(interface{ CloseWrite() error })
-	if !ok {
-		return errors.ErrUnsupported
-	}
-	if err := half.CloseWrite(); err != nil {
-		return err
-	}
-	if err := c.nc.SetReadDeadline(time.Now().Add(d)); err != nil {
-		return err
-	}
-	_, err := io.Copy(io.Discard, c.nc)
-	if err == nil {
-		err = io.EOF
-	}
-	return err
 }
 
 // control returns what f says of the descriptor of the socket; 0 if there is none.

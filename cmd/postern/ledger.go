@@ -22,7 +22,6 @@ func (p *parts) ledger(half string, next mail.Deliverer) *mda.Ledger {
 	_ = os.MkdirAll(dir, 0o700) // if it is missing, the log will say what that means
 	l := mda.OpenLedger(filepath.Join(dir, "delivered"), p.config.Ledger, next, p.log)
 	l.Record = p.outcome
-	l.Patience = time.Second
 	return l
 }
 

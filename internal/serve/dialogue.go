@@ -41,11 +41,7 @@ func Converse(ctx context.Context, c *smtp.Conn, h *Hearing, s Speaker) error {
 		if err != nil {
 			return err
 		}
-		end, err := s.Say(ctx, s.Count(reply))
-		if end && err == nil {
-			h.Part(c)
-		}
-		if end || err != nil {
+		if end, err := s.Say(ctx, s.Count(reply)); end || err != nil {
 			return err
 		}
 	}

@@ -3,23 +3,17 @@ package serve
 import (
 	"context"
 	"errors"
-	"time"
 
 	"postern/smtp"
 )
 
 // Hearing waits for the commands of a session, and finds out what its client has
-// heard. One that sends nothing ahead shows by its next command that it read our
-// reply, and one that sends the next message, ahead or not, is not trying again. One
-// that hangs up in order, with all that we said in its hands, has read it, too: the
-// system of one that has not says so, by a reset.
+// heard: one that sends nothing ahead shows by its next command that it read our reply,
+// and one that sends the next message, ahead or not, that it is not trying again.
 type Hearing struct {
 	// Tell is told of a transaction whose client read the reply to its message; nil:
 	// nobody wants to know.
 	Tell func(id string)
-	// Relayed says that somebody stands between us and the client: how it hangs up
-	// says nothing of the client.
-	Relayed bool
 
 	unheard string // the transaction whose reply the client may not have read; "": none
 	shows   bool   // the next command shows that it has
@@ -44,7 +38,7 @@ func (h *Hearing) Command(ctx context.Context, c *smtp.Conn, goOn func() bool) (
 	}
 	for goOn() {
 		cmd, err := c.ReadCommand()
-		if err == nil && (h.shows || cmd.Verb == "MAIL") || h.unheard != "" && h.isRead(c, err) {
+		if err == nil && (h.shows || cmd.Verb == "MAIL") {
 			h.Heard()
 		}
 		if !errors.Is(err, smtp.ErrInterrupted) || ctx.Err() != nil {
@@ -52,21 +46,4 @@ func (h *Hearing) Command(ctx context.Context, c *smtp.Conn, goOn func() bool) (
 		}
 	}
 	return smtp.Command{}, smtp.ErrInterrupted
-}
-
-// isRead reports whether err, of reading from c, says that the client hung up and has
-// read all.
-func (h *Hearing) isRead(c *smtp.Conn, err error) bool {
-	return !h.Relayed && smtp.HungUp(err) && c.Delivered()
-}
-
-// parting is how long a client may take to hang up once the last word is said.
-const parting = time.Second
-
-// Part finds out, once the last word is said on c, whether a client that sent its QUIT
-// ahead has read the reply to its message.
-func (h *Hearing) Part(c *smtp.Conn) {
-	if h.unheard != "" && !h.Relayed && h.isRead(c, c.Part(parting)) {
-		h.Heard()
-	}
 }
