@@ -127,10 +127,11 @@ func takenBack(s source) Mistake {
 // another is whole.
 const overwriting = time.Second
 
-// isAt reports whether m was read from the very file that s is of, whatever it held;
-// of what was kept over a restart nobody knows.
+// isAt reports whether m was read from the very file that s is of, whatever it held. Of
+// what was kept over a restart nobody knows, and who edits and then starts a server
+// does not want to wait.
 func (m *domainMap) isAt(s source) bool {
-	return m != nil && s.file != nil && (m.at == nil || os.SameFile(m.at, s.file))
+	return m != nil && m.at != nil && s.file != nil && os.SameFile(m.at, s.file)
 }
 
 // isCutShort reports whether s is only the beginning of was, and lacks more of it than
