@@ -18,9 +18,6 @@ const (
 	// sends most of the mail does so for one domain, or a few; a monitor sends none.
 	nearlyAll   = 95
 	manyDomains = 10
-	// Programs of this host, and tests of it, come from the loopback address and call
-	// themselves by a few names; the world calls itself by manyNames.
-	manyNames = 30
 	// If no more than fewAgain of them have it, that address hides nobody any more.
 	fewAgain = 50
 	// loudly is the least time between two such errors in the log.
@@ -46,17 +43,16 @@ type guard struct {
 // A sighting is a client that sent mail.
 type sighting struct {
 	ip     netip.Addr
-	hello  string
 	domain string // of the sender
 }
 
 // see notes a client that sends mail and that no proxy introduced.
-func (g *guard) see(log *slog.Logger, c mail.Client, from mail.Address) {
+func (g *guard) see(log *slog.Logger, ip netip.Addr, from mail.Address) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.last[g.next] = sighting{c.IP, c.Hello, from.Domain}
+	g.last[g.next] = sighting{ip, from.Domain}
 	g.next = (g.next + 1) % watched
-	suspect := c.IP
+	suspect := ip
 	if g.hidden.IsValid() {
 		suspect = g.hidden
 	}
@@ -68,7 +64,7 @@ func (g *guard) see(log *slog.Logger, c mail.Client, from mail.Address) {
 	case g.hidden.IsValid() && visits <= fewAgain:
 		log.Warn("clients come from everywhere again, and are judged by their addresses", "hidden_by", g.hidden)
 		g.hidden = netip.Addr{}
-	case visits >= nearlyAll && domains >= manyDomains && g.mayBeMany(suspect):
+	case visits >= nearlyAll && domains >= manyDomains:
 		g.hidden = suspect
 		if time.Since(g.told) >= loudly {
 			g.told = time.Now()
@@ -95,21 +91,6 @@ func (g *guard) count(ip netip.Addr) (visits, domains int) {
 		}
 	}
 	return visits, domains
-}
-
-// mayBeMany reports whether ip may be the address of many hosts, by the names that they
-// give.
-func (g *guard) mayBeMany(ip netip.Addr) bool {
-	if !ip.IsLoopback() {
-		return true
-	}
-	names := make(map[string]bool)
-	for _, s := range g.last {
-		if s.ip == ip {
-			names[s.hello] = true
-		}
-	}
-	return len(names) >= manyNames
 }
 
 // hides returns the address behind which the clients are hidden; the zero Addr is
@@ -139,7 +120,7 @@ func (s *session) isHidden() bool {
 // says nothing of the client.
 func (s *session) judgedEnvelope(env mail.Envelope) *mail.Envelope {
 	if !s.peer.introduced {
-		s.srv.guard.see(s.srv.Log, s.client, env.From)
+		s.srv.guard.see(s.srv.Log, s.client.IP, env.From)
 	}
 	if s.isHidden() {
 		env.Client.IP = netip.Addr{}
