@@ -34,17 +34,20 @@ func mountExt4(t *testing.T) (dir string, crash, remount func()) {
 	must(t, "WriteFile", os.WriteFile(image, nil, 0o600), nil)
 	must(t, "Truncate", os.Truncate(image, 64<<20), nil)
 	run(t, "mkfs.ext4", "-q", "-O", "has_journal,^fast_commit", image)
-	out, err := exec.Command("losetup", "--find", "--show", image).Output()
-	if err != nil {
-		t.Fatal("losetup: ", err)
-	}
-	loop := strings.TrimSpace(string(out))
-	t.Cleanup(func() { run(t, "losetup", "--detach", loop) })
 	dir = t.TempDir()
-	if err := unix.Mount(loop, dir, "ext4", 0, ""); err != nil {
-		t.Fatal("mount: ", err)
+	mount := func() (unmount func()) {
+		t.Helper()
+		out, err := exec.Command("losetup", "--find", "--show", image).Output()
+		must(t, "losetup", err, nil)
+		loop := strings.TrimSpace(string(out))
+		must(t, "Mount", unix.Mount(loop, dir, "ext4", 0, ""), nil)
+		return func() {
+			must(t, "Unmount", unix.Unmount(dir, 0), nil)
+			run(t, "losetup", "--detach", loop)
+		}
 	}
-	t.Cleanup(func() { must(t, "Unmount", unix.Unmount(dir, 0), nil) })
+	unmount := mount()
+	t.Cleanup(func() { unmount() })
 	crash = func() {
 		root, err := os.Open(dir)
 		must(t, "Open", err, nil)
@@ -52,10 +55,12 @@ func mountExt4(t *testing.T) (dir string, crash, remount func()) {
 		err = unix.IoctlSetPointerInt(int(root.Fd()), shutdown, withoutFlush)
 		must(t, "shut down", errors.Join(err, root.Close()), nil)
 	}
+	// A namespace that another test made may hold what was mounted, as it was left: so
+	// the file is mounted from another device.
 	return dir, crash, func() {
 		t.Helper()
-		must(t, "Unmount", unix.Unmount(dir, 0), nil)
-		must(t, "Mount", unix.Mount(loop, dir, "ext4", 0, ""), nil)
+		unmount()
+		unmount = mount()
 	}
 }
 

@@ -86,7 +86,7 @@ func (a *Author) add(domain string) {
 // as its labels are too long, or empty. What stands above it may well exist, and have
 // a policy for what does not.
 func impossible(domain string) (name string, ok bool) {
-	name = strings.ToLower(strings.TrimSuffix(domain, "."))
-	ok = len(domain) <= dnsname.MaxWritten && strings.Contains(name, ".") && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
+	name = strings.ToLower(strings.TrimRight(domain, "."))
+	ok = len(domain) <= dnsname.MaxWritten && strings.Contains(strings.Trim(name, "."), ".") && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
 	return name, ok
 }
