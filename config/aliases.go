@@ -235,12 +235,17 @@ func (l *linker) loop(first step) error {
 func dangling(d *domain, local, target string) error {
 	h := hinted{message: fmt.Sprintf("%q is neither a mailbox nor an alias", target), hint: "add the mailbox, or remove the target"}
 	known := func(yield func(string) bool) {
-		left := 10_000 // of a million it would take long
+		const most = 10_000 // of a million it would take long
+		left := most
 		for name, e := range d.entries {
-			if left--; left < 0 || e.refusal == "" && !yield(name) {
+			if left--; left < 0 {
+				break
+			}
+			if e.refusal == "" && !yield(name) {
 				return
 			}
 		}
+		left = most
 		for name := range d.names.all {
 			if left--; left < 0 || !yield(name) {
 				return

@@ -72,7 +72,7 @@ func (g *Generations) compile(s source, serving *domainMap) *domainMap {
 const cutShort = 10 * time.Second
 
 // add chooses the new version m of a file, unless something is wrong with it.
-// rewritten says that the very file was seen with other contents.
+// rewritten says that the very file was seen before.
 func (c *choice) add(s source, m *domainMap, held string, rewritten bool) {
 	file, was := s.base(), c.before[s.base()]
 	refuse := func(message, hint string) {
@@ -88,7 +88,7 @@ func (c *choice) add(s source, m *domainMap, held string, rewritten bool) {
 		if mayBeMeant(s.err) {
 			hint += "; or, if its domain is to go, reload with --force"
 		} else {
-			hint += "; or, if its domain is to go, move it away"
+			hint += "; or, if its domain is to go, move it away and reload with --force"
 		}
 		refuse(s.err.Error(), hint)
 	case held != "" && held == m.sum:
@@ -112,7 +112,7 @@ func (c *choice) add(s source, m *domainMap, held string, rewritten bool) {
 // that is known.
 func mayBeMeant(err error) bool {
 	var why fileError
-	return errors.As(err, &why) && (why.err == nil || errors.Is(why.err, fs.ErrNotExist) || errors.Is(why.err, unix.ELOOP) || errors.Is(why.err, unix.EISDIR))
+	return errors.As(err, &why) && why != errTooLarge && (why.err == nil || errors.Is(why.err, fs.ErrNotExist) || errors.Is(why.err, unix.ELOOP) || errors.Is(why.err, unix.EISDIR))
 }
 
 // takenBack says of a file that it is as it must not serve.
@@ -137,7 +137,7 @@ func (m *domainMap) isAt(s source) bool {
 // isCutShort reports whether s is only the beginning of was, and lacks more of it than
 // white space.
 func isCutShort(s source, was string) bool {
-	text, was := strings.TrimPrefix(s.text, byteOrderMark), strings.TrimSpace(strings.TrimPrefix(was, byteOrderMark))
+	text, was := strings.TrimPrefix(s.text, byteOrderMark), strings.TrimRight(strings.TrimPrefix(was, byteOrderMark), " \t\r\n")
 	return len(text) < len(was) && strings.HasPrefix(was, text)
 }
 

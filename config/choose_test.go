@@ -233,15 +233,23 @@ func TestOverwritten(t *testing.T) {
 	serve("a part of a new file, which was seen empty", "b")
 }
 
-// What only lost the white space at its end is whole.
-func TestWithoutLastNewline(t *testing.T) {
-	s := scene{t, t.TempDir()}
-	s.mkdir("maps")
-	s.write("maps/a.toml", mapOf("one"))
-	g, _ := open(t, s.path("maps"))
-	s.write("maps/a.toml", strings.TrimSpace(mapOf("one")))
-	if err := g.Check(); err != nil || g.Failure() != nil || !served(g, "one") {
-		t.Errorf("%v, %v", err, g.Failure())
+// What lacks its last line is taken for a part of what serves, and what lacks white
+// space alone is not.
+func TestCutShortOfALine(t *testing.T) {
+	for _, before := range []string{"", "\n", "\ufeff"} {
+		s := scene{t, t.TempDir()}
+		s.mkdir("maps")
+		whole := before + mapOf("one") + "[aliases]\nx=['one']\n"
+		s.write("maps/a.toml", whole)
+		g, _ := open(t, s.path("maps"))
+		s.write("maps/a.toml", strings.TrimSuffix(whole, "x=['one']\n"))
+		if err := g.Reload(Request{}); err == nil || !strings.Contains(err.Error(), "is cut off") || !served(g, "x") {
+			t.Errorf("%q: without its last line: %v", whole, err)
+		}
+		s.write("maps/a.toml", strings.TrimRight(whole, "\n"))
+		if err := g.Reload(Request{}); err != nil || g.Failure() != nil || !served(g, "x") {
+			t.Errorf("%q: without its last newline: %v", whole, err)
+		}
 	}
 }
 

@@ -151,8 +151,8 @@ func TestProbationAndRestart(t *testing.T) {
 	restarted("one two")
 }
 
-// Who starts amid the probation of another process serves what that one does, once it
-// hears of it, and not what was never confirmed anywhere.
+// Who starts amid the probation of another process has what that one serves, for those
+// who come from there; and nothing of it is for good before it is confirmed.
 func TestProbationElsewhere(t *testing.T) {
 	s := scene{t, t.TempDir()}
 	s.mkdir("maps")
@@ -170,8 +170,12 @@ func TestProbationElsewhere(t *testing.T) {
 	if err := again.CatchUp("another"); served(again, "two") {
 		t.Errorf("what serves nowhere serves: %v", err)
 	}
-	if err := again.CatchUp(other.Current().ID()); err != nil || !served(again, "two") || again.Failure() != nil {
-		t.Errorf("what serves elsewhere does not serve: %v", err)
+	id := other.Current().ID()
+	if err := again.CatchUp(id); err != nil || again.At(id).Lookup("two", "a.example").Status != Known {
+		t.Errorf("what serves elsewhere is not to be had: %v", err)
+	}
+	if third, err := Open(s.path("maps"), first.options); err != nil || served(again, "two") || served(third, "two") {
+		t.Errorf("what nobody has confirmed serves for good: %v", err)
 	}
 }
 

@@ -24,6 +24,7 @@ type Generations struct {
 	current atomic.Pointer[Recipients]
 	failure atomic.Pointer[Failure]
 	recent  atomic.Pointer[[]*Recipients] // those before, the newest first
+	lent    atomic.Pointer[Recipients]    // serves elsewhere, and not here; nil: none does
 	wake    chan struct{}                 // tells Watch that there is another time to wait for
 
 	mu        sync.Mutex            // held while reloading
@@ -56,7 +57,7 @@ type Failure struct {
 // A Request is one for reading the maps anew.
 type Request struct {
 	// Force says that what looks like an accident is none: that domains are gone,
-	// or many of their names, or that files are empty or cannot be read.
+	// or many of their names, or that files are empty or none.
 	Force bool
 	// Confirm is how long what is new may serve until somebody has to have
 	// confirmed it. Zero: for good.
@@ -166,11 +167,14 @@ func (g *Generations) Current() *Recipients { return g.current.Load() }
 const maxRecent = 8
 
 // At returns the generation of that ID if it still is or was one of the last to
-// serve, and else the one that serves.
+// serve, or CatchUp found it, and else the one that serves.
 func (g *Generations) At(id string) *Recipients {
 	r := g.Current()
 	if id == r.id || id == "" {
 		return r
+	}
+	if lent := g.lent.Load(); lent != nil && lent.id == id {
+		return lent
 	}
 	if recent := g.recent.Load(); recent != nil {
 		if i := slices.IndexFunc(*recent, func(r *Recipients) bool { return r.id == id }); i >= 0 {
@@ -207,29 +211,31 @@ func (g *Generations) Check() error {
 }
 
 // CatchUp is Check for who heard of another process that serves a generation which
-// is not to be had here: what was good enough for that one is not waited for, and
-// what was taken back here serves if it serves there, where it may be on probation.
+// is not to be had here: what was good enough for that one is not waited for.
+//
+// What was taken back here, or has waited to be confirmed since before the start, does
+// not serve for that. But if the other has it on probation, At returns it from now on.
 func (g *Generations) CatchUp(generation string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.held) > 0 && g.wouldBe(nil) == generation {
-		g.held, g.tried = nil, ""
+	if len(g.held) > 0 && g.lend(generation) {
+		return nil
 	}
 	return g.check(behind)
 }
 
-// wouldBe returns the generation that the folder would make if only held were held;
-// "": none.
-func (g *Generations) wouldBe(held map[string]string) string {
+// lend makes a generation to be had that the folder would make if nothing were held.
+func (g *Generations) lend(generation string) bool {
 	sources, err := readMaps(g.dir)
 	if err != nil {
-		return ""
+		return false
 	}
-	next, err := g.choose(sources, Request{}, held, false).settle()
-	if err != nil {
-		return ""
+	next, err := g.choose(sources, Request{}, nil, false).settle()
+	if err != nil || next.id != generation {
+		return false
 	}
-	return next.id
+	g.lent.Store(next)
+	return true
 }
 
 func (g *Generations) check(why occasion) error {

@@ -10,7 +10,7 @@ import (
 // takesChunks reports whether a message is to go in one write with its envelope, as
 // one chunk (RFC 3030): that spares a round trip, and the looking for dots at both
 // ends. Only a delivery agent of ours gets it so: it was asked about each recipient a
-// moment ago, or all was well with it (cmd/postern/sure.go), and if it refuses all of
+// moment ago, or all was well with it (cmd/postern/skipverify.go), and if it refuses all of
 // them now, the message was sent in vain.
 // To others that may happen any time, so they are asked before the message is
 // sent, and with DATA, which they are used to.

@@ -47,7 +47,8 @@ func (l Lock) String() string {
 // dotlockStale is the age at which the holder of a dotlock is taken for dead.
 const dotlockStale = 5 * time.Minute
 
-// ErrLocked tells that another holds a lock on an mbox, and for longer than one waits.
+// ErrLocked tells that another holds a lock, on an mbox or the list of folders, for
+// longer than one waits.
 var ErrLocked = errors.New("mailbox: locked by another")
 
 // tryDotlock makes the file name, which must not exist. One whose

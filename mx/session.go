@@ -203,7 +203,7 @@ func (s *session) startTLS(arg string) mail.Reply {
 		return mail.BadSequence
 	}
 	if n := s.conn.Buffered(); n > 0 { // by the client, or by somebody between it and us
-		s.srv.Log.Warn("commands came in the clear right behind STARTTLS, and are dropped", "client", s.client, "octets", n)
+		s.srv.Log.Info("what came in the clear right behind STARTTLS is dropped", "client", s.client, "octets", n)
 	}
 	return mail.ReadyForTLS
 }

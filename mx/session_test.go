@@ -3,6 +3,7 @@ package mx
 import (
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -562,10 +563,15 @@ func TestRFC3207_4_2_ForgetEverything(t *testing.T) {
 // CVE-2011-0411: what stands behind STARTTLS in the clear is never heard.
 func TestRFC3207_4_2_CommandInjection(t *testing.T) {
 	inHouseWithTLS(t, func(t *testing.T, h *house) {
+		var log strings.Builder
+		h.Log = slog.New(slog.NewTextHandler(&log, nil))
 		nc := h.dial()
 		defer nc.Close()
 		dialogue.Play(t, nc, ehlo+"C| STARTTLS\\r\\nMAIL FROM:<evil@example.org>\\r\\n\nS: 220 *")
 		dialogue.Play(t, tls.Client(nc, &tls.Config{InsecureSkipVerify: true}), "C: HELO client.example\nS: 250 *\nC: RCPT TO:<ann@mx.example>\nS: 503 *")
+		if !strings.Contains(log.String(), "octets=30") {
+			t.Errorf("nobody is told:\n%s", log.String())
+		}
 	})
 }
 

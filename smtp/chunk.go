@@ -10,7 +10,8 @@ import (
 )
 
 // ParseChunk parses the argument of BDAT: chunk-size [ SP "LAST" ] (RFC 3030,
-// section 2). The size is right also where the error is about the rest. A size that
+// section 2). The size is right also where the error is about the rest, and 0 where there
+// is none, for then nothing follows. A size that
 // cannot be read, or is above every limit, is negative: then nobody knows where the
 // next command begins, and the error is a reply that ends the session.
 func ParseChunk(arg string) (size int64, last bool, err error) {

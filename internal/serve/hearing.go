@@ -8,8 +8,7 @@ import (
 )
 
 // Hearing waits for the commands of a session, and finds out what its client has
-// heard: one that sends nothing ahead shows by its next command that it read our reply,
-// and one that sends the next message, ahead or not, that it is not trying again.
+// heard: one that sends nothing ahead shows by its next command that it read our reply.
 type Hearing struct {
 	// Tell is told of a transaction whose client read the reply to its message; nil:
 	// nobody wants to know.
@@ -38,7 +37,7 @@ func (h *Hearing) Command(ctx context.Context, c *smtp.Conn, goOn func() bool) (
 	}
 	for goOn() {
 		cmd, err := c.ReadCommand()
-		if err == nil && (h.shows || cmd.Verb == "MAIL") {
+		if err == nil && h.shows {
 			h.Heard()
 		}
 		if !errors.Is(err, smtp.ErrInterrupted) || ctx.Err() != nil {

@@ -130,11 +130,12 @@ type answer struct {
 type fault struct {
 	Text      string
 	OverQuota bool          `json:",omitempty"`
+	Locked    bool          `json:",omitempty"`
 	Errno     syscall.Errno `json:",omitempty"`
 }
 
 func faultOf(err error) fault {
-	f := fault{Text: err.Error(), OverQuota: errors.Is(err, mailbox.ErrOverQuota)}
+	f := fault{Text: err.Error(), OverQuota: errors.Is(err, mailbox.ErrOverQuota), Locked: errors.Is(err, mailbox.ErrLocked)}
 	if len(f.Text) > maxText {
 		f.Text = strings.ToValidUTF8(f.Text[:maxText], "") + " ..."
 	}
@@ -147,7 +148,7 @@ func (f fault) Error() string { return f.Text }
 
 // Is reports whether the error was target at the other side.
 func (f fault) Is(target error) bool {
-	return f.OverQuota && target == mailbox.ErrOverQuota || f.Errno != 0 && errors.Is(f.Errno, target)
+	return f.OverQuota && target == mailbox.ErrOverQuota || f.Locked && target == mailbox.ErrLocked || f.Errno != 0 && errors.Is(f.Errno, target)
 }
 
 // As gives the number of the error, if it has one.

@@ -171,7 +171,7 @@ func (c *check) apply(ctx context.Context, res Result, n node, passed bool) Resu
 // while the owner of the domain is testing, the next milder one (RFC 9989, section
 // 4.7, the tag t).
 func (r Result) Applied() Policy {
-	if r.Testing {
+	if r.Testing && r.Policy != "" { // else it is not known
 		return r.Policy.milder()
 	}
 	return r.Policy
