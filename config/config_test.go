@@ -135,7 +135,7 @@ func TestLoad(t *testing.T) {
 func TestLoadMistakes(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"empty", "", `:hostname is missing; write hostname = "mx1.example.com", the name by which the world knows this host`},
-		{"syntax", "hostname='mx'\n[mx\n", `:2:4: expected '.' or ']' to end table name, but got '\n' instead`},
+		{"syntax", "hostname='mx'\n[mx\n", `:2:4: expected '.' or ']' to end table name, but got '\n' instead; put a ] behind the name of the table`},
 		{"unknown", "hostname='mx'\nmax_recipients=5\n[mx]\nhostname='x'\nSpool='/x'\nspol='/y'\n[imap]\nx=1\n[limits]\nexemptt=[]", `
 			:2:1: unknown key "max_recipients"; it belongs in [mx]
 			:4:1: unknown key "hostname" in [mx]; it belongs at the top, before the first [table]

@@ -44,7 +44,17 @@ func TestMapMistakes(t *testing.T) {
 		want string
 	}{
 		{"syntax", []string{"domain = \"a.example\"\nmailboxes = [\"alice\", bob]\n"}, `1.toml:2:23: expected value but found "bob" instead; a text stands in quotes, as "bob"`},
-		{"unfinished", []string{"domain = \"a.example\"\nmailboxes = [\"alice\","}, `1.toml:2:21: unexpected EOF; expected value; something is missing at the end: is the file cut off?`},
+		{"unfinished", []string{"domain = \"a.example\"\nmailboxes = [\"alice\","}, `1.toml:2:13: this array is not closed; put a ] behind its last element; or is the file cut off?`},
+		{"another encoding, or none", []string{"\xff\xfe\x00\x00d\x00\x00\x00", "domain = 'a.example'\n" + strings.Repeat("\x00", 100)}, `
+			1.toml:1:1: is UTF-32, and TOML must be UTF-8; save it as UTF-8, or: iconv -f utf-32 -t utf-8
+			2.toml:2:1: goes on with NUL octets, as a file does that a crash damaged; restore it`},
+		{"an open array", []string{"mailboxes = ['al',\n\n[refuse]\nbob='x'", "mailboxes = ['al'\ndelimiter = '+'\n", "[aliases]\nx=['al'", "mailboxes = ['al',\n'bo' 'cy']", "[aliases\nx=['al']", "x=['al']\n[[x]]"}, `
+			1.toml:1:13: this array is not closed before line 3; put a ] behind its last element
+			2.toml:1:13: this array is not closed before line 2; put a ] behind its last element
+			3.toml:2:3: this array is not closed; put a ] behind its last element; or is the file cut off?
+			4.toml:2:6: expected a comma (',') or array terminator (']'), but got '''; put a comma between the elements
+			5.toml:1:9: expected '.' or ']' to end table name, but got '\n' instead; put a ] behind the name of the table
+			6.toml:2:3: Key 'x' was already created and cannot be used as an array; a table is written with one pair of brackets, as [aliases]`},
 		{"an open string", []string{"domain = \"a.example\nmailboxes = []", "domain = \"a.example”\nmailboxes = []", "[refuse]\nbob = \"bob’s gone\n"}, `
 			1.toml:1:20: strings cannot contain newlines; the quotation mark at its end is missing
 			2.toml:1:20: "”" is no quotation mark of TOML; write " in its place

@@ -79,7 +79,7 @@ var mention = regexp.MustCompile(`([A-Za-z_-]+)[^\w\s=.]?\s*[=:]|^\W*([A-Za-z_-]
 // mentions counts what may be meant for a control path, misspelled or not. Who asks
 // has a text that is wrong somewhere; one too many costs less than one too few.
 func mentions(text string) (n int) {
-	if utf16(text) != "" {
+	if wide(text) != "" {
 		return 2 // nobody has read them
 	}
 	for line := range strings.Lines(strings.ReplaceAll(text, "\r", "\n")) {

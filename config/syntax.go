@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -62,7 +63,7 @@ func shallow(text string) error {
 			parts++
 		}
 		if max(depth, parts) > maxDepth {
-			return syntaxError{octet: s.pos, message: fmt.Sprintf("nested more than %d deep", maxDepth)}
+			return syntaxError{octet: s.pos, message: fmt.Sprintf("nested more than %d deep", maxDepth), hint: "write a table as [a.b], and a list in one pair of brackets"}
 		}
 		s.pos++
 	}
@@ -72,8 +73,8 @@ func shallow(text string) error {
 // plain finds the characters that TOML has nowhere. The library would too, but
 // is one off when it says where.
 func plain(text string) error {
-	if from := utf16(text); from != "" {
-		return syntaxError{message: "is UTF-16, and TOML must be UTF-8", hint: "save it as UTF-8, or: iconv -f " + from + " -t utf-8"}
+	if from := wide(text); from != "" {
+		return syntaxError{message: fmt.Sprintf("is %.6s, and TOML must be UTF-8", strings.ToUpper(from)), hint: "save it as UTF-8, or: iconv -f " + from + " -t utf-8"}
 	}
 	for i, r := range text {
 		switch {
@@ -82,6 +83,8 @@ func plain(text string) error {
 		case r == '\t' || r == '\n' || r == '\r' && strings.HasPrefix(text[i:], "\r\n"):
 		case r == '\r':
 			return syntaxError{octet: i, message: "a CR without LF ends no line of TOML", hint: `save it with line ends of LF, or: tr '\r' '\n'`}
+		case r == 0 && strings.Trim(text[i:min(len(text), i+16)], "\x00") == "" && len(text) >= i+16:
+			return syntaxError{octet: i, message: "goes on with NUL octets, as a file does that a crash damaged", hint: "restore it"}
 		case r < ' ' || r == 0x7f:
 			return syntaxError{octet: i, message: fmt.Sprintf("TOML has no control character %#02x", r), hint: fmt.Sprintf(`remove it, or in double quotes write \u%04x`, r)}
 		}
@@ -89,10 +92,13 @@ func plain(text string) error {
 	return nil
 }
 
-// utf16 returns what iconv calls the encoding of a text in UTF-16, "" if it is none:
-// it has a mark of its own, or each other octet of its first letters is a NUL.
-func utf16(text string) string {
+// wide returns what iconv calls the encoding of a text in UTF-16 or UTF-32, "" if it is
+// in neither: it has a mark of its own, or each other octet of its first letters is a
+// NUL.
+func wide(text string) string {
 	switch {
+	case strings.HasPrefix(text, "\xff\xfe\x00\x00"), strings.HasPrefix(text, "\x00\x00\xfe\xff"):
+		return "utf-32"
 	case strings.HasPrefix(text, "\xff\xfe"), strings.HasPrefix(text, "\xfe\xff"):
 		return "utf-16"
 	case len(text) < 4:
@@ -116,6 +122,8 @@ func explain(text string, at int, message string) syntaxError {
 		e = syntaxError{octet: start, message: "is a mark of a conflict that git left", hint: "keep one side, and remove the lines <<<<<<<, ======= and >>>>>>>"}
 	case strings.HasSuffix(message, "has already been defined."):
 		e.twice(text)
+	case strings.Contains(message, "cannot be used as an array"):
+		e.message, e.hint = strings.TrimSuffix(message, "."), "a table is written with one pair of brackets, as [aliases]"
 	case strings.ContainsRune(typographic, r):
 		e.quotationMark(r)
 	case r > '~' && !unicode.IsLetter(r) && !unicode.IsPrint(r):
@@ -123,10 +131,59 @@ func explain(text string, at int, message string) syntaxError {
 	case strings.HasPrefix(message, "strings cannot contain newlines") && strings.ContainsRune(typographic, lastRune(line)):
 		e.octet = start + strings.LastIndexAny(line, typographic)
 		e.quotationMark(lastRune(line))
+	case e.unclosed(text, line, start):
 	default:
 		e.hint = cmp.Or(unquoted(line, max(0, at-start), message), waysOut(message))
 	}
 	return e
+}
+
+// afterArray is what stands in no array: the header of a table, or a key.
+var afterArray = regexp.MustCompile(`^\s*(\[\[?\s*[A-Za-z_][\w.-]*\s*\]|["']?[\w.-]+["']?\s*=)`)
+
+// unclosed says of an array that it is not closed before the line that begins at start,
+// if it is not and ought to be: for the library what follows is in the array.
+func (e *syntaxError) unclosed(text, line string, start int) bool {
+	switch {
+	case strings.HasPrefix(e.message, "unexpected EOF"), strings.HasSuffix(e.message, "end of file"):
+		start = len(text)
+	case !afterArray.MatchString(line):
+		return false
+	}
+	open, ok := openArray(text[:start])
+	if !ok {
+		return false
+	}
+	n, _, _ := lineAndColumn(text, start)
+	e.octet, e.message, e.hint = open, fmt.Sprintf("this array is not closed before line %d", n), "put a ] behind its last element"
+	if start == len(text) {
+		e.message, e.hint = "this array is not closed", "put a ] behind its last element; or is the file cut off?"
+	}
+	return true
+}
+
+// openArray returns where the outermost array begins that is open at the end of text.
+func openArray(text string) (at int, ok bool) {
+	var open []int
+	s := scanner{text: text}
+	for s.blank(); s.pos < len(text); s.blank() {
+		switch text[s.pos] {
+		case '"', '\'':
+			if !s.value() {
+				return 0, false
+			}
+			continue
+		case '[':
+			open = append(open, s.pos)
+		case ']':
+			open = open[:max(0, len(open)-1)]
+		}
+		s.pos++
+	}
+	if len(open) == 0 {
+		return 0, false
+	}
+	return open[0], true
 }
 
 // typographic are quotation marks that word processors write.
@@ -164,6 +221,9 @@ func waysOut(message string) string {
 		{"expected a comma", "put a comma between the elements"},
 		{"expected a top-level item to end", "one key stands on a line, and a comment begins with #"},
 		{"expected '.' or '='", "a line is: key = value"},
+		{"expected '.' or ']'", "put a ] behind the name of the table"},
+		{"Invalid integer", "write a whole number, as 10"},
+		{"invalid escaped Unicode", "write the character itself"},
 		{"invalid escape", `write \\ for a backslash, or the text in single quotes`},
 	} {
 		if strings.HasPrefix(message, w.message) {
