@@ -33,6 +33,9 @@ func (p *probation) hold(now *Recipients, held map[string]string) map[string]str
 	return all
 }
 
+// ErrNothingToConfirm says that what is there serves already, and for good.
+var ErrNothingToConfirm = errors.New("there is nothing to confirm")
+
 // onProbation puts what next has anew on probation; or if that is nothing, what
 // the generation that serves had anew.
 func (g *Generations) onProbation(old, next *Recipients, within time.Duration) error {
@@ -40,9 +43,9 @@ func (g *Generations) onProbation(old, next *Recipients, within time.Duration) e
 	if recent := g.recent.Load(); next.id == old.id && g.probation == nil {
 		switch {
 		case recent == nil:
-			return fmt.Errorf("there is nothing to confirm: generation %s has served since the start", old.id)
+			return fmt.Errorf("%w: generation %s has served since the start", ErrNothingToConfirm, old.id)
 		case g.confirmed == old.id:
-			return fmt.Errorf("there is nothing to confirm: generation %s was confirmed already", old.id)
+			return fmt.Errorf("%w: generation %s was confirmed already", ErrNothingToConfirm, old.id)
 		}
 		base = (*recent)[0]
 	}

@@ -123,7 +123,7 @@ func (s *session) answer(ctx context.Context, cmd smtp.Command) mail.Reply {
 	case "VRFY":
 		return serve.With(cmd.Arg, mail.CannotVerify)
 	case "HELP":
-		return mail.Help.Saying("EHLO HELO STARTTLS MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT: see RFC 5321")
+		return s.help()
 	case "QUIT":
 		return serve.Without(cmd.Arg, mail.Bye)
 	case "EXPN", "AUTH", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML":
@@ -132,6 +132,15 @@ func (s *session) answer(ctx context.Context, cmd smtp.Command) mail.Reply {
 		return s.webClient()
 	}
 	return mail.BadCommand
+}
+
+// help names the commands, STARTTLS among them where it may be said.
+func (s *session) help() mail.Reply {
+	startTLS := ""
+	if s.srv.TLS != nil && s.client.TLS == "" {
+		startTLS = "STARTTLS "
+	}
+	return mail.Help.Saying("EHLO HELO %sMAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT: see RFC 5321", startTLS)
 }
 
 // webClient ends the session of a program that speaks HTTP (RFC 9110, section 9).

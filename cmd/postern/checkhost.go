@@ -241,6 +241,9 @@ func (l *checklist) sockets(ctx context.Context, c *config.Config, h halfAccount
 	if !h.mx.running {
 		for _, e := range c.MX.Listen {
 			if said, answers := greeting(ctx, e); answers && !strings.HasPrefix(said, "220 "+c.Hostname) {
+				if said == "" {
+					said = "nothing"
+				}
 				l.add(mustMend, "stop it, or write another address into mx.listen", "somebody else listens on %v, who says %q", e, said)
 			}
 		}

@@ -97,6 +97,8 @@ func quantity(n int, what string) string {
 		return "1 " + what
 	case strings.HasSuffix(what, "x"):
 		what += "e"
+	case strings.HasSuffix(what, "ry"):
+		what = strings.TrimSuffix(what, "y") + "ie"
 	}
 	return fmt.Sprintf("%d %ss", n, what)
 }

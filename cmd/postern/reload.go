@@ -190,7 +190,11 @@ func (s *server) reloadVerb(_ context.Context, arg json.RawMessage) (any, error)
 		return r, nil
 	}
 	before := s.recipients.Current()
-	return s.reloaded(before, s.reload(config.Request{Force: ask.Force, Confirm: ask.Confirm})), nil
+	err := s.reload(config.Request{Force: ask.Force, Confirm: ask.Confirm})
+	if errors.Is(err, config.ErrNothingToConfirm) {
+		return nil, err
+	}
+	return s.reloaded(before, err), nil
 }
 
 // reload reads again whatever can be read again. What fails stays as it was.
@@ -212,7 +216,10 @@ func (s *server) reload(q config.Request) error {
 	if s.confined.Load() && errors.Is(err, fs.ErrPermission) {
 		err = errors.Join(err, errConfined)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, config.ErrNothingToConfirm):
+		s.log.Warn("reload: nothing was put on probation", "cause", err)
+	case err != nil:
 		s.log.Error("reload: what is broken stays as it was", "cause", err)
 	}
 	return err

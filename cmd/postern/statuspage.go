@@ -60,20 +60,20 @@ func (p statusPage) configuration() {
 // traffic tells who is connected, and what was answered.
 func (p statusPage) traffic() {
 	if p.Remembered > 0 {
-		p.row("remembered", "%d deliveries whose clients may not have heard of them", p.Remembered)
+		p.row("remembered", "%s whose clients may not have heard of them", quantity(p.Remembered, "delivery"))
 	}
 	if p.Room > 0 { // there is an MX
 		p.row("clients", "%d connected, of %d at most", p.Connections, p.Room)
 	}
 	if p.LMTPClients > 0 {
-		p.row("LMTP", "%d clients connected", p.LMTPClients)
+		p.row("LMTP", "%s connected", quantity(p.LMTPClients, "client"))
 	}
 	if p.HiddenBy != "" {
 		p.row("CLIENTS HIDDEN", "nearly all seem to come from %s, so nothing is judged by that address:\n"+
 			"let what is in front say who they are, by PROXY (mx.listen_proxy) or XCLIENT (mx.xclient), or go round it", p.HiddenBy)
 	}
 	if p.Panics > 0 {
-		p.row("PANICS", "%d sessions ended in a defect of ours: the log has it as \"panic\", with its stack", p.Panics)
+		p.row("PANICS", "%s ended in a defect of ours: the log has it as \"panic\", with its stack", quantity(p.Panics, "session"))
 	}
 	p.row("in flight", "%d octets in memory, %d in files", p.InMemory, p.InFiles)
 	for _, what := range []string{"messages", "refused", "deliveries", "connections"} {
