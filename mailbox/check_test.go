@@ -57,10 +57,7 @@ func TestCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	limited, err := box.Limit(mailbox.Quota{Octets: 1 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
+	limited := box.Limit(mailbox.Quota{Octets: 1 << 20})
 	if got := findings(t, limited, root, false); len(got) != 0 {
 		t.Errorf("before the first delivery: %q", got)
 	}
@@ -145,10 +142,7 @@ func TestCheckStops(t *testing.T) {
 	for i := range 5 {
 		plant(t, filepath.Join(root, fmt.Sprintf("ann/new/%d,S=1", i)), "xx", 0o600)
 	}
-	l, err := box.Limit(mailbox.Quota{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := box.Limit(mailbox.Quota{})
 	heard := 0
 	for _, err := range l.Check(time.Now()) {
 		if heard++; err != nil || heard == 2 {
@@ -305,7 +299,7 @@ func TestCheckOwner(t *testing.T) {
 	store, root := openStore(t, mailbox.Options{})
 	box := maildir(t, store, "ann")
 	must(t, "deliver", deliver(box, wire), nil)
-	l := limited(t, box, mailbox.Quota{})
+	l := box.Limit(mailbox.Quota{})
 	for _, name := range []string{"one", "two"} {
 		plant(t, root+"/ann/cur/"+name, "1\n", 0o600)
 		must(t, "Chown", os.Chown(root+"/ann/cur/"+name, 12345, -1), nil)

@@ -113,7 +113,7 @@ func foundInFolder(disk *crashfs.Disk, user string) []string {
 
 func inLimited(t *testing.T, s *mailbox.Store, user string) mailbox.Mailbox {
 	t.Helper()
-	return limited(t, maildir(t, s, "example.org", user), mailbox.Quota{Messages: 100})
+	return maildir(t, s, "example.org", user).Limit(mailbox.Quota{Messages: 100})
 }
 
 func inMbox(t *testing.T, s *mailbox.Store, user string) mailbox.Mailbox {

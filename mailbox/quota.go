@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,10 +18,6 @@ var ErrOverQuota = errors.New("mailbox: over quota")
 type Quota struct {
 	Octets   int64 // on disk; 0: any number
 	Messages int64 // 0: any number
-
-	// Except has the folders that are not counted, their components joined by
-	// dots, as "Trash". No key of the configuration leads to it: only tests set it.
-	Except []string
 
 	// Warn has percentages of a limit, ascending. Whenever a message brings what is
 	// stored to one of them, Warned is called with the highest, once the message is
@@ -60,23 +55,11 @@ func (q Quota) reached(u Usage) (percent int) {
 type Limited struct {
 	*Maildir
 	Quota     Quota
-	except    []string // names on disk
 	unrefused bool
 }
 
-// Limit returns m with a quota. An error tells of a folder in q.Except that
-// there cannot be.
-func (m *Maildir) Limit(q Quota) (*Limited, error) {
-	l := &Limited{Maildir: m, Quota: q}
-	for _, name := range q.Except {
-		stored, err := folderName(strings.Split(name, "."), m.store.opts.UTF8Folders)
-		if err != nil {
-			return nil, err
-		}
-		l.except = append(l.except, "."+stored)
-	}
-	return l, nil
-}
+// Limit returns m with a quota.
+func (m *Maildir) Limit(q Quota) *Limited { return &Limited{Maildir: m, Quota: q} }
 
 // Unrefused returns l for what must not be refused, as a warning about the quota:
 // it is counted, has room whatever there is, and warns of nothing.
@@ -86,13 +69,8 @@ func (l *Limited) Unrefused() *Limited {
 	return &u
 }
 
-// counted reports whether what is in the folder counts.
-func (l *Limited) counted(folder string) bool { return !slices.Contains(l.except, folder) }
-
 // limits reports whether there is anything to keep.
-func (l *Limited) limits() bool {
-	return (l.Quota.Octets > 0 || l.Quota.Messages > 0) && l.counted(l.folder)
-}
+func (l *Limited) limits() bool { return l.Quota.Octets > 0 || l.Quota.Messages > 0 }
 
 // Room returns ErrOverQuota if a message of size octets does not fit. A size
 // that is not known is 0.

@@ -52,22 +52,10 @@ func (l *Limited) usage(fsys FS, dir Dir) (total Usage, before map[string]time.T
 	return total, before, nil
 }
 
-// folders returns the folders that are counted: "." and those of Maildir++.
+// folders returns the folders of a Maildir: "." and those of Maildir++.
 func (l *Limited) folders(dir Dir) ([]string, error) {
-	var folders []string
-	if l.counted("") {
-		folders = append(folders, ".")
-	}
 	names, err := foldersIn(dir)
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		if l.counted(name) {
-			folders = append(folders, name)
-		}
-	}
-	return folders, nil
+	return append([]string{"."}, names...), err
 }
 
 // changedSince reports whether messages may have come to the Maildir dir since t, or

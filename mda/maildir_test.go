@@ -85,8 +85,7 @@ func TestSharedFiles(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		limited, err := box.Limit(mailbox.Quota{Octets: 1 << 20})
-		open := func() (mailbox.Mailbox, error) { return limited, err }
+		open := func() (mailbox.Mailbox, error) { return box.Limit(mailbox.Quota{Octets: 1 << 20}), nil }
 		return []mda.Target{{Address: rcpt, Mailbox: box.String(), Open: open}}, nil
 	}}
 	env := envelope("ann", "bob", "cid")

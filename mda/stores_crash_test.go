@@ -59,7 +59,7 @@ var storages = []storage{
 			if err != nil {
 				return nil, err
 			}
-			return box.Limit(mailbox.Quota{Octets: 1 << 20})
+			return box.Limit(mailbox.Quota{Octets: 1 << 20}), nil
 		},
 		found: inside("ann/new"), whole: stored,
 	},

@@ -135,7 +135,7 @@ func (s *store) named(m config.Member, name string) (*mailbox.Limited, error) {
 	if err != nil {
 		return nil, err
 	}
-	return folder.Limit(s.quota(m))
+	return folder.Limit(s.quota(m)), nil
 }
 
 // limited returns the folder that the mail for m goes to, with its quota.
@@ -144,7 +144,7 @@ func (s *store) limited(m config.Member) (*mailbox.Limited, error) {
 	if err != nil {
 		return nil, err
 	}
-	return folder.Limit(s.quota(m))
+	return folder.Limit(s.quota(m)), nil
 }
 
 // mbox returns the mbox of m, as maildir returns its Maildir.
