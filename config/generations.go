@@ -41,6 +41,9 @@ type Options struct {
 	Hostname string // whose postmaster answers without a domain
 	Keep     string // the file that holds the newest good generation over a restart; "": nothing is kept
 	Log      *slog.Logger
+	// Forbidden says why files may be forbidden to this process whatever their
+	// permissions, and the way out; "", or nil: they are not.
+	Forbidden func() string
 
 	// A map that loses more names than LoseNames, and more than LosePercent of all
 	// that it has, is taken for an accident.
@@ -81,7 +84,7 @@ func Open(dir string, o Options) (*Generations, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	kerr := g.recall()
-	sources, err := readMaps(g.dir)
+	sources, err := g.read()
 	switch {
 	case g.Current() != nil && err == nil:
 		err = g.try(sources, Request{}, noticed)
@@ -195,7 +198,7 @@ func (g *Generations) Failure() *Failure { return g.failure.Load() }
 func (g *Generations) Reload(q Request) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	sources, err := readMaps(g.dir)
+	sources, err := g.read()
 	if err != nil {
 		return g.failed("", Failure{Err: err})
 	}
@@ -226,7 +229,7 @@ func (g *Generations) CatchUp(generation string) error {
 
 // lend makes a generation to be had that the folder would make if nothing were held.
 func (g *Generations) lend(generation string) bool {
-	sources, err := readMaps(g.dir)
+	sources, err := g.read()
 	if err != nil {
 		return false
 	}
@@ -238,8 +241,26 @@ func (g *Generations) lend(generation string) bool {
 	return true
 }
 
-func (g *Generations) check(why occasion) error {
+// read reads the maps in the folder. What is forbidden comes with the reason.
+func (g *Generations) read() ([]source, error) {
 	sources, err := readMaps(g.dir)
+	if g.options.Forbidden == nil || g.options.Forbidden() == "" {
+		return sources, err
+	}
+	why := g.options.Forbidden()
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("%w; %s", err, why)
+	}
+	for i, s := range sources {
+		if errors.Is(s.err, fs.ErrPermission) {
+			sources[i].err = fileError{s.err.Error(), why, s.err}
+		}
+	}
+	return sources, err
+}
+
+func (g *Generations) check(why occasion) error {
+	sources, err := g.read()
 	switch {
 	case err != nil:
 		return g.failed("", Failure{Err: err})

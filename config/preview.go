@@ -17,7 +17,7 @@ func (g *Generations) Preview(q Request) (Preview, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	p := Preview{Now: g.Current(), Next: g.Current()}
-	sources, err := readMaps(g.dir)
+	sources, err := g.read()
 	if err != nil {
 		return p, err
 	}

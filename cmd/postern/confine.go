@@ -16,6 +16,14 @@ var system = []string{"/etc", "/usr", "/lib", "/lib64", "/proc", "/sys", "/dev",
 // errConfined goes with a file that cannot be read at a reload.
 var errConfined = errors.New("this server reads only in the folders that it knew when it started: if the permissions are right, restart it")
 
+// forbidden says why a file may be forbidden whatever its permissions; "": it is not.
+func (p *parts) forbidden() string {
+	if p.confined == nil || !p.confined.Load() {
+		return ""
+	}
+	return errConfined.Error()
+}
+
 // A reach is what the halves that run need of the file system: what they read to do
 // their work, and what is their own to write.
 type reach struct{ fence.Fence }

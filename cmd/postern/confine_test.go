@@ -87,9 +87,13 @@ func TestConfined(t *testing.T) {
 	if err := os.Symlink(outside+"/map", s.dir+"/recipients.d/example.org.toml"); err != nil {
 		t.Fatal(err)
 	}
-	out, err := s.command("reload").CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "reads only in the folders that it knew when it started") {
-		t.Errorf("reload: %v: %s", err, out)
+	const why = "this server reads only in the folders that it knew when it started"
+	p.WaitOutput("/recipients.d/example.org.toml: cannot be read: permission denied; " + why)
+	for _, command := range []string{"reload", "status"} {
+		out, err := s.command(command).CombinedOutput()
+		if (err != nil) != (command == "reload") || strings.Count(string(out), why) != 1 || strings.Contains(string(out), "if its domain is to go, reload") {
+			t.Errorf("%s: %v: %s", command, err, out)
+		}
 	}
 }
 

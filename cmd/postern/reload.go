@@ -213,7 +213,7 @@ func (s *server) reload(q config.Request) error {
 		s.log.Warn("keys of postern.toml have changed, and wait for a restart", "keys", keys)
 	}
 	err := errors.Join(errs...)
-	if s.confined.Load() && errors.Is(err, fs.ErrPermission) {
+	if s.confined.Load() && errors.Is(err, fs.ErrPermission) && !strings.Contains(err.Error(), errConfined.Error()) {
 		err = errors.Join(err, errConfined)
 	}
 	switch {

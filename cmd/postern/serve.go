@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -71,14 +70,13 @@ func serverCommand(io stdio, runs halves, cmd *cobra.Command) *cobra.Command {
 // A server is one process: what runs in it and what it can be asked for.
 type server struct {
 	*parts
-	sockets  sockets
-	started  time.Time
-	runs     halves
-	status   []func(*Status) // each tells what it knows
-	release  control.Verb    // nil: no MX runs
-	probes   []probe         // the listeners that must answer
-	store    *store          // nil: no delivery agent runs here
-	confined atomic.Bool     // it reads only where it did at start
+	sockets sockets
+	started time.Time
+	runs    halves
+	status  []func(*Status) // each tells what it knows
+	release control.Verb    // nil: no MX runs
+	probes  []probe         // the listeners that must answer
+	store   *store          // nil: no delivery agent runs here
 
 	access  *config.Access // nil: there are no access rules
 	mu      sync.Mutex     // one reload at a time

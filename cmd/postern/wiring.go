@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"postern/config"
 	"postern/internal/certificate"
@@ -39,8 +40,9 @@ type parts struct {
 	recipients *config.Generations
 	tally      *tally
 	metrics    *metrics.Metrics
-	decisions  *decisions // nil: none are kept
-	state      string     // the folder of what must survive a restart; "" where nothing must
+	decisions  *decisions   // nil: none are kept
+	state      string       // the folder of what must survive a restart; "" where nothing must
+	confined   *atomic.Bool // nil: no server runs; true: it reads only where it did at start
 }
 
 // load reads the configuration and the recipients that it names. The log goes to
@@ -71,7 +73,7 @@ func newParts(path string, w io.Writer) (*parts, error) {
 	}
 	return &parts{
 		config: c, log: logging.New(w, c.Log.Format, c.Log.Level),
-		tally: new(tally), metrics: metrics.New(version()),
+		tally: new(tally), metrics: metrics.New(version()), confined: new(atomic.Bool),
 	}, nil
 }
 
@@ -80,6 +82,7 @@ func (p *parts) recipientOptions() config.Options {
 	return config.Options{
 		Hostname: c.Hostname, Keep: p.kept("maps"), Log: p.log,
 		LoseNames: c.Reload.LoseNames, LosePercent: c.Reload.LosePercent,
+		Forbidden: p.forbidden,
 	}
 }
 
