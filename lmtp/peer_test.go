@@ -198,7 +198,7 @@ func TestWhoIsOurs(t *testing.T) {
 		if got := strings.Contains(says, "250 XPOSTERN "); got != tt.offered {
 			t.Errorf("user %d: offered is %v:\n%s", tt.uid, got, says)
 		}
-		if !tt.offered && (!strings.Contains(says, "500 5.5.1") || !strings.Contains(says, "555 5.5.4")) {
+		if !tt.offered && (!strings.Contains(says, "500 5.5.2") || !strings.Contains(says, "555 5.5.4")) {
 			t.Errorf("user %d is answered:\n%s", tt.uid, says)
 		}
 	}

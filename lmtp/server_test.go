@@ -61,9 +61,9 @@ func TestRFC2033_4_1_LHLO(t *testing.T) {
 	play(t, srv, `
 		S: 220 mda.example LMTP *
 		C: HELO mta.example
-		S: 500 5.5.1 *
+		S: 500 5.5.2 *
 		C: EHLO mta.example
-		S: 500 5.5.1 *
+		S: 500 5.5.2 *
 		C: MAIL FROM:<>
 		S: 503 5.5.1 *
 		C: LHLO
@@ -333,7 +333,7 @@ func TestBadDeliverer(t *testing.T) {
 // It is the 21st mistake that ends the session.
 func TestTooManyErrors(t *testing.T) {
 	srv := newServer(&answers{rcpt: map[string]error{"nobody": mail.NoSuchUser}})
-	play(t, srv, lhlo+strings.Repeat("C: XYZZY\nS: 500 5.5.1 *\n", 18)+`
+	play(t, srv, lhlo+strings.Repeat("C: XYZZY\nS: 500 5.5.2 *\n", 18)+`
 		C: MAIL FROM:<ann@mta.example>
 		S: 250 2.1.0 *
 		# an unknown recipient is no error of the client's
@@ -344,7 +344,7 @@ func TestTooManyErrors(t *testing.T) {
 		S: 550 5.1.1 *
 		S: 550 5.1.1 *
 		C: XYZZY
-		S: 500 5.5.1 *
+		S: 500 5.5.2 *
 		C| NOOP\nNOOP\r\n
 		S: 500 5.5.2 *
 		C: XYZZY

@@ -41,5 +41,5 @@ func TestXForward(t *testing.T) {
 	srv := newServer(&answers{})
 	play(t, srv, "S: 220 *\nC: XFORWARD IDENT=x\nS: 503 5.5.1 *\n")
 	srv.Trusts = func(net.Conn) bool { return true }
-	play(t, srv, "S: 220 *\nC: LHLO x\nS: 250-mda.example\nS: 250-PIPELINING\nS: ...\nS: 250 *\nC: XFORWARD IDENT=x\nS: 500 5.5.1 *\n")
+	play(t, srv, "S: 220 *\nC: LHLO x\nS: 250-mda.example\nS: 250-PIPELINING\nS: ...\nS: 250 *\nC: XFORWARD IDENT=x\nS: 500 5.5.2 *\n")
 }

@@ -64,7 +64,7 @@ var (
 	TooManyRecipients = Reply{Code: 452, Status: Status{4, 5, 3}, Text: "too many recipients"}
 	TLSUnavailable    = Reply{Code: 454, Status: Status{4, 7, 0}, Text: "TLS not available"}
 
-	BadCommand       = Reply{Code: 500, Status: Status{5, 5, 1}, Text: "command not recognized"}
+	BadCommand       = Reply{Code: 500, Status: Status{5, 5, 2}, Text: "command not recognized"}
 	BadLine          = Reply{Code: 500, Status: Status{5, 5, 2}, Text: "line end must be CRLF"}
 	LineTooLong      = Reply{Code: 500, Status: Status{5, 5, 2}, Text: "line too long"}
 	BadArgument      = Reply{Code: 501, Status: Status{5, 5, 4}, Text: "syntax error in arguments"}

@@ -177,7 +177,7 @@ func TestRFC2920_3_2_Pipelining(t *testing.T) {
 			C: DATA
 			S: 250 2.1.0 *
 			S: 550 5.1.1 *
-			S: 500 5.5.1 *
+			S: 500 5.5.2 *
 			S: 250 2.1.5 *
 			S: 501 5.1.3 *
 			S: 500 5.5.2 *
@@ -340,7 +340,7 @@ func TestRFC5321_4_1_1_11_Parameters(t *testing.T) {
 // Commands out of order and nonsense are counted; refused recipients are not.
 func TestTooManyErrors(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
-		h.play(t, greeting+strings.Repeat("C: XYZZY\nS: 500 5.5.1 *\n", serve.MaxMistakes)+"C: XYZZY\nS: 421 4.7.0 mx.example *\nS.")
+		h.play(t, greeting+strings.Repeat("C: XYZZY\nS: 500 5.5.2 *\n", serve.MaxMistakes)+"C: XYZZY\nS: 421 4.7.0 mx.example *\nS.")
 		if o := h.outcome(t, mail.Connection); !o.Reply.Is(mail.TooManyErrors) {
 			t.Errorf("recorded %v", o.Reply)
 		}
@@ -451,11 +451,11 @@ func TestRFC5321_4_2_4_UnknownCommands(t *testing.T) {
 		C: TURN
 		S: 502 *
 		C:
-		S: 500 5.5.1 *
+		S: 500 5.5.2 *
 		C: \x00
-		S: 500 5.5.1 *
+		S: 500 5.5.2 *
 		C: R\xc5\xbfET
-		S: 500 5.5.1 *
+		S: 500 5.5.2 *
 		`+quit)
 }
 

@@ -89,7 +89,7 @@ func TestSelftestCommand(t *testing.T) {
 		{"smtp " + nobody, 2, "refused"},
 		{"smtp", exitUsage, "an argument is missing"},
 		{"lmtp unix:" + s.lmtp + " --only each.three --to u1@example.com", 0, "1 checks: 1 passed"},
-		{"lmtp tcp:" + s.smtp, 2, "LHLO [127.0.0.1] was answered with 500 5.5.1"},
+		{"lmtp tcp:" + s.smtp, 2, "LHLO [127.0.0.1] was answered with 500 5.5.2"},
 		{"lmtp " + s.lmtp, exitUsage, "unix:PATH or tcp:HOST:PORT"},
 		{"lmtp --list", 0, "each.three               RFC 2033, 4.2            MUST   A recipient"},
 	}
