@@ -10,10 +10,10 @@ import (
 const (
 	// maxMembers bounds the mailboxes that one address leads to.
 	maxMembers = 10_000
-	// maxThrough bounds the mailboxes that all addresses lead to through aliases of
-	// aliases: a map that is small can say that each of its aliases is one for all.
+	// maxThrough bounds the mailboxes that all addresses together lead to through
+	// aliases of aliases: even a small map can make each alias stand for all others.
 	maxThrough = 1_000_000
-	// maxNesting bounds the aliases that lead to one another.
+	// maxNesting bounds how many aliases may follow one another on the way to a mailbox.
 	maxNesting = 100
 )
 
@@ -39,10 +39,10 @@ type step struct {
 
 func (s step) String() string { return s.a.name + "@" + s.m.name }
 
-// implied adds the postmaster (RFC 5321, section 4.5.1) and abuse (RFC 2142)
-// where the map has none. A postmaster is whom the catch-all leads to, or else a
-// mailbox; abuse is the postmaster. Where the next hop has the mailboxes, it has
-// these too.
+// implied adds postmaster (RFC 5321, section 4.5.1) and abuse (RFC 2142) to a map that
+// lacks them. The postmaster is whom the catch-all leads to, unless that leads back to
+// the postmaster: then it is a mailbox. Abuse is an alias of the postmaster. Where the
+// next hop has the mailboxes, it has these too.
 func (l *linker) implied(m *domainMap) {
 	d := l.own[m]
 	if d.exact([]byte("postmaster")).name == "" {
@@ -158,7 +158,7 @@ func (l *linker) expand(s step) {
 	a.state = expanded
 }
 
-// members returns whom one target of an alias stands for.
+// members returns the mailboxes that one target of an alias stands for.
 func (l *linker) members(s step, target string) ([]Member, error) {
 	d, local, err := l.target(l.own[s.m], target)
 	switch {
@@ -186,7 +186,7 @@ func (l *linker) members(s step, target string) ([]Member, error) {
 	case d.nextHop:
 		return []Member{d.member(local, f)}, nil
 	}
-	if d.source.doubtful { // of which its file tells
+	if d.source.doubtful { // the mistakes of its file say why
 		return nil, nil
 	}
 	if l.findings(s.m).full() { // spare the search for who was meant, which nobody would read
@@ -235,7 +235,7 @@ func (l *linker) loop(first step) error {
 func dangling(d *domain, local, target string) error {
 	h := hinted{message: fmt.Sprintf("%q is neither a mailbox nor an alias", target), hint: "add the mailbox, or remove the target"}
 	known := func(yield func(string) bool) {
-		const most = 10_000 // of a million it would take long
+		const most = 10_000 // a million would take long
 		left := most
 		for name, e := range d.entries {
 			if left--; left < 0 {

@@ -22,14 +22,14 @@ type choice struct {
 	patient bool // nobody waits for it
 	host    string
 	limits  Options
-	chosen  map[string]*domainMap // by the name of the file; those of old where they are not new
+	chosen  map[string]*domainMap // by the name of the file; from old where the new one does not serve
 	before  map[string]*domainMap // what serves, by the name of the file
 	refused map[string]Mistakes   // why the new version of a file does not serve
 	again   time.Time             // when to look again, since something may be good by then
 }
 
-// choose reads what is new among sources and refuses what is wrong by itself, and
-// what is held.
+// choose reads what is new among sources, and refuses each file that is wrong by itself,
+// or held.
 func (g *Generations) choose(sources []source, q Request, held map[string]string, patient bool) *choice {
 	c := &choice{
 		old: g.Current(), force: q.Force, patient: patient, host: g.options.Hostname, limits: g.options,
@@ -53,7 +53,7 @@ func (g *Generations) choose(sources []source, q Request, held map[string]string
 	return c
 }
 
-// compile reads s unless it was read before.
+// compile returns the map of s, which it reads only if its content is new.
 func (g *Generations) compile(s source, serving *domainMap) *domainMap {
 	sum := s.sum()
 	m := g.compiled[s.base()]
@@ -67,12 +67,12 @@ func (g *Generations) compile(s source, serving *domainMap) *domainMap {
 	return m
 }
 
-// cutShort is how long a map must lie still that is the beginning of the one that
-// serves, as a file is that is being written.
+// cutShort is how long a map must stay unchanged before it serves, if it is only the
+// beginning of the one that serves now: a file that is being written looks like that.
 const cutShort = 10 * time.Second
 
 // add chooses the new version m of a file, unless something is wrong with it.
-// rewritten says that the very file was seen before.
+// Rewritten says that the same file was seen before, and none took its place.
 func (c *choice) add(s source, m *domainMap, held string, rewritten bool) {
 	file, was := s.base(), c.before[s.base()]
 	refuse := func(message, hint string) {
@@ -107,29 +107,28 @@ func (c *choice) add(s source, m *domainMap, held string, rewritten bool) {
 	}
 }
 
-// mayBeMeant reports whether a file that cannot be used for err may have been made
-// such on purpose. One that is there and cannot be read has a domain in it, for all
-// that is known.
+// mayBeMeant reports whether somebody may have made a file unusable on purpose, as err
+// says that it is. A file that is there and cannot be read may well have a domain in it.
 func mayBeMeant(err error) bool {
 	var why fileError
 	return errors.As(err, &why) && why != errTooLarge && (why.err == nil || errors.Is(why.err, fs.ErrNotExist) || errors.Is(why.err, unix.ELOOP) || errors.Is(why.err, unix.EISDIR))
 }
 
-// takenBack says of a file that it is as it must not serve.
+// takenBack is the mistake of a file that still holds what was taken back.
 func takenBack(s source) Mistake {
 	return Mistake{File: s.name, Message: "was taken back, since nobody confirmed it", Hint: "postern reload makes it serve"}
 }
 
-// overwriting is how long a map must lie still that is written over another and
-// takes something away from what serves, if nobody asked for it: it may be a part of
-// what somebody sends slowly. Who is missing for a moment is refused for good, and
-// whose path is missing has mail in another place. A file that takes the place of
-// another is whole.
+// overwriting is how long a map must stay unchanged before it serves, if it was written
+// over another, takes something away from what serves, and nobody asked for it: it may be
+// a part of what somebody sends slowly. Whoever is missing for a moment would be refused
+// for good, and a mailbox whose path is missing would get its mail in another place. A
+// file that takes the place of another is whole.
 const overwriting = time.Second
 
-// isAt reports whether m was read from the very file that s is of, whatever it held. Of
-// what was kept over a restart nobody knows, and who edits and then starts a server
-// does not want to wait.
+// isAt reports whether m was read from the same file as s, whatever that held. It is
+// false for a map that was kept over a restart: nobody knows, and whoever edits a map and
+// then starts the server does not want to wait.
 func (m *domainMap) isAt(s source) bool {
 	return m != nil && m.at != nil && s.file != nil && os.SameFile(m.at, s.file)
 }
@@ -147,7 +146,7 @@ func (c *choice) lookAgain(at time.Time) {
 	}
 }
 
-// refuse puts what was before in the place of the new version of a file.
+// refuse chooses the old version of a file, if there is one, in place of the new one.
 func (c *choice) refuse(file string, why Mistakes) {
 	c.refused[file] = why
 	if was := c.before[file]; was != nil {
@@ -195,9 +194,10 @@ func byFile(all []*domainMap) []*domainMap {
 // changed reports whether what is chosen for a file is not what serves.
 func (c *choice) changed(file string) bool { return c.chosen[file] != c.before[file] }
 
-// blame refuses those files without which what is wrong would not be: those that
-// it is in, or if none of these is new, those that they miss something in, or else
-// that they depend on, or else all that is new.
+// blame refuses the files that cause what is wrong, and reports whether it found any.
+// They are the new ones among those that are wrong; if there are none, among those in
+// which they miss something; if there are none, among those that they depend on; and else
+// all that are new.
 func (c *choice) blame(r *Recipients, why map[string]Mistakes, missedIn map[string][]*domainMap) bool {
 	guilty := maps.Clone(why)
 	maps.DeleteFunc(guilty, func(file string, _ Mistakes) bool { return !c.changed(file) })
@@ -229,7 +229,7 @@ func (c *choice) behind(why map[string]Mistakes, needs func(file string) []*doma
 	return guilty
 }
 
-// allNew returns all files that are new, or gone, for all that is wrong.
+// allNew blames every file that is new, or gone, for all that is wrong.
 func (c *choice) allNew(why map[string]Mistakes) map[string]Mistakes {
 	var all Mistakes
 	for _, file := range slices.Sorted(maps.Keys(why)) {
@@ -267,8 +267,8 @@ func (c *choice) dependencies(r *Recipients, m *domainMap) []*domainMap {
 
 const forceHint = "if that is meant, reload with --force"
 
-// lost notes what of the old generation the new one lacks by accident, at the
-// file that it is in.
+// lost adds to why what the new generation lacks of the old one, seemingly by accident,
+// under the name of the file that it belongs in.
 func (c *choice) lost(r *Recipients, why map[string]Mistakes) {
 	var gone []string
 	for name := range c.old.domains {
@@ -333,14 +333,14 @@ func (d *domain) size() (n int) {
 	return n
 }
 
-// takes reports whether something that was says of an address, or of all, is not what
-// is says.
+// takes reports whether the new map, is, takes away or changes something that the old
+// one, was, says of an address or of all.
 func takes(was, is *domainMap) bool {
 	d := compareDomain(was.instance(), is.instance(), 0)
 	return was.name != is.name || d.Removed+d.Changed > 0
 }
 
-// missing counts the names that was accepts and is does not.
+// missing counts the names that the old domain, was, accepts and the new one does not.
 func missing(was, is *domain) (n int) {
 	for name := range was.accepted() {
 		if f := is.exact([]byte(name)); f.name == "" || f.entry != nil && f.entry.refusal != "" {

@@ -15,8 +15,8 @@ type probation struct {
 	until time.Time
 }
 
-// hold returns what the files on probation hold now, beside what is held already:
-// it must not serve once it was taken back.
+// hold returns held, and with it what the files on probation hold now, which must not
+// serve once it was taken back.
 func (p *probation) hold(now *Recipients, held map[string]string) map[string]string {
 	all := maps.Clone(held)
 	if all == nil {
@@ -36,8 +36,8 @@ func (p *probation) hold(now *Recipients, held map[string]string) map[string]str
 // ErrNothingToConfirm says that what is there serves already, and for good.
 var ErrNothingToConfirm = errors.New("there is nothing to confirm")
 
-// onProbation puts what next has anew on probation; or if that is nothing, what
-// the generation that serves had anew.
+// onProbation puts what is new in next on probation. If next serves already, it gives
+// what is on probation more time, or else puts on probation what was new in next.
 func (g *Generations) onProbation(old, next *Recipients, within time.Duration) error {
 	base := old
 	if recent := g.recent.Load(); next.id == old.id && g.probation == nil {
@@ -98,7 +98,7 @@ func (g *Generations) Confirm() error {
 	return nil
 }
 
-// takeBack makes that serve which did before what is on probation.
+// takeBack makes the maps serve again that served before those on probation.
 func (g *Generations) takeBack() {
 	p, now := g.probation, g.Current()
 	var back []*domainMap
@@ -123,7 +123,7 @@ func (g *Generations) takeBack() {
 	_ = g.check(noticed)
 }
 
-// rouse tells Watch that there is another time to wait for.
+// rouse tells Run that there is another time to wait for.
 func (g *Generations) rouse() {
 	select {
 	case g.wake <- struct{}{}:
@@ -131,7 +131,7 @@ func (g *Generations) rouse() {
 	}
 }
 
-// next returns the time at which something is to be done whatever is heard.
+// next returns when something is due, whatever is heard until then; zero: never.
 func (g *Generations) next() (at time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -25,7 +25,7 @@ type Generations struct {
 	failure atomic.Pointer[Failure]
 	recent  atomic.Pointer[[]*Recipients] // those before, the newest first
 	lent    atomic.Pointer[Recipients]    // serves elsewhere, and not here; nil: none does
-	wake    chan struct{}                 // tells Watch that there is another time to wait for
+	wake    chan struct{}                 // tells Run that there is another time to wait for
 
 	mu        sync.Mutex            // held while reloading
 	tried     string                // what was read last, whether it was good or not
@@ -57,16 +57,16 @@ type Failure struct {
 	Old  []string // the domains of which an old version serves
 }
 
-// A Request is one for reading the maps anew.
+// A Request says how the maps are to be read anew.
 type Request struct {
-	// Force says that what looks like an accident is none: that domains are gone,
-	// or many of their names, or that files are empty or none.
+	// Force says that what looks like an accident is meant: that domains are gone, or
+	// many of their names, or that files are empty, or are no files.
 	Force bool
-	// Confirm is how long what is new may serve until somebody has to have
-	// confirmed it. Zero: for good.
+	// Confirm is how long what is new may serve before it is taken back, unless
+	// somebody confirms it. Zero: for good.
 	Confirm time.Duration
-	// Patient says that nobody waits for the answer: what may be a part of a map that
-	// is being written is looked at again, and not served.
+	// Patient says that nobody waits for the answer: a map that somebody may still be
+	// writing does not serve yet, and is looked at again.
 	Patient bool
 }
 
@@ -161,16 +161,16 @@ func (g *Generations) first(sources []source) error {
 	return nil
 }
 
-// Current returns the generation that serves. Who has several questions about
-// one transaction asks them of one generation.
+// Current returns the generation that serves. Whoever has several questions about one
+// transaction asks them of one generation.
 func (g *Generations) Current() *Recipients { return g.current.Load() }
 
 // maxRecent is how many generations are remembered for transactions that began
 // with them. They share the maps that are the same.
 const maxRecent = 8
 
-// At returns the generation of that ID if it still is or was one of the last to
-// serve, or CatchUp found it, and else the one that serves.
+// At returns the generation with that ID if it serves, was one of the last to serve, or
+// was found by CatchUp, and else the one that serves.
 func (g *Generations) At(id string) *Recipients {
 	r := g.Current()
 	if id == r.id || id == "" {
@@ -194,7 +194,7 @@ func (g *Generations) Failure() *Failure { return g.failure.Load() }
 // leaves its old version serving, and the error, Mistakes or of reading the
 // folder, says why.
 //
-// What is the same as before stays the generation that it is.
+// If nothing is new, the generation stays the same.
 func (g *Generations) Reload(q Request) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -205,19 +205,21 @@ func (g *Generations) Reload(q Request) error {
 	return g.try(sources, q, asked)
 }
 
-// Check is Reload for who has no wish of his own, but heard that there may be
-// something new: it tries nothing twice.
+// Check is Reload for a caller that has only heard that there may be something new: it
+// tries nothing twice.
 func (g *Generations) Check() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.check(noticed)
 }
 
-// CatchUp is Check for who heard of another process that serves a generation which
-// is not to be had here: what was good enough for that one is not waited for.
+// CatchUp is Check for a caller that has heard of another process with a generation that
+// is not at hand here. It does not wait for an overwritten map to stay unchanged: what was
+// good enough for the other process is good enough here.
 //
 // What was taken back here, or has waited to be confirmed since before the start, does
-// not serve for that. But if the other has it on probation, At returns it from now on.
+// not serve because of that. But if the maps with it are the generation of the other
+// process, At returns that from now on.
 func (g *Generations) CatchUp(generation string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -227,7 +229,8 @@ func (g *Generations) CatchUp(generation string) error {
 	return g.check(behind)
 }
 
-// lend makes a generation to be had that the folder would make if nothing were held.
+// lend lets At return generation, if the folder would make it with nothing held, and
+// reports whether it does.
 func (g *Generations) lend(generation string) bool {
 	sources, err := g.read()
 	if err != nil {
@@ -328,8 +331,8 @@ func (g *Generations) publish(next *Recipients) {
 	g.save(next)
 }
 
-// save keeps r, which serves or is about to, over a restart, but for what nobody
-// has confirmed.
+// save keeps r, which serves or is about to, over a restart; while something is on
+// probation, it keeps what served before that.
 func (g *Generations) save(r *Recipients) {
 	if g.journal == nil {
 		return
@@ -343,7 +346,7 @@ func (g *Generations) save(r *Recipients) {
 	}
 }
 
-// failed notes why what was read does not serve. It says so once.
+// failed notes why what was read does not serve. It logs the same failure once.
 func (g *Generations) failed(tried string, f Failure) error {
 	g.tried = tried
 	if old := g.failure.Load(); old != nil && old.Err.Error() == f.Err.Error() {

@@ -18,8 +18,8 @@ import (
 // one write and one sync, however large the other maps are; when more of the file
 // is out of date than not, it is written anew.
 //
-// It is a sequence of records, each a line of JSON, that of a map followed by its
-// text. What comes after the last line that names a generation was not finished.
+// It is a sequence of entries, each a line of JSON; that of a map is followed by the
+// map's text. What comes after the last entry of a generation was not finished.
 type journal struct {
 	name  string
 	id    string            // of the last generation in it
@@ -29,7 +29,7 @@ type journal struct {
 	alive int64 // octets of size that are still needed
 }
 
-// An entry of a journal has one of the first three.
+// A journalEntry has one of its first three fields.
 type journalEntry struct {
 	Map        string `json:"map,omitempty"`
 	Drop       string `json:"drop,omitempty"`
@@ -60,7 +60,7 @@ func (j *journal) open(dir string) (kept, error) {
 	if err != nil {
 		return kept{}, fmt.Errorf("what was kept in %s is damaged: %w", j.name, err)
 	}
-	if k.size == int64(len(text)) { // or it was cut off, and nothing may be appended
+	if k.size == int64(len(text)) { // else it was cut off, and nothing may be appended
 		j.note(k)
 	}
 	return k, nil
@@ -94,8 +94,8 @@ func lastGeneration(text []byte, dir string) (k kept, err error) {
 	return k, nil
 }
 
-// nextEntry returns the first entry of text, the text of the map that it is of, and
-// what comes after that; or that no whole entry is left.
+// nextEntry returns the first entry of text, the text of its map if it has one, and what
+// follows. Whole is false if no complete entry is left.
 func nextEntry(text []byte) (e journalEntry, content, rest []byte, whole bool) {
 	line, after, ended := bytes.Cut(text, []byte("\n"))
 	if !ended || json.Unmarshal(line, &e) != nil || e.Size < 0 || e.Size > len(after) {
@@ -150,7 +150,7 @@ func (j *journal) save(r *Recipients, held map[string]string) error {
 	return nil
 }
 
-// rewrite writes a journal that holds r alone in the place of this one.
+// rewrite replaces the journal by one that holds r alone.
 func (j *journal) rewrite(r *Recipients, held map[string]string) error {
 	j.sums, j.size = nil, 0
 	temp := j.name + ".new"
@@ -171,7 +171,7 @@ func syncFolder(name string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// write writes what is not in the journal yet.
+// write writes what the journal lacks of r and held to the file name, and syncs it.
 func (j *journal) write(how int, name string, r *Recipients, held map[string]string) error {
 	var b bytes.Buffer
 	b.Grow(1 << 10)

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// A linker makes a generation of maps that each were read by themselves: it gives
-// each name of a domain its map, and finds the mailboxes behind the aliases.
+// A linker makes a generation of maps that were each read alone: it finds the map for
+// each name of a domain, and the mailboxes behind the aliases.
 //
-// Of a map that is part of the old generation, and whose aliases lead nowhere
-// else than before, the domain is taken over as it is.
+// If a map is part of the old generation, and its aliases lead where they led before,
+// its domain is taken over as it is.
 type linker struct {
 	*Recipients
 	old     *Recipients // nil: there is none
@@ -22,7 +22,7 @@ type linker struct {
 	found   map[*domainMap]*findings
 	chain   []step // the aliases that are being expanded, each a target of the one before
 	through int    // the sum of that of the domains
-	full    bool   // that became too large, which is noted: no more is expanded
+	full    bool   // through became too large, which is noted: no more is expanded
 }
 
 // link makes a generation of the maps, which are in alphabetical order, and says
@@ -68,9 +68,9 @@ func identify(all []*domainMap) string {
 	return d.String()
 }
 
-// claim gives each map what it alone may have: first those that had it before, then
-// those whose file had the domain, for a copy that somebody left in the folder must not
-// take it when the original is edited.
+// claim gives each map what it alone may have. The maps of the old generation come first,
+// then new versions of the files whose domains it had, then the rest: a copy that
+// somebody left in the folder must not take the domain when the original is edited.
 func (l *linker) claim() {
 	var before, edited, now []*domainMap
 	for _, m := range l.maps {
@@ -106,7 +106,7 @@ func (l *linker) claim() {
 	}
 }
 
-// isEdited reports whether the domain of m is that of the same file before.
+// isEdited reports whether the same file had the domain of m before.
 func (l *linker) isEdited(m *domainMap) bool {
 	if l.old == nil {
 		return false
@@ -191,7 +191,8 @@ func (m *domainMap) instance() *domain {
 	return &d
 }
 
-// closest returns the domain that is the host's, or above it, or first.
+// closest returns the domain of the host, or else the nearest one above it, or else the
+// first.
 func (r *Recipients) closest() *domain {
 	for name := r.hostname; name != ""; _, name, _ = strings.Cut(name, ".") {
 		if d := r.domains[name]; d != nil {

@@ -21,15 +21,15 @@ const (
 	// settle is how long the folder must be quiet before it is read: an editor
 	// writes a file in several steps.
 	settle = 200 * time.Millisecond
-	// patience is how long one waits for that.
+	// patience is how long we wait for that at most.
 	patience = 800 * time.Millisecond
-	// afterDrop is when to look once more after the watch of a folder ended: what the
-	// kernel still had to tell of the old folder may end the watch of the new one.
+	// afterDrop is how long after the watch of a folder ended we look once more: late
+	// events of the old folder may end the watch of the new one.
 	afterDrop = time.Second
-	// pollInterval is how often the folder is read without a reason, for file
-	// systems that tell nothing of what others do, as NFS.
+	// pollInterval is how often the folder is read without an event, for file systems
+	// such as NFS that do not tell what other hosts do.
 	pollInterval = 30 * time.Second
-	// blindInterval is the same where nothing at all is told.
+	// blindInterval is the same where the folder cannot be watched.
 	blindInterval = 5 * time.Second
 	// maxHops bounds the links that lead to a folder or file, as Linux does.
 	maxHops = 40
@@ -46,8 +46,9 @@ func (g *Generations) watch(ctx context.Context, interval time.Duration) error {
 	return watch(ctx, watcher{folder: g.dir}, g.log, interval, func() { _ = g.Check() }) // which logs
 }
 
-// Run does what has its time, until ctx ends: it takes back what nobody has
-// confirmed. Watch does not, for one may be wanted without the other.
+// Run does what is due at a certain time, until ctx ends: it takes back what nobody has
+// confirmed, and looks again at maps that had to stay unchanged for a while. Watch does
+// not, for one may be wanted without the other.
 func (g *Generations) Run(ctx context.Context) {
 	for {
 		var alarm <-chan time.Time
@@ -96,9 +97,9 @@ func watch(ctx context.Context, w watcher, log *slog.Logger, interval time.Durat
 	return nil
 }
 
-// wait returns when it is time to look: when poll says so, when something has gone
-// wrong, or when quiet ends, which begins anew with each event that concerns us, but
-// ends in time. It returns false when ctx has ended.
+// wait returns true when it is time to look: when poll says so, when something has gone
+// wrong, or when quiet ends. Each event that concerns us makes quiet begin anew, but not
+// beyond patience. It returns false when ctx has ended.
 func (w *watcher) wait(ctx context.Context, log *slog.Logger, poll *time.Ticker, quiet *time.Timer) bool {
 	var first time.Time // when the first event came
 	for {
@@ -149,9 +150,9 @@ func wayOut(err error) error {
 	return err
 }
 
-// A watcher hears of changes to a folder of maps, or to files, whatever links lead
-// there or stand there. It watches folders and no files, for a file that is
-// replaced takes its watch with it.
+// A watcher hears of changes to a folder of maps, or to files, whichever links lead to
+// them or are among them. It watches folders and no files, for a file that is replaced
+// takes its watch with it.
 type watcher struct {
 	folder string   // of maps; "": none
 	files  []string // absolute
@@ -163,7 +164,7 @@ type watcher struct {
 	errors  <-chan error
 	folders map[string]os.FileInfo // those that are watched, by their real path
 	inside  map[string]bool        // of these, where any name concerns us
-	names   map[string]bool        // and the names that do in the others
+	names   map[string]bool        // the names that concern us in the others
 }
 
 // open begins to listen. A watcher that is not open hears nothing.
@@ -177,9 +178,9 @@ func (w *watcher) open() error {
 	return nil
 }
 
-// latest passes on errors, but none while one waits to be heard: fsnotify holds its
-// lock until somebody has taken an error, and who is about to end a watch waits for
-// that lock.
+// latest passes on errors, and drops those that come while one is still unread. It never
+// lets fsnotify wait: that holds its lock until an error is taken, and whoever is about
+// to end a watch waits for the lock.
 func latest(errs <-chan error) <-chan error {
 	last := make(chan error, 1)
 	go func() { // until notify is closed
@@ -199,8 +200,8 @@ func (w *watcher) close() {
 	}
 }
 
-// concerns reports whether e may change the maps. A folder that it takes away is
-// not watched any more, even if the next one gets the same number.
+// concerns reports whether e may change the maps. If e takes a folder away, its watch
+// ends, even if a new folder gets the same inode number.
 func (w *watcher) concerns(e fsnotify.Event) bool {
 	_, isFolder := w.folders[e.Name]
 	if isFolder && e.Op&(fsnotify.Remove|fsnotify.Rename) != 0 {
@@ -228,7 +229,7 @@ func (w *watcher) what() string {
 	return strings.TrimSpace(w.folder + " " + strings.Join(w.files, " "))
 }
 
-// follow watches the folders that lead to what is to be watched as links are now,
+// follow watches the folders on the way to what is to be watched, as the links are now,
 // and no others.
 func (w *watcher) follow() error {
 	if w.notify == nil {
@@ -243,7 +244,7 @@ func (w *watcher) follow() error {
 	}
 	if real := w.trace(w.folder); real != "" {
 		w.inside[real] = true
-		entries, _ := os.ReadDir(real) // who reads the maps tells of an error
+		entries, _ := os.ReadDir(real) // whoever reads the maps tells of an error
 		for _, e := range entries {
 			if e.Type() == fs.ModeSymlink && isMap(e.Name()) {
 				w.trace(filepath.Join(real, e.Name()))
@@ -281,7 +282,7 @@ func (w *watcher) add(folder string) error {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil // gone meanwhile, of which its parent tells
+		return nil // gone meanwhile; the watch of its parent tells of a new one
 	case err != nil:
 		return fmt.Errorf("watch %s: %w", folder, err)
 	}
@@ -289,9 +290,9 @@ func (w *watcher) add(folder string) error {
 	return nil
 }
 
-// trace notes the names on which it depends what name is: itself, and each link
-// on the way. It returns where they lead; or nothing, and notes the name that is
-// missing.
+// trace notes the names that decide what name leads to: each link on the way, and where
+// the way ends. It returns that end; if a name is missing, it notes that one, and returns
+// nothing.
 func (w *watcher) trace(name string) string {
 	at, rest := "/", strings.Split(name, "/")
 	for hops := 0; len(rest) > 0 && hops <= maxHops; {

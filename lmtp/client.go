@@ -25,10 +25,10 @@ import (
 // and not changed after it; a zero number or duration is replaced by its
 // default.
 //
-// A refusal of the next hop is handed on, as far as it speaks of the sender, the
-// recipient or the message. Whatever else goes wrong, between it and us or in
-// it, is for us to repair, and a 4xx reply until then; see verdict. No reply is
-// 421, which would end the session of somebody who has not seen the next hop.
+// A refusal of the next hop is handed on if it is about the sender, the recipient or the
+// message. Whatever else goes wrong, there or on the way, is ours to repair, and a 4xx
+// reply until then; see verdict. No reply is 421: that would end the session of a client
+// that has nothing to do with the next hop.
 type Client struct {
 	// Dial connects to the next hop; see Dialer.
 	Dial func(ctx context.Context) (net.Conn, error)
@@ -42,10 +42,10 @@ type Client struct {
 	// 30 seconds. A client waits 5 minutes for the reply to its RCPT (RFC 5321,
 	// section 4.5.3.2.3), and may have sent a hundred of them at once.
 	VerifyTimeout time.Duration
-	// DeliverTimeout is the time for Deliver; 5 minutes. A client waits 10
-	// minutes for the reply to the end of its data (section 4.5.3.2.6), and one
-	// that has given up sends again what was delivered meanwhile (RFC 1047). It
-	// is longer than what the next hop takes at most, or the same happens here.
+	// DeliverTimeout is the time for Deliver; 5 minutes. A client waits 10 minutes for
+	// the reply to the end of its data (section 4.5.3.2.6). One that gives up sends
+	// again what was delivered meanwhile (RFC 1047). For the same reason, this must be
+	// longer than the next hop ever takes.
 	DeliverTimeout time.Duration
 
 	pool  pool
@@ -76,8 +76,8 @@ func Dialer(network, address string) func(context.Context) (net.Conn, error) {
 	}
 }
 
-// Verify implements mail.Deliverer: it asks the next hop itself, and ends the
-// transaction that this takes.
+// Verify implements mail.Deliverer. It asks the next hop by MAIL and RCPT, and ends the
+// transaction by RSET.
 func (c *Client) Verify(ctx context.Context, env *mail.Envelope, rcpt mail.Recipient) error {
 	var answer error
 	err := c.with(ctx, c.verifyTimeout(), func(cn *conn) (err error) {
@@ -98,7 +98,8 @@ func (c *Client) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Mess
 	return t.replies
 }
 
-// errUnanswered is a mistake of ours, and no success.
+// errUnanswered is for a recipient that was forgotten: our mistake must not pass for
+// success.
 var errUnanswered = errors.New("lmtp: recipient without a reply")
 
 // Offer returns what the next hop offered when it was last connected to. Its
@@ -119,16 +120,15 @@ func (c *Client) Offer(ctx context.Context) (smtp.Offer, error) {
 // delivery agent of ours that trusts us: it remembers itself who has a message.
 func (c *Client) Remembers() bool { return c.remembers.Load() }
 
-// Close says what is left to be said, and ends the connections that nobody uses.
-// The others end when they are not used any more, as do those that are made
-// after it.
+// Close tells the next hop what is left to be told, and ends the idle connections. Those
+// in use, and those made later, end when they become idle.
 func (c *Client) Close() {
 	c.tellHeard(quitTimeout)
 	c.pool.close()
 }
 
-// with has f use a connection, within timeout. Its error is a mail.Reply, for
-// all that f left unanswered.
+// with calls f with a connection, within timeout. Its error is a mail.Reply for
+// whatever f left unanswered.
 func (c *Client) with(ctx context.Context, timeout time.Duration, f func(*conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -145,10 +145,10 @@ func (c *Client) with(ctx context.Context, timeout time.Duration, f func(*conn) 
 	return mail.NextHopDown.Because(err)
 }
 
-// try has f use a kept connection. If that turns out to have died meanwhile, as
-// all do when the next hop restarts, f is called again with a new one. It is not
-// once the next hop has answered a command, nor once a whole message was sent to
-// it: it may have delivered that, although its reply was lost (RFC 1047).
+// try calls f with a kept connection, or with a new one if none is kept. If the kept one
+// has died, as all do when the next hop restarts, try calls f again with a new one. But
+// it does not once the next hop has answered a command or has been sent a whole message:
+// it may have delivered that, and only its reply was lost (RFC 1047).
 func (c *Client) try(ctx context.Context, f func(*conn) error) error {
 	if err := c.pool.acquire(ctx, cmp.Or(c.MaxConnections, 200)); err != nil {
 		return fmt.Errorf("lmtp: wait for a connection: %w", err)

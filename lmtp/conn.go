@@ -26,7 +26,7 @@ const (
 type conn struct {
 	*smtp.Conn
 	offer         smtp.Offer
-	takes         takes       // of our extension
+	takes         takes       // what the server takes of our extension
 	heard         *heardQueue // what there is to tell the server; nil: nothing ever
 	committed     bool        // what is under way must not be tried on another connection; see try
 	inTransaction bool        // the server may have a transaction under way
@@ -34,7 +34,7 @@ type conn struct {
 	expires       time.Time   // while idle
 }
 
-// use calls f, cuts it short when ctx ends, and notes what is left of cn.
+// use calls f, cuts it short when ctx ends, and notes whether cn is broken after that.
 func (cn *conn) use(ctx context.Context, f func(*conn) error) error {
 	stop := context.AfterFunc(ctx, func() { _ = cn.Close() })
 	err := f(cn)
@@ -44,8 +44,8 @@ func (cn *conn) use(ctx context.Context, f func(*conn) error) error {
 	return err
 }
 
-// hello reads the greeting and says LHLO (RFC 2033, section 4.1). A server that
-// refuses us refuses no message.
+// hello reads the greeting and says LHLO (RFC 2033, section 4.1). A server that refuses
+// us does not refuse the message: the error is a temporary one.
 func (cn *conn) hello(hostname string) error {
 	greeting, err := cn.ReadReply()
 	switch {
@@ -69,8 +69,8 @@ func (cn *conn) hello(hostname string) error {
 	return nil
 }
 
-// begin is ask for commands of which the first is MAIL, and ends the transaction
-// first that may still be under way.
+// begin is ask for commands of which the first is MAIL. If an earlier transaction may
+// still be under way, it says RSET before that.
 func (cn *conn) begin(commands []string, chunk io.WriterTo) ([]mail.Reply, error) {
 	if !cn.inTransaction {
 		cn.inTransaction = true
@@ -86,9 +86,9 @@ func (cn *conn) begin(commands []string, chunk io.WriterTo) ([]mail.Reply, error
 	return replies[1:], err
 }
 
-// ask sends commands, and the chunk that the last one, BDAT, announces; nil: there
-// is none. It returns the replies, in order: with an error, those that came before
-// it. Where the server offers PIPELINING they go out together.
+// ask sends commands, and the chunk that the last one, BDAT, announces; nil: there is
+// none. If the server offers PIPELINING, they go out together. It returns the replies in
+// order, and with an error those that came before it.
 func (cn *conn) ask(commands []string, chunk io.WriterTo) ([]mail.Reply, error) {
 	window := 1
 	if cn.offer.Pipelining {
@@ -147,8 +147,8 @@ func verb(command string) string {
 	return verb
 }
 
-// verify asks whether rcpt would be accepted. The first error is the answer; the
-// second one says that there is none.
+// verify asks whether rcpt would be accepted. Answer is the refusal, or nil; err says
+// that the next hop gave no answer.
 func (cn *conn) verify(env *mail.Envelope, rcpt mail.Recipient) (answer, err error) {
 	env = inUTF8(cn.offer, env, rcpt)
 	if err := cmp.Or(unfit(cn.offer, env, env.Size), unspeakable(env, rcpt.Address)); err != nil {

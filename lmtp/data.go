@@ -36,13 +36,13 @@ func (s *session) end() {
 	s.tx, s.forwarded = nil, smtp.XForward{}
 }
 
-// incoming returns a message that is written to w.
+// incoming returns what receives a message and writes it to w.
 func (srv *Server) incoming(w io.Writer) serve.Incoming {
 	t := srv.Timeouts.orDefault()
 	return serve.NewIncoming(w, t.Data, t.Message)
 }
 
-// maxSize returns the largest message.
+// maxSize returns how many octets a message may have.
 func (srv *Server) maxSize() int64 { return cmp.Or(srv.MaxSize, math.MaxInt64>>2) }
 
 // data takes the message (RFC 5321, section 4.1.1.4). Whatever comes of it, the
@@ -62,16 +62,15 @@ func (s *session) data(ctx context.Context, arg string) (mail.Reply, error) {
 	s.tx.begin(s.srv)
 	received := s.tx.incoming.Data(s.conn, s.srv.maxSize())
 	if !received.Closes() {
-		s.hearing.Heard() // it waited for the 354, and that came after the replies before
+		s.hearing.Heard() // it waited for the 354, so it has read the replies before that
 	}
 	return s.finish(ctx, received)
 }
 
-// bdat takes a part of the message (RFC 3030, section 2), and answers as to DATA
-// when it is the last. The octets that follow the command are read whatever is
-// answered to it: they are no commands. After a chunk that was refused the
-// transaction is over, and so are the chunks that the client may have sent
-// already.
+// bdat takes a chunk of the message (RFC 3030, section 2), and answers the last one as
+// data does. The octets that follow the command are read even if it is refused, or they
+// would be taken for commands. A refused chunk ends the transaction; chunks that the
+// client sent ahead are then refused, too.
 func (s *session) bdat(ctx context.Context, arg string) (mail.Reply, error) {
 	size, last, err := smtp.ParseChunk(arg)
 	if size < 0 || smtp.IsEndless(size, s.srv.maxSize()) {
@@ -111,14 +110,14 @@ func (s *session) refuseChunk(syntax error) error {
 	return nil
 }
 
-// finish ends the transaction, whose message came as received says, with one reply
-// for each recipient that was accepted, in their order, duplicates included (RFC
-// 2033, section 4.2). It returns the last of them, to be sent like every other reply;
-// those before it are gathered.
+// finish ends the transaction, with one reply for each accepted recipient, in their
+// order, duplicates included (RFC 2033, section 4.2). Received says whether the message
+// came in whole, or else why not. It writes all replies but the last, and returns that
+// one, to be sent like any other.
 func (s *session) finish(ctx context.Context, received mail.Reply) (mail.Reply, error) {
 	tx := s.tx
 	defer s.end()
-	if received.OK() && tx.incoming.BareNewlines() && s.srv.RejectBareNewline && tx.Digest == (mail.Digest{}) { // an MX of ours has judged it
+	if received.OK() && tx.incoming.BareNewlines() && s.srv.RejectBareNewline && tx.Digest == (mail.Digest{}) { // with a digest, an MX of ours has judged it
 		received = mail.BareNewline
 	}
 	if !received.OK() {
@@ -129,13 +128,13 @@ func (s *session) finish(ctx context.Context, received mail.Reply) (mail.Reply, 
 		return s.answer(tx.Each(received))
 	}
 	replies := s.deliver(ctx, tx.Envelope, tx.body)
-	if tx.Digest == (mail.Digest{}) { // an MX of ours tells what its own client heard
+	if tx.Digest == (mail.Digest{}) { // with one, an MX of ours tells what its own client heard
 		s.hearing.Answered(tx.ID)
 	}
 	return s.answer(replies)
 }
 
-// answer gathers all replies but the last, and returns that.
+// answer writes all replies but the last, and returns that one.
 func (s *session) answer(replies []mail.Reply) (mail.Reply, error) {
 	last := len(replies) - 1
 	for _, r := range replies[:last] {
@@ -161,8 +160,8 @@ func (s *session) deliver(ctx context.Context, env *mail.Envelope, body *spool.B
 	return mail.Deliver(ctx, s.srv.Next, env, msg)
 }
 
-// received returns our trace field. It names the client that came to us; where that had
-// it from, another field says already.
+// received returns our trace field. It names the client that connected to us; another
+// field says already where that client had the message from.
 func (s *session) received(env *mail.Envelope) string {
 	r := mail.Received{
 		Client: s.client, By: s.srv.Hostname, ID: env.ID, Date: time.Now(),
@@ -174,7 +173,7 @@ func (s *session) received(env *mail.Envelope) string {
 	return r.Field()
 }
 
-// recordMessage records a message that did not come to be delivered.
+// recordMessage records a message that is refused before delivery is tried.
 func (s *session) recordMessage(tx *inbound, reply mail.Reply) {
 	o := tx.Outcome(mail.EndOfData)
 	o.To, o.Size, o.Reply = tx.Addresses(), tx.body.Size(), reply

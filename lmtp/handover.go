@@ -52,7 +52,7 @@ const (
 	maxFact = 255 // octets of a text
 )
 
-// A takes says what of the extension a server takes.
+// A takes lists the parts of the extension that a server takes.
 type takes struct{ id, client, digest, folder, maps, heard bool }
 
 // announcement is what our own server takes.
@@ -74,7 +74,8 @@ func parseTakes(lines []string) (t takes) {
 // remembers reports whether the server remembers who has a message.
 func (t takes) remembers() bool { return t.id && t.digest && t.heard }
 
-// facts returns the parameters of MAIL that a server which takes t is told.
+// facts returns the parameters to add to MAIL for a server that takes t, each with a
+// space before it.
 func (t takes) facts(env *mail.Envelope) string {
 	if !t.id || !isID(env.ID) {
 		return ""
@@ -118,8 +119,8 @@ func (cn *conn) rcptCommand(r mail.Recipient) string {
 	return command
 }
 
-// takeFacts stores in env what the parameters of MAIL say, if the client is one
-// that may say it, and returns the other parameters. Its errors are replies.
+// takeFacts stores in env what the parameters of our extension say, if the client is
+// trusted, and returns the other parameters of MAIL. Its errors are replies.
 func (s *session) takeFacts(env *mail.Envelope, params []smtp.Param) (rest []smtp.Param, err error) {
 	if !s.trusted {
 		return params, nil
@@ -224,8 +225,8 @@ func isID(s string) bool {
 	return s != "" && len(s) <= maxID
 }
 
-// TrustUsers returns a function for Server.Trusts: it trusts whoever comes over a
-// UNIX socket and, says the kernel, runs as root, as we do, or as one of users.
+// TrustUsers returns a function for Server.Trusts. It trusts a peer on a UNIX socket
+// that, as the kernel says, runs as root, as our own user, or as one of users.
 func TrustUsers(users ...int) func(net.Conn) bool {
 	return func(nc net.Conn) bool {
 		socket, ok := nc.(*net.UnixConn)

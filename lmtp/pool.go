@@ -13,7 +13,7 @@ type pool struct {
 	inUse chan struct{} // holds one element for each connection in use
 
 	mu     sync.Mutex
-	idle   []*conn     // by the time that they were put here
+	idle   []*conn     // the one that was put here first comes first
 	timer  *time.Timer // drops the oldest; nil while there is nothing to drop
 	closed bool
 }

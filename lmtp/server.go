@@ -29,10 +29,10 @@ type Server struct {
 	// (RFC 2033, section 5: LMTP is not for the world). The permissions of a
 	// UNIX socket say who may connect to it.
 	Networks []netip.Prefix
-	// Trusts reports whether the peer of a connection is the other half of this
-	// system, as the credentials of a UNIX socket can prove; nil: none is. Such a
-	// one may name its transactions, and is believed what it says of its clients.
-	// See TrustUsers.
+	// Trusts reports whether the peer of a connection is the other half of this system,
+	// which the credentials of a UNIX socket can prove. Such a peer may name its
+	// transactions, and we believe what it says of its clients. Nil: no peer is
+	// trusted. See TrustUsers.
 	Trusts func(net.Conn) bool
 	// Received says whether a Received field is put on top of each message (RFC
 	// 2033, section 4.1, and RFC 5321, section 4.4).
@@ -40,8 +40,8 @@ type Server struct {
 	// Heard is called when the client of a transaction is known to have heard the
 	// replies to it; nil: nobody wants to know.
 	Heard func(id string)
-	// RejectBareNewline refuses messages with a LF that has no CR before it;
-	// else it gets one.
+	// RejectBareNewline refuses messages that have a LF without a CR before it, except
+	// from an MX of ours, which has judged them. If it is false, such a LF becomes CRLF.
 	RejectBareNewline bool
 	// Record is told of refusals, which nobody behind the server hears of; nil:
 	// nobody wants to know.
@@ -64,7 +64,7 @@ type Timeouts struct {
 	Message time.Duration // for a message from 354 to its end; 1 hour
 	Write   time.Duration // for the client to take a reply; 2 minutes
 	Verify  time.Duration // for Next to verify a recipient; 20 seconds
-	Deliver time.Duration // for Next to deliver; 4 minutes: less than an MX waits, and that less than its client
+	Deliver time.Duration // for Next to deliver; 4 minutes: an MX waits longer, and its client longer still
 	Grace   time.Duration // for transactions under way at shutdown; 30 seconds
 }
 
@@ -135,7 +135,7 @@ func (s *session) Refuse(r mail.Reply) {
 	serve.Refuse(s.conn, r)
 }
 
-// admit says why the connection cannot be served.
+// admit returns why the connection is not served, or nil.
 func (s *session) admit() error {
 	_, overTCP := s.conn.NetConn().RemoteAddr().(*net.TCPAddr)
 	if overTCP && !s.client.In(s.srv.Networks) {

@@ -51,8 +51,8 @@ func (s *session) Say(_ context.Context, reply mail.Reply) (end bool, err error)
 	return false, nil
 }
 
-// GoesOn implements serve.Speaker. At shutdown a session with a transaction goes on
-// with it for as long as the server lets it.
+// GoesOn implements serve.Speaker. At shutdown a session goes on only if it has a
+// transaction, and for as long as the server lets it.
 func (s *session) GoesOn() bool { return s.tx != nil || !s.srv.sessions.Stopping() }
 
 // Count implements serve.Speaker. It ends the session of a client that does not speak LMTP.
@@ -104,8 +104,9 @@ func (s *session) Answer(ctx context.Context, cmd smtp.Command) (mail.Reply, err
 	return mail.BadCommand, nil
 }
 
-// webClient ends the session of a program that speaks HTTP (RFC 9110, section 9), as
-// on a host in Networks: what follows its request may be commands of somebody else.
+// webClient ends the session of a program that speaks HTTP (RFC 9110, section 9), which
+// may run on a host in Networks. What follows its request may be commands that were
+// written by somebody who cannot connect to us directly.
 func (s *session) webClient() mail.Reply {
 	s.record(mail.Outcome{Event: mail.Connection, Reply: mail.NotSMTP})
 	return mail.NotSMTP
@@ -183,12 +184,12 @@ func (s *session) mail(arg string) mail.Reply {
 
 // xforward answers XFORWARD (Postfix, XFORWARD_README), with which a mail system says
 // where it has a message from and what it calls it. Whoever may hand over mail may
-// say so: it is for the log, and believed by nobody else.
+// say so: it is for the log alone.
 func (s *session) xforward(arg string) mail.Reply {
 	switch {
 	case s.client.Hello == "" || s.tx != nil:
 		return mail.BadSequence
-	case s.trusted: // it has words of its own for that
+	case s.trusted: // it says so by parameters of MAIL
 		return mail.BadCommand
 	}
 	if err := s.forwarded.Take(arg); err != nil {
@@ -207,7 +208,7 @@ func (s *session) origin() mail.Client {
 	return mail.Client{IP: f.Addr, Hello: f.Hello, ESMTP: f.ESMTP}
 }
 
-// rcpt adds a recipient (RFC 5321, section 4.1.1.3). One that comes twice is
+// rcpt adds a recipient (RFC 5321, section 4.1.1.3). One that is named twice counts as
 // two: each gets a reply after the data.
 func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 	if s.tx == nil || s.tx.body != nil {

@@ -17,9 +17,8 @@ type transaction struct {
 	replies []mail.Reply
 }
 
-// run says MAIL, RCPT and DATA and sends the message. Recipients without a reply
-// after it share the fate that its error tells. It can be called again if the
-// next hop answered nothing.
+// run says MAIL, RCPT and DATA and sends the message. Its error holds for all recipients
+// that are left without a reply. It can be called again if the next hop answered nothing.
 func (t *transaction) run(cn *conn) error {
 	t.env = inUTF8(cn.offer, t.env, t.env.To...)
 	if err := unfit(cn.offer, t.env, t.msg.Size()); err != nil {
@@ -68,8 +67,8 @@ func (t *transaction) answer(r mail.Reply) {
 	}
 }
 
-// envelope says MAIL, RCPT for those asked, and DATA. After it, and if there is
-// no error, the server waits for the message for whoever has no reply yet.
+// envelope says MAIL, RCPT for the recipients asked, and DATA. If there is no error, and
+// some still have no reply, the server waits for the message for these.
 func (t *transaction) envelope(cn *conn, asked []int) error {
 	commands := t.commands(cn, asked)
 	if cn.offer.Pipelining {
@@ -122,12 +121,12 @@ func (t *transaction) start(cn *conn, r mail.Reply) error {
 	accepted := len(t.unanswered())
 	switch {
 	case r.Code/100 != 3:
-		// Where all were refused it says just that.
+		// If all recipients were refused, it says no more than that.
 		t.answer(verdict(r))
 		cn.broken = accepted > 0 && aboutUs(r)
 	case accepted == 0:
-		// A server that takes a message for nobody gets an empty one (RFC 2920,
-		// section 3.1). How many replies it thinks that it owes us nobody knows.
+		// A server that wants a message for nobody gets an empty one (RFC 2920,
+		// section 3.1). Nobody knows how many replies it will then send.
 		cn.broken = true
 		if err := cn.WriteLine("."); err == nil {
 			_ = cn.Flush()
@@ -164,10 +163,10 @@ func (t *transaction) data(cn *conn, accepted []int) error {
 	return t.takeReplies(cn, accepted, true)
 }
 
-// takeReplies takes in the replies after the data. Those that came before the
-// connection broke stand; of the others nobody knows whether the message was
-// delivered, and to try again is the lesser evil. If the message was not sent to
-// its end, no reply can mean that it was delivered.
+// takeReplies reads the replies after the data. Those that come before the connection
+// breaks stand. For the others nobody knows whether the message was delivered, and to try
+// again is the lesser evil. If the message was not sent to its end, no reply can mean
+// that it was delivered.
 func (t *transaction) takeReplies(cn *conn, accepted []int, sent bool) error {
 	for _, i := range accepted {
 		r, err := cn.ReadReply()
@@ -194,8 +193,8 @@ func (t *transaction) takeReply(cn *conn, i int, r mail.Reply, sent bool) error 
 	return nil
 }
 
-// A watched writer remembers what went wrong in it, as opposed to what went
-// wrong where the octets come from.
+// A watched writer remembers its own error, to tell it from one of the source of the
+// octets.
 type watched struct {
 	w   io.Writer
 	err error

@@ -7,20 +7,19 @@ import (
 	"postern/mail"
 )
 
-// takesChunks reports whether a message is to go in one write with its envelope, as
-// one chunk (RFC 3030): that spares a round trip, and the looking for dots at both
-// ends. Only a delivery agent of ours gets it so: it was asked about each recipient a
-// moment ago, or all was well with it (cmd/postern/skipverify.go), and if it refuses all of
-// them now, the message was sent in vain.
-// To others that may happen any time, so they are asked before the message is
-// sent, and with DATA, which they are used to.
+// takesChunks reports whether to send a message together with its envelope, as one chunk
+// (RFC 3030). That saves a round trip, and the search for dots at both ends. If all
+// recipients are then refused, the message was sent in vain. With a delivery agent of
+// ours that is rare: a moment ago it was asked about each recipient, or all was well with
+// it (cmd/postern/skipverify.go). With any other next hop it may happen at any time. So
+// that one is asked first, and with DATA, which it is used to.
 func (cn *conn) takesChunks() bool {
 	return cn.takes.id && cn.offer.Chunking && cn.offer.Pipelining
 }
 
-// whole says MAIL, RCPT for those asked, and BDAT with the message, all in one
-// piece, and takes in the replies: after those to the commands one for each
-// accepted recipient, or one in all if there is none.
+// whole sends MAIL, RCPT for the recipients asked, and BDAT with the message, all at once.
+// Then it reads the replies: those to the commands, and for the message one for each
+// accepted recipient, or a single one if none was accepted.
 func (t *transaction) whole(cn *conn, asked []int) error {
 	commands := append(t.commands(cn, asked), fmt.Sprintf("BDAT %d LAST", t.msg.Size()))
 	replies, err := cn.begin(commands, t.msg)

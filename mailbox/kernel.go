@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Modes says whom new files and folders belong to, whatever the umask of the
-// process is. The zero value is 0600 and 0700, and the group that the kernel
+// Modes are the permissions and the group of new files and folders, whatever the umask
+// of the process is. The zero value stands for 0600, 0700, and the group that the kernel
 // chooses.
 type Modes struct {
 	File  fs.FileMode
@@ -21,14 +21,15 @@ type Modes struct {
 }
 
 // A Syncer makes durable what a descriptor refers to: all of it, or the content alone.
-// It reports false if it has not done so, and a system call has to. An error is
-// final, as that of File.Sync.
+// If it reports false it did not do so, and a system call has to. An error is final,
+// like that of File.Sync.
 type Syncer interface {
 	Fsync(fd int) (done bool, err error)
 	Fdatasync(fd int) (done bool, err error)
 }
 
-// A kernel is what the file systems of one store know in common.
+// A kernel is what the file systems of one store share: modes, and what is known of the
+// system calls.
 type kernel struct {
 	fileMode uint32
 	dirMode  uint32
@@ -39,7 +40,7 @@ type kernel struct {
 	orderedOn uint64 // the device that is known to be Ordered; 0: none
 
 	noOpenat2      atomic.Bool // it is missing (before Linux 5.6) or forbidden
-	tmpfileMayFail atomic.Bool // what follows holds more than its zero values
+	tmpfileMayFail atomic.Bool // noTmpfile or noProc says so
 
 	mu        sync.Mutex
 	noTmpfile map[uint64]bool // the devices that have no unnamed files
@@ -94,8 +95,8 @@ func umask() uint32 {
 // its name.
 func haveProc() bool { return unix.Access("/proc/self/fd", unix.X_OK) == nil }
 
-// open opens the part of the real file system below the folder dir, which must
-// exist. Of dir itself symbolic links are followed.
+// open opens the part of the real file system below the folder dir, which must exist.
+// Symbolic links in dir itself are followed.
 func (k *kernel) open(dir string) (FS, error) {
 	fd, err := openat(unix.AT_FDCWD, dir, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {

@@ -75,8 +75,8 @@ func (m *Maildir) begin(a Arrival) (*maildirDelivery, error) {
 	return d, nil
 }
 
-// open returns the file system that path is relative to, and what to call in
-// the end. A folder of the mailbox's own is not kept open: there may be many.
+// open returns the file system that path is relative to, and done, to be called in the
+// end. A home is not kept open, since there may be many.
 func (m *Maildir) open() (fsys FS, done func(), err error) {
 	if m.home == "" {
 		return m.store.fs, func() {}, nil

@@ -15,14 +15,14 @@ type maildirDelivery struct {
 	folder   Dir // new/; nil after release
 
 	// Where the file system has unnamed files, file is one of them, made in
-	// new/. Elsewhere it is tmpName in tmp/, and moved.
+	// new/. Elsewhere it is tmpName in tmp/, and Commit moves it.
 	file    File // nil when closed
 	tmp     Dir
 	tmpName string
 
 	lines   lineWriter
 	shared  bool // file is another delivery's, which has written it
-	ordered bool // Durability is Ordered, and can be
+	ordered bool // Durability is Ordered, and the file system is
 	synced  bool
 	err     error // the first; what follows returns it again
 }
@@ -49,7 +49,7 @@ func (d *maildirDelivery) create(fsys FS, dir string) error {
 	})
 }
 
-// tryNames calls f, which makes a name, until the name is not taken.
+// tryNames calls f, which makes up a name, again if that name is taken; 8 times at most.
 func (d *maildirDelivery) tryNames(f func() error) error {
 	var err error
 	for range 8 {
@@ -76,9 +76,9 @@ func (d *maildirDelivery) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// timeShown is the precision with which readers show when a message arrived, which
-// they take from the time of its file. A file written within it of the arrival has
-// the right time already, and the call that would set it is spared.
+// timeShown is the precision with which readers show when a message arrived, which they
+// take from the time of its file. If less has passed since the arrival, the file has the
+// right time already, and a call is saved.
 const timeShown = time.Second
 
 // Sync implements Delivery.
@@ -92,7 +92,7 @@ func (d *maildirDelivery) Sync() error {
 	}
 	sync := d.file.Sync
 	if d.ordered {
-		sync = d.file.WriteOut // durable with the name
+		sync = d.file.WriteOut // it becomes durable with the name
 	}
 	if time.Since(d.received).Abs() >= timeShown {
 		d.err = d.file.SetTime(d.received)
@@ -139,8 +139,8 @@ func (d *maildirDelivery) Commit() error {
 	return nil
 }
 
-// publish gives the file its name in new/, and closes it: an error that the
-// file system reports only then still comes in time.
+// publish gives the file its name in new/, and closes it before Commit returns, since
+// some file systems report an error only then.
 func (d *maildirDelivery) publish(name string) error {
 	if d.tmp == nil {
 		err := d.folder.Publish(d.file, name)
@@ -161,7 +161,7 @@ func (d *maildirDelivery) publish(name string) error {
 }
 
 // move is publish for a file in tmp/. Where the sync of new/ may leave out its name
-// (NamesByFile), the file is synced once it is there, and stays open until then.
+// (NamesByFile), the file stays open until it was moved, and is then synced once more.
 func (d *maildirDelivery) move(name string) error {
 	byFile := d.folder.NamesByFile()
 	if !byFile {
@@ -182,8 +182,8 @@ func (d *maildirDelivery) move(name string) error {
 	return d.closeFile()
 }
 
-// takeBack removes name from new/ after err, whether or not it got there: unless err
-// says that the name was taken, no file but ours can have it.
+// takeBack removes name from new/ after err, whether or not our file got it. Only if err
+// says that the name was taken can it be the name of another file.
 func (d *maildirDelivery) takeBack(name string, err error) error {
 	if errors.Is(err, fs.ErrExist) {
 		return err

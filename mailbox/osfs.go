@@ -19,9 +19,9 @@ type osFS struct {
 
 func (f *osFS) Close() error { return closeFD(f.fd) }
 
-// OpenDir implements FS. openat2 has the kernel see to it in one call that no
-// component is a symbolic link or leads out; an os.Root needs two calls for
-// each component, and would follow a link from one mailbox into another.
+// OpenDir implements FS. With openat2 the kernel makes sure, in one call, that no
+// component is a symbolic link or leads out. An os.Root needs two calls for each
+// component, and would follow a link from one mailbox into another.
 func (f *osFS) OpenDir(name string) (Dir, error) {
 	d := &osDir{osFS: f, name: name}
 	if !fs.ValidPath(name) {
@@ -41,7 +41,7 @@ func (f *osFS) OpenDir(name string) (Dir, error) {
 	case unix.ENOSYS, unix.EPERM: // the latter from a seccomp filter that does not know it
 		f.noOpenat2.Store(true)
 		d.fd, err = walk(f.fd, name)
-	case unix.EAGAIN: // somebody renames folders all the time
+	case unix.EAGAIN: // somebody keeps renaming folders
 		d.fd, err = walk(f.fd, name)
 	}
 	if err != nil {
@@ -84,13 +84,13 @@ func (d *osDir) Mkdir(name string) error {
 		closeFD(fd)
 	}
 	if err != nil {
-		_ = unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR) // or the next one to look takes it for finished
+		_ = unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR) // else whoever finds it takes it for finished
 		return d.failed("chmod", name, err)
 	}
 	return nil
 }
 
-// own gives what fd refers to its group and mode.
+// own sets the group and the mode of what fd refers to.
 func (k *kernel) own(fd int, mode uint32) error {
 	if k.group != 0 {
 		if err := retry(func() error { return unix.Fchown(fd, -1, k.group) }); err != nil {
@@ -102,7 +102,7 @@ func (k *kernel) own(fd int, mode uint32) error {
 		return err
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		mode |= st.Mode & unix.S_ISGID // inherited: what a shared tree rests on
+		mode |= st.Mode & unix.S_ISGID // inherited, and a shared tree relies on it
 	}
 	if st.Mode&0o7777 == mode {
 		return nil
@@ -110,7 +110,7 @@ func (k *kernel) own(fd int, mode uint32) error {
 	return retry(func() error { return unix.Fchmod(fd, mode) })
 }
 
-// newFile makes a file of an fd that was just created.
+// newFile returns the File of fd, which was just created.
 func (d *osDir) newFile(fd int, name string) (File, error) {
 	f := &osFile{dir: d, fd: fd, name: name}
 	if d.group == 0 && d.fileMode&d.umask == 0 {
@@ -170,7 +170,7 @@ func (d *osDir) change(name string, do func(fd int, st *unix.Stat_t) error) erro
 	return d.failed("change", name, do(fd, &st))
 }
 
-// Ordered implements Dir: only of the device that was probed.
+// Ordered implements Dir. It is true only on the device that was probed.
 func (d *osDir) Ordered() bool {
 	if d.orderedOn == 0 {
 		return false
@@ -180,12 +180,12 @@ func (d *osDir) Ordered() bool {
 	return err == nil && uint64(st.Dev) == d.orderedOn
 }
 
-// NamesByFile implements Dir. On btrfs names were missing after a crash although
-// the folder had been synced, where a transaction was committed amid deliveries
-// (contrib/crash/README.md has the figures). What btrfs notes when a file is synced
-// holds its names, and the new folders above. Of a file without a name it notes
-// nothing, so that the sync of the content does not do for it. Where it cannot be
-// told what there is, one sync too many is better than one too few.
+// NamesByFile implements Dir. On btrfs, names were missing after a crash although the
+// folder had been synced, if a transaction was committed amid deliveries
+// (contrib/crash/README.md has the figures). When a file is synced, btrfs notes its
+// names, and the new folders above it. For a file without a name it notes nothing, so
+// that the sync of the content is not enough. If the type of the file system cannot be
+// told, one sync too many is better than one too few.
 func (d *osDir) NamesByFile() bool {
 	var st unix.Statfs_t
 	err := retry(func() error { return unix.Fstatfs(d.fd, &st) })

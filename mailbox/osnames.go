@@ -21,15 +21,15 @@ func (d *osDir) Tmpfile() (File, error) {
 	case nil:
 		return d.newFile(fd, unnamed)
 	case unix.EOPNOTSUPP, unix.EISDIR, unix.EINVAL:
-		// The file system, or a kernel that takes the flags for others.
+		// The file system has none, or the kernel does not know the flag.
 		d.noteNoTmpfile()
 		err = fmt.Errorf("%w (%w)", err, errors.ErrUnsupported)
 	}
 	return nil, d.failed("create", unnamed, err)
 }
 
-// lacksTmpfile reports whether it is known that unnamed files are no use in this
-// folder. Where they are everywhere it costs nothing.
+// lacksTmpfile reports whether it is known that unnamed files do not work in this
+// folder. Where they work everywhere, it costs nothing.
 func (d *osDir) lacksTmpfile() bool {
 	if !d.tmpfileMayFail.Load() {
 		return false
@@ -47,7 +47,7 @@ func (d *osDir) lacksTmpfile() bool {
 func (d *osDir) noteNoTmpfile() {
 	var st unix.Stat_t
 	if err := unix.Fstat(d.fd, &st); err != nil {
-		return // it is found out once more
+		return // the next Tmpfile finds out again
 	}
 	d.mu.Lock()
 	d.noTmpfile[uint64(st.Dev)] = true
@@ -70,15 +70,15 @@ func (d *osDir) Publish(file File, name string) error {
 		d.noProc = true
 		d.mu.Unlock()
 		d.tmpfileMayFail.Store(true)
-	case f.dir != d: // only a further name cannot be had
+	case f.dir != d: // a file of another folder, which can have no further name here
 	case err == unix.EOPNOTSUPP || err == unix.EPERM || err == unix.ENOSYS || err == unix.EXDEV:
 		d.noteNoTmpfile()
 	}
 	return d.failed("link", name, err)
 }
 
-// Move implements Dir, by a link and an unlink where the file system knows no
-// rename that does not replace.
+// Move implements Dir. Where the file system has no rename that refuses to replace a
+// file, it takes a link and an unlink.
 func (d *osDir) Move(name string, to Dir, newname string) error {
 	target, ok := to.(*osDir)
 	if !ok {
@@ -101,8 +101,8 @@ func (d *osDir) moveByLink(name string, target *osDir, newname string) error {
 	return d.Remove(name)
 }
 
-// sameFile reports whether two names are one file. On NFS a link whose answer
-// was lost is asked for again, and then fails because of itself.
+// sameFile reports whether two names are of one file. On NFS, a link whose answer was
+// lost is requested again, and then fails because the first request made it.
 func sameFile(dir1 int, name1 string, dir2 int, name2 string) bool {
 	var st1, st2 unix.Stat_t
 	err := errors.Join(

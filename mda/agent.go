@@ -28,12 +28,12 @@ type Agent struct {
 	// mail.NoSuchUser or mail.NoRelay; any error that is no mail.Reply is trouble of
 	// ours.
 	Lookup func(generation string, rcpt mail.Address) ([]Target, error)
-	// Space reports whether there is room for a message of size octets; 0 is
-	// unknown. Its error is the refusal. Nil: there is always room.
+	// Space returns the refusal if there is no room for a message of size octets; 0 is
+	// unknown. Nil: there is always room.
 	Space func(size int64) error
-	// OverQuota is what the sender is told whose message does not fit into what
-	// the user may store. That is understood, and may be final as the file
-	// system's own quota is not. The zero Reply is mail.MailboxFull.
+	// OverQuota is the reply to a message that would exceed the quota of its mailbox.
+	// It may be final, since the reason is understood. The reply for a quota of the file
+	// system never is. The zero Reply stands for mail.MailboxFull.
 	OverQuota mail.Reply
 	// Share has the mailboxes of a message share one file where they can, so that it
 	// is written and synced once: the first is prepared before the others.
@@ -41,8 +41,8 @@ type Agent struct {
 	// Record is told of each delivery into a mailbox, and of each recipient that
 	// was not found with the message; nil: nobody wants to know.
 	Record func(mail.Outcome)
-	// Took is told how long each step of a delivery took that waits for the disk:
-	// "sync", the content, and "commit", the name. Nil: nobody wants to know.
+	// Took is told how long each step took in which a delivery waits for the disk:
+	// "sync" for the content, "commit" for the name. Nil: nobody wants to know.
 	Took func(step string, took time.Duration)
 }
 
@@ -80,8 +80,8 @@ func (a *Agent) Verify(_ context.Context, env *mail.Envelope, rcpt mail.Recipien
 	return nil
 }
 
-// room returns an error if none of targets has room for size octets: one that
-// will pass, if there is one.
+// room returns nil if one of targets has room for size octets. Else it returns an error:
+// if possible one that will pass, which that of a quota may not.
 func room(targets []Target, size int64) error {
 	var first error
 	for _, t := range targets {
@@ -100,8 +100,8 @@ func room(targets []Target, size int64) error {
 }
 
 // Deliver implements mail.Deliverer. All mailboxes are prepared before the
-// message appears in any of them: what goes wrong mostly does so while nobody
-// has it. A recipient with several mailboxes hears the worst reply.
+// message appears in any of them: most failures then come while nobody has it yet. A
+// recipient with several mailboxes gets the worst of their replies.
 func (a *Agent) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Message) []mail.Reply {
 	final, err := finalForm(env, msg)
 	if err != nil {
@@ -151,8 +151,9 @@ func (a *Agent) lookup(env *mail.Envelope, rcpt mail.Address) ([]Target, error) 
 	return targets, nil
 }
 
-// reply is mail.ReplyTo with a better word for what is full, or locked. EDQUOT is the file
-// system's, and never final: it may be that of all users together.
+// reply is mail.ReplyTo, with a more exact reply where something is full or locked. EDQUOT
+// is never final: the quota is one of the file system, and may be that of all users
+// together.
 func (a *Agent) reply(err error) mail.Reply {
 	r := mail.ReplyTo(err)
 	switch {
@@ -171,8 +172,8 @@ func (a *Agent) reply(err error) mail.Reply {
 	return r
 }
 
-// longest is the longest header that is taken: longer than what an MX of ours takes by
-// more than it puts on top.
+// longest is the longest header that is taken: what an MX of ours takes, and more than it
+// puts on top.
 var longest = header.Limits{Octets: header.DefaultOctets + mail.MaxTrace, Fields: header.DefaultFields + 100}
 
 // finalForm returns msg as it is stored: with one Return-Path, ours, on top (RFC

@@ -6,9 +6,9 @@ import (
 	"postern/mail"
 )
 
-// Aliases is a mail.Deliverer that puts the mailboxes which a recipient stands
-// for in its place, each once, so that whatever is behind it sees mailboxes
-// alone. A recipient hears the worst reply of its mailboxes.
+// Aliases is a mail.Deliverer that replaces each recipient by the mailboxes that it
+// stands for, so that the Deliverer behind it sees mailboxes alone, each once. A
+// recipient gets the worst of the replies for its mailboxes.
 type Aliases struct {
 	mail.Deliverer
 	// Expand returns the mailboxes that addr stands for by a generation of the
@@ -24,7 +24,7 @@ func (a Aliases) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Mess
 	expanded := *env
 	expanded.To = nil
 	places := make(map[mail.Address]int)  // in expanded.To
-	members := make([][]int, len(env.To)) // of each recipient, as such places
+	members := make([][]int, len(env.To)) // of each recipient, as indexes of expanded.To
 	for i, rcpt := range env.To {
 		for _, addr := range a.expand(env.Generation, rcpt.Address) {
 			at, known := places[addr]

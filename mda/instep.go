@@ -9,16 +9,16 @@ import (
 	"postern/mail"
 )
 
-// InStep is a mail.Deliverer in front of a delivery agent whose recipient maps
-// an MX of ours reads too. Each of the two notices an edit in its own time; if
-// the MX was first, InStep has the maps loaded before it asks the agent. A
-// recipient that is known to the MX and still not to the agent is refused for
-// now, and never for good: the MX has told the client that there is such a one.
+// InStep is a mail.Deliverer in front of a delivery agent that reads the same recipient
+// maps as an MX of ours. Each of the two notices an edit in its own time. If the MX was
+// first, InStep has the maps loaded before it asks the agent. A recipient that the MX
+// knows, and the agent still does not, is refused for now and never for good: the MX has
+// told the client that it exists.
 type InStep struct {
 	mail.Deliverer
 	Current func() string // the generation that serves
-	// Knows reports whether a generation that served is still to be had; nil: only
-	// the one that serves is.
+	// Knows reports whether a generation is still at hand, even if it no longer serves.
+	// Nil: only the one that serves is.
 	Knows   func(generation string) bool
 	CatchUp func(generation string) error // loads the newest, which may be that one; it logs what is wrong itself
 
@@ -29,8 +29,8 @@ type InStep struct {
 
 var _ mail.Deliverer = (*InStep)(nil)
 
-// retryReload is how long a generation that is not to be had is not looked for
-// again: the MX may have other maps, or one that is refused here.
+// retryReload is how long we do not look again for a generation that was not found: the
+// MX may have other maps, or one that is refused here.
 const retryReload = time.Minute
 
 // Verify implements mail.Deliverer.
@@ -53,8 +53,8 @@ func (s *InStep) Deliver(ctx context.Context, env *mail.Envelope, msg *mail.Mess
 	return replies
 }
 
-// keepTo has a transaction keep to one generation: that of the MX, or else the one
-// that serves when it is asked first.
+// keepTo ties a transaction to one generation: the one that the MX named, or else the
+// one that serves when keepTo is first called for it.
 func (s *InStep) keepTo(env *mail.Envelope) {
 	if env.Generation == "" {
 		env.Generation = s.Current()
@@ -63,8 +63,8 @@ func (s *InStep) keepTo(env *mail.Envelope) {
 	s.catchUp(env.Generation)
 }
 
-// catchUp loads the maps if generation is not to be had here. Whether it is newer
-// its name does not tell.
+// catchUp loads the maps if generation is not at hand here. Its name does not tell
+// whether it is newer.
 func (s *InStep) catchUp(generation string) {
 	if generation == s.Current() || s.Knows != nil && s.Knows(generation) {
 		return

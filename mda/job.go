@@ -28,8 +28,8 @@ type recipient struct {
 	err        error
 }
 
-// A delivery is that into one mailbox. It is under way until there is an error,
-// or until it is done.
+// A delivery brings the message into one mailbox. It is under way until there is an
+// error, or until it is done.
 type delivery struct {
 	job      *job
 	target   Target
@@ -64,8 +64,7 @@ func newJob(a *Agent, env *mail.Envelope, msg *mail.Message) *job {
 	return j
 }
 
-// intoFolder puts the folders of that name in the place of the targets that have
-// folders.
+// intoFolder replaces each target that has folders by its folder of that name.
 func intoFolder(targets []Target, name string) error {
 	for i, t := range targets {
 		if t.Folder == nil {
@@ -98,8 +97,8 @@ func (j *job) prepare() {
 	})
 }
 
-// each calls f for every delivery that is under way, for all at once: what they
-// wait for is the disk, and that serves many as fast as one.
+// each calls f for every delivery that has not failed, for all at once: they wait for
+// the disk, which serves many as fast as one.
 func (j *job) each(f func(*delivery) error) {
 	if len(j.deliveries) == 1 {
 		j.deliveries[0].do(f)

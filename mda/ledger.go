@@ -15,12 +15,11 @@ import (
 // a client which tries again, because it lost our reply or because another
 // recipient failed, causes no second copy.
 //
-// A message is the same if sender, recipient and the octets that the client sent
-// are. The recipient is noted only after the delivery is durable, and without a
-// sync of its own: an entry that a crash takes causes a copy too many, and never
-// one too few. It is forgotten when the client is known to have heard its 250,
-// so that a message which is sent twice on purpose is delivered twice; and after
-// five days, when clients give up.
+// A message is the same if its sender, its recipient and the octets that the client sent
+// are the same. A recipient is noted only after the delivery is durable, and without a
+// sync of its own: an entry lost in a crash causes one copy too many, never one too few.
+// It is forgotten when the client is known to have heard its 250, so that a message that
+// is sent twice on purpose is delivered twice; and after five days, when clients give up.
 //
 // Of two equal messages at once the second waits for the first.
 type Ledger struct {
@@ -34,8 +33,8 @@ type Ledger struct {
 	mu       sync.Mutex
 	book     *book
 	journal  *journal
-	failing  bool                  // the file does not say all that the book does
-	tried    time.Time             // to write it all, while failing
+	failing  bool                  // the file lacks something that the book has
+	tried    time.Time             // when the file was last written, or could not be
 	strikes  string                // lines that wait to be written along with something
 	late     *time.Timer           // writes them if nothing comes along; nil: none wait
 	underWay map[key]chan struct{} // deliveries, and what is closed when they end
@@ -60,8 +59,8 @@ func OpenLedger(path string, limit int, next mail.Deliverer, log *slog.Logger) *
 	return l
 }
 
-// Close writes what is left and closes the file. Nothing must be delivered any
-// more.
+// Close writes what is left and closes the file. No delivery may be under way, or
+// begin later.
 func (l *Ledger) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -107,8 +106,8 @@ func (l *Ledger) begin(ctx context.Context, keys []key) error {
 	}
 }
 
-// reserve reserves all keys, unless one is reserved: then it returns what is
-// closed when that ends.
+// reserve reserves all keys, unless one of them is reserved already: then it reserves
+// none, and returns a channel that is closed when the other delivery ends.
 func (l *Ledger) reserve(keys []key) (busy <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -183,8 +182,8 @@ func (l *Ledger) deliverRest(ctx context.Context, env *mail.Envelope, msg *mail.
 	}
 }
 
-// enter notes who has the message since the transaction id. Those who had it
-// before are noted anew: it is this reply that their client has to hear now.
+// enter notes who has the message, under the transaction id. Those who had it before are
+// noted again: it is this reply that their client has to hear now.
 func (l *Ledger) enter(id string, keys []key, replies []mail.Reply) {
 	var served []key
 	for i, r := range replies {
@@ -202,10 +201,10 @@ func (l *Ledger) enter(id string, keys []key, replies []mail.Reply) {
 	l.write(e.lines())
 }
 
-// Heard forgets what was delivered with the transaction id, for its client is
-// known to have heard so. The file is told with the next entry, or after a
-// second: a strike that a crash takes leaves an entry too many, which harms only
-// somebody who sends the same message once more on purpose.
+// Heard forgets what was delivered in the transaction id, since its client is known to
+// have heard so. The strike is written with the next entry, or after a second. If a crash
+// takes it, an entry too many remains, which harms only somebody who sends the same
+// message once more on purpose.
 func (l *Ledger) Heard(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -242,10 +241,9 @@ func (l *Ledger) writeStrikes() {
 // rewriteAfter is how long a file that could not be written is left alone.
 const rewriteAfter = 10 * time.Second
 
-// write appends lines to the file, behind the strikes that wait, as far as the
-// page cache. It is called with the lock held. What cannot be written is
-// remembered all the same until the process ends, and written when that is
-// possible again.
+// write appends the strikes that wait, and then lines, to the file, without a sync. It
+// is called with the lock held. What cannot be written is remembered until the process
+// ends, and written when that is possible again.
 func (l *Ledger) write(lines string) {
 	lines = l.strikes + lines
 	l.strikes = ""
@@ -261,7 +259,7 @@ func (l *Ledger) write(lines string) {
 	}
 }
 
-// written takes in what came of writing, and tells when that changes.
+// written notes whether the file could be written, and logs when that changes.
 func (l *Ledger) written(err error) {
 	switch failing := err != nil; {
 	case failing && !l.failing:

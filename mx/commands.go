@@ -78,11 +78,11 @@ func (s *session) rcpt(ctx context.Context, arg string) mail.Reply {
 	return mail.RecipientOK
 }
 
-// maxMailboxes bounds what the recipients of a transaction stand for together.
+// maxMailboxes bounds the mailboxes that all recipients of a transaction stand for.
 const maxMailboxes = 10_000
 
-// mailboxes returns those that addr stands for and that the next hop takes mail for, or
-// else why there are none, and who says so.
+// mailboxes returns the mailboxes that addr stands for and that mail is to be sent to. If
+// there are none, the error says why, and the Answerer is whose answer that is.
 func (s *session) mailboxes(ctx context.Context, addr mail.Address) ([]mail.Recipient, policy.Answerer, error) {
 	mailboxes, err := s.tx.directory.Expand(addr)
 	if err != nil {
@@ -99,16 +99,16 @@ func (s *session) mailboxes(ctx context.Context, addr mail.Address) ([]mail.Reci
 // stands for. The client waits for 5 minutes (RFC 5321, section 4.5.3.2.3).
 const maxVerify = 2 * time.Minute
 
-// verifyAny asks the next hop about each mailbox, and returns those that mail is
-// to be sent to: all but the ones that are refused for good, if any is taken.
-// One that is refused for now goes along, and is asked again with the message.
+// verifyAny asks the next hop about each mailbox. If it takes at least one, verifyAny
+// returns all but those that are refused for good: one that is refused for now is tried
+// again with the message. If it takes none, the error is the worst of its replies.
 func (s *session) verifyAny(ctx context.Context, mailboxes []mail.Recipient) ([]mail.Recipient, error) {
 	var (
 		left  []mail.Recipient
 		taken bool
 		errs  []mail.Reply
 	)
-	if len(mailboxes) > 1 { // one has the time of its Verify
+	if len(mailboxes) > 1 { // a single one has the timeout of Verify itself
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, maxVerify)
 		defer cancel()
@@ -134,8 +134,8 @@ func (s *session) verifyAny(ctx context.Context, mailboxes []mail.Recipient) ([]
 	return left, nil
 }
 
-// verifying returns the cause of a refusal, which may be nil, with the mailbox that it
-// speaks of: an alias may have many.
+// verifying returns an error that names the mailbox that was refused, since an alias may
+// have many. The cause may be nil.
 func verifying(mailbox mail.Address, cause error) error {
 	if cause == nil {
 		return fmt.Errorf("verify %s", mailbox.Path())
@@ -143,8 +143,7 @@ func verifying(mailbox mail.Address, cause error) error {
 	return fmt.Errorf("verify %s: %w", mailbox.Path(), cause)
 }
 
-// refusedRecipient notes whose answer it is that refuses a recipient, records it,
-// and returns the reply.
+// refusedRecipient records that RCPT was refused, and by whom, and returns the reply.
 func (s *session) refusedRecipient(by policy.Answerer, reply mail.Reply, to mail.Address) mail.Reply {
 	s.tx.judged.Answered(to, by, reply)
 	return s.refused(s.tx.env, reply, to)
@@ -163,11 +162,11 @@ func (s *session) refusedBecause(note string, env mail.Envelope, reply mail.Repl
 	return reply
 }
 
-// refusedArgument is refused for an argument that was not understood: whoever
-// looks for a message that did not come has to see what was said.
+// refusedArgument is refused, with the argument noted: whoever looks for a message that
+// did not come has to see what the client said.
 func (s *session) refusedArgument(env mail.Envelope, reply mail.Reply, arg string) mail.Reply {
 	return s.refusedBecause("said "+mail.Printable(arg, maxNote), env, reply)
 }
 
-// maxNote is how much of what a client said is written down.
+// maxNote is how many octets of what a client said are noted.
 const maxNote = 300

@@ -43,9 +43,9 @@ func (s *session) Leave() {
 	s.end()
 }
 
-// welcome finds out who the client is, and whether its network has room for one more.
-// It reports false if the client was refused; it has been told why, unless it has no
-// PROXY header from a trusted proxy: then nothing is said.
+// welcome finds out who the client is, and whether its network may have one more
+// connection. It reports false if the client was refused. The client has then been told
+// why; but a proxy that is not trusted, or sends no good PROXY header, is told nothing.
 func (s *session) welcome() (ok bool, err error) {
 	if s.peer.listener.Proxy {
 		if err := s.readProxy(); err != nil {
@@ -66,11 +66,10 @@ func (s *session) welcome() (ok bool, err error) {
 	return true, nil
 }
 
-// delayGreeting waits for GreetDelay, and refuses a client that speaks in that time
-// and not after the greeting, as RFC 5321, section 3.1, has it: no mail server does
-// so, only a program that sends all its commands at once. Exempt clients are not
-// made to wait, nor those behind a proxy, which may have waited for a client's first
-// words before it connected to us.
+// delayGreeting waits for GreetDelay, and refuses a client that speaks before the
+// greeting (RFC 5321, section 3.1). No mail server does that, only a program that sends
+// all its commands at once. Exempt clients do not have to wait. Nor do clients behind a
+// proxy, which may connect to us only after the client's first words.
 func (s *session) delayGreeting() (mail.Reply, error) {
 	if s.srv.GreetDelay <= 0 || s.peer.listener.Proxy || !s.peer.share.IsValid() {
 		return mail.Accepted, nil
@@ -108,9 +107,10 @@ func (s *session) readProxy() error {
 	return err
 }
 
-// ourPostmaster returns addr, or the bare postmaster where addr is the postmaster at
-// the IP address that the client connected to: nobody can be meant by that but ours
-// (RFC 5321, sections 2.3.5 and 4.5.1). Nobody else has mail there.
+// ourPostmaster returns addr without its domain if it is the postmaster at the IP
+// address that the client connected to, and else addr as it is. Such an address can only
+// mean our own postmaster (RFC 5321, sections 2.3.5 and 4.5.1); nobody else has mail
+// there.
 func (s *session) ourPostmaster(addr mail.Address) mail.Address {
 	ip, ok := smtp.ParseLiteral(addr.Domain)
 	if !ok || !addr.IsPostmaster() {

@@ -29,15 +29,14 @@ func (s *session) data(ctx context.Context, arg string) (mail.Reply, error) {
 	s.tx.begin(s.srv)
 	reply := s.tx.incoming.Data(s.conn, s.srv.MaxSize)
 	if !reply.Closes() {
-		s.hearing.Heard() // it waited for the 354, and that came after the reply before
+		s.hearing.Heard() // it waited for the 354, so it has read the reply before that
 	}
 	return s.finish(ctx, reply)
 }
 
-// bdat takes a part of the message (RFC 3030, section 2). The octets that follow
-// the command are read whatever is answered to it: they are no commands. After a
-// chunk that was refused the transaction is over, and so are the chunks that
-// the client may have sent already.
+// bdat takes a chunk of the message (RFC 3030, section 2). The octets that follow the
+// command are read even if it is refused, or they would be taken for commands. A refused
+// chunk ends the transaction; chunks that the client sent ahead are then refused, too.
 func (s *session) bdat(ctx context.Context, arg string) (mail.Reply, error) {
 	size, last, err := smtp.ParseChunk(arg)
 	if size < 0 || smtp.IsEndless(size, s.srv.MaxSize) {
@@ -72,14 +71,14 @@ func (s *session) refuseChunk(syntax error) error {
 	return nil
 }
 
-// incoming returns a message that is written to w.
+// incoming returns what receives a message and writes it to w.
 func (srv *Server) incoming(w io.Writer) serve.Incoming {
 	t := srv.Timeouts.orDefault()
 	return serve.NewIncoming(w, t.Data, t.Message)
 }
 
-// finish ends the transaction, whose message came as received says, and returns
-// the reply to it.
+// finish ends the transaction, and returns the reply to its message. Received says
+// whether the message came in whole, or else why not.
 func (s *session) finish(ctx context.Context, received mail.Reply) (mail.Reply, error) {
 	tx := s.tx
 	defer s.end()
@@ -97,7 +96,7 @@ func (s *session) finish(ctx context.Context, received mail.Reply) (mail.Reply, 
 	return s.tell(replies)
 }
 
-// recordMessage records what the end of data was answered.
+// recordMessage records the reply to the end of data.
 func (s *session) recordMessage(note string) {
 	tx := s.tx
 	o := tx.env.Outcome(mail.EndOfData)
@@ -105,8 +104,9 @@ func (s *session) recordMessage(note string) {
 	s.record(o)
 }
 
-// tell returns the reply to the message. A client that speaks PRDR hears one for each
-// recipient first, if they differ. A final one that the client cannot hear is remembered.
+// tell returns the reply to the message. If the recipients' replies differ, a client that
+// speaks PRDR hears each of them first. For any other client that is told to try again,
+// the final ones among them are remembered.
 func (s *session) tell(replies []mail.Reply) (mail.Reply, error) {
 	tx := s.tx
 	switch {
@@ -134,9 +134,9 @@ func (srv *Server) remember(tx *transaction, replies []mail.Reply) {
 	}
 }
 
-// sayEach tells a client that speaks PRDR what became of each recipient, in the
-// order of their RCPT, and returns the reply that ends it: the message is out of
-// the client's hands but for those that it heard of otherwise.
+// sayEach tells a client that speaks PRDR what became of each recipient, in the order of
+// their RCPT. It returns the reply that ends the list, which is positive: the client now
+// has to care for those recipients alone that were refused.
 func (s *session) sayEach(replies []mail.Reply) (mail.Reply, error) {
 	for _, reply := range append([]mail.Reply{mail.StartReplies}, replies...) {
 		if err := s.conn.WriteReply(reply); err != nil {
@@ -156,9 +156,8 @@ func unanimous(replies []mail.Reply) bool {
 	return true
 }
 
-// process has the message judged, puts the trace fields on top and passes it
-// on. There is a reply for each recipient, or one for all; the note is for the
-// log.
+// process has the message judged, puts the trace fields on top and passes it on. It
+// returns a reply for each recipient, or one for all, and a note for the log.
 func (srv *Server) process(ctx context.Context, tx *transaction) (replies []mail.Reply, note string) {
 	tx.digest.Sum(tx.env.Digest[:0])
 	h, err := header.Read(tx.body, header.Limits{})
@@ -185,8 +184,8 @@ func (srv *Server) process(ctx context.Context, tx *transaction) (replies []mail
 	return each, verdict.Note
 }
 
-// keep has a message kept that is refused for good, for all of its recipients.
-// The reply is not changed by it.
+// keep has a message kept if it is refused for good, for all its recipients. That does
+// not change the reply.
 func (srv *Server) keep(tx *transaction, reply mail.Reply, msg *mail.Message) {
 	if reply.Final() && srv.Keep != nil && srv.Keep(&tx.env, msg) {
 		tx.judged.Kept()
@@ -218,11 +217,11 @@ func (srv *Server) stamp(tx *transaction, h header.Header, verdict policy.Verdic
 	return msg
 }
 
-// endHeader returns msg with its header where h found it. A first line that
-// begins with white space must not become part of our last field; and behind a
-// line that is no field, or an empty one with more than one CR too many, there is no
-// more header for us, so that none may follow for a reader that is less strict: it would
-// see a From that was not judged, and results in our name that were not taken out.
+// endHeader returns msg with a header that begins and ends where h says, for any reader.
+// A first line that begins with white space must not become part of our last field. For
+// us the header ends at a line that is no field, and at an empty line with more than one
+// CR too many. A reader that is less strict must not read on there: it would see a From
+// that was not judged, and results in our name that were not taken out.
 func endHeader(msg *mail.Message, h header.Header) *mail.Message {
 	if h.Stop == header.NotAField && h.End > 0 || h.Stop == header.EmptyLine && h.Body-h.End > len("\r\r\n") {
 		msg = msg.Insert(int64(h.End), "\r\n")

@@ -28,26 +28,26 @@ type Server struct {
 	Spool    *spool.Spool
 	TLS      *tls.Config // nil: STARTTLS is not offered
 
-	// NextOffer returns what the next hop takes; nil: everything. Where it fails
-	// the next hop is taken to take everything too: it will be asked again for
-	// each recipient, and a client that hears of less may give up for good.
+	// NextOffer returns what the next hop takes. Nil: everything. If it fails, we
+	// assume everything but DSN: the next hop is asked again about each recipient,
+	// and a client that is offered less may give up for good.
 	NextOffer func(ctx context.Context) (smtp.Offer, error)
 	// Directory returns the recipients as they are now. A transaction asks once
 	// and keeps to the answer.
 	Directory func() Directory
-	// Judge decides what is taken, of recipients and of messages; nil: everything.
+	// Judge decides which recipients and messages are taken; nil: all.
 	Judge *policy.Judge
-	// Space reports whether there is room for a message of size octets; 0: the
-	// client did not say. Its error is the reply to MAIL. Nil: there is.
+	// Space returns an error, the reply to MAIL, if there is no room for a message of
+	// size octets; 0: the client did not say. Nil: there is always room.
 	Space func(size int64) error
 	// Heard is called when the client of a transaction is known to have heard its
 	// 250; nil: nobody wants to know.
 	Heard func(id string)
-	// Keep is given a message that came and is refused for good, as it would have
-	// been handed on, and reports whether it is kept; nil: none is. The client waits
-	// for it.
+	// Keep is given each message that is refused for good, as it would have been handed
+	// on, and reports whether it keeps it. The client waits meanwhile. Nil: none is
+	// kept.
 	Keep func(env *mail.Envelope, msg *mail.Message) bool
-	// Record is told what ended, once each; nil: nobody wants to know.
+	// Record is told of each outcome, once; nil: nobody wants to know.
 	Record func(mail.Outcome)
 	Log    *slog.Logger
 
@@ -56,7 +56,7 @@ type Server struct {
 	MaxConnections    int   // at once
 	PerClient         PerClient
 	XClient           []netip.Prefix // proxies that may say, with XCLIENT, who their client is
-	GreetDelay        time.Duration  // how long a client has to hold its tongue before the greeting
+	GreetDelay        time.Duration  // how long a client must be silent before the greeting
 	RejectBareNewline bool           // else a bare LF in a message becomes CRLF
 	ReturnPath        bool           // put Return-Path on top; false where the next hop does
 	Timeouts          Timeouts
@@ -94,13 +94,13 @@ type Directory interface {
 	// Expand returns the mailboxes that addr stands for, as the next hop is to
 	// hear them, each once, and at least one. Its error is the refusal.
 	Expand(addr mail.Address) ([]mail.Recipient, error)
-	// Generation names it. What has the same name says the same.
+	// Generation names the generation. Directories of the same name say the same.
 	Generation() string
 }
 
-// patience is how long a client may be silent once max_connections is reached. RFC
-// 5321, section 4.5.3.2, gives it minutes, which is for a server that has room; a
-// client that is told 421 then comes back.
+// patience is how long a client may be silent once max_connections is reached. The
+// minutes of RFC 5321, section 4.5.3.2, are for a server that has room. A client that
+// is told 421 comes back later.
 const patience = 10 * time.Second
 
 // A Listener is a source of connections. On one with Proxy, each begins with a
@@ -134,10 +134,10 @@ func (srv *Server) Connections() int { return srv.sessions.Connections() }
 // Panics returns how many sessions ended in a panic.
 func (srv *Server) Panics() int { return srv.sessions.Panics() }
 
-// traceRoom is what our fields add to a message at most, or nearly so.
+// traceRoom is about the most that our own fields add to a message, in octets.
 const traceRoom = 16 << 10
 
-// nextOffer returns what the next hop takes, with the size limit of both.
+// nextOffer returns what the next hop takes, with a size limit that suits us both.
 func (srv *Server) nextOffer(ctx context.Context) smtp.Offer {
 	everything := smtp.Offer{EightBit: true, UTF8: true, DSN: true, RequireTLS: true, Size: srv.MaxSize}
 	if srv.NextOffer == nil {
@@ -145,7 +145,7 @@ func (srv *Server) nextOffer(ctx context.Context) smtp.Offer {
 	}
 	offer, err := srv.NextOffer(ctx)
 	if err != nil {
-		everything.DSN = false // nobody would be told of what was asked for
+		everything.DSN = false // a next hop without it would never send the notices asked for
 		return everything
 	}
 	if offer.Size > traceRoom {

@@ -43,7 +43,7 @@ type conduct struct {
 	since     time.Time // when that was, or the session began
 }
 
-// Say implements serve.Speaker. One of the replies begins TLS.
+// Say implements serve.Speaker. After mail.ReadyForTLS it begins TLS.
 func (s *session) Say(ctx context.Context, reply mail.Reply) (end bool, err error) {
 	if err := s.conn.WriteReply(reply); err != nil {
 		return true, err
@@ -57,13 +57,13 @@ func (s *session) Say(ctx context.Context, reply mail.Reply) (end bool, err erro
 	return false, nil
 }
 
-// GoesOn implements serve.Speaker. At shutdown a session with a transaction goes on
-// with it for as long as the server lets it.
+// GoesOn implements serve.Speaker. At shutdown a session goes on only if it has a
+// transaction, and for as long as the server lets it.
 func (s *session) GoesOn() bool { return s.tx != nil || !s.srv.sessions.Stopping() }
 
 // Count implements serve.Speaker. It ends the session of a client that does not speak
-// SMTP, or whose network has made too many mistakes in all its sessions. A recipient who
-// does not exist counts for the network alone: good servers carry old lists.
+// SMTP, or whose network has made too many mistakes in all its sessions. A recipient that
+// does not exist counts against the network alone: good servers carry old lists.
 func (s *session) Count(reply mail.Reply) mail.Reply {
 	mistake := serve.IsMistake(reply) || s.conduct.fruitless > maxFruitless
 	guess := reply.Status == mail.NoSuchUser.Status || reply.Is(mail.NoRelay)
@@ -95,17 +95,18 @@ func (s *session) Answer(ctx context.Context, cmd smtp.Command) (mail.Reply, err
 	return s.answer(ctx, cmd), nil
 }
 
-// A client that brings no message does not hold its connection for ever, however
-// polite it is.
+// A client that sends no message cannot hold its connection for ever, however polite
+// it is.
 const (
-	// maxFruitless is how many commands it may say, but for RCPT, DATA and BDAT. From
-	// then on each reply but that to a message counts as an error.
+	// maxFruitless is how many commands other than RCPT, DATA and BDAT it may send
+	// without a message. Beyond that, each command counts as a mistake until a message
+	// has come.
 	maxFruitless = 1000
-	// maxIdle is how long it may say them.
+	// maxIdle is how long it may go on without a message.
 	maxIdle = time.Hour
 )
 
-// answer answers a command that no message follows.
+// answer answers the commands that count as fruitless: all but RCPT, DATA and BDAT.
 func (s *session) answer(ctx context.Context, cmd smtp.Command) mail.Reply {
 	switch cmd.Verb {
 	case "EHLO", "HELO":
@@ -184,8 +185,8 @@ func (s *session) offers(ctx context.Context) smtp.Offer {
 }
 
 // hello answers EHLO and HELO, which also end a transaction (RFC 5321, section
-// 4.1.4). What the client calls itself is written down and, but for control
-// characters, never a reason to refuse it.
+// 4.1.4). The name that the client gives is recorded. It is never a reason to refuse
+// the client, unless it has control characters.
 func (s *session) hello(ctx context.Context, cmd smtp.Command) mail.Reply {
 	if cmd.Arg == "" {
 		return mail.BadArgument
@@ -211,7 +212,7 @@ func (s *session) startTLS(arg string) mail.Reply {
 	case s.client.TLS != "" || !s.client.ESMTP:
 		return mail.BadSequence
 	}
-	if n := s.conn.Buffered(); n > 0 { // by the client, or by somebody between it and us
+	if n := s.conn.Buffered(); n > 0 { // from the client, or from somebody between it and us
 		s.srv.Log.Info("what came in the clear right behind STARTTLS is dropped", "client", s.client, "octets", n)
 	}
 	return mail.ReadyForTLS
@@ -240,7 +241,7 @@ func (s *session) reset(arg string) mail.Reply {
 	return mail.Accepted
 }
 
-// record tells what ended, with the client that it ended for.
+// record reports an outcome, with the client that it concerns.
 func (s *session) record(o mail.Outcome) {
 	if s.srv.Record == nil {
 		return

@@ -28,7 +28,7 @@ type transaction struct {
 	reply    mail.Reply     // to the end of data; zero before it
 }
 
-// A recipient is one that the client was told is fine.
+// A recipient is one that was accepted at RCPT.
 type recipient struct {
 	addr    mail.Address
 	members []int // the mailboxes that it stands for, as indexes of env.To
@@ -40,7 +40,7 @@ func (s *session) end() {
 	if tx == nil {
 		return
 	}
-	s.tx = nil // and it is over, whatever happens here
+	s.tx = nil // first, so that it is over whatever happens below
 	if tx.body != nil {
 		defer tx.body.Close() // it has no name, and nobody reads it any more
 	}

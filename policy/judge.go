@@ -141,8 +141,8 @@ func (c *Case) Message(ctx context.Context, to []mail.Address, src mail.Source, 
 	return *c.record.Verdict
 }
 
-// filter asks the filters about a message that nothing else refuses, until one
-// does, and has the verdict decided again with their answers.
+// filter asks the filters about a message that nothing else refuses, until one of them
+// refuses it, and decides the verdict again with each answer.
 func (c *Case) filter(ctx context.Context, src mail.Source, h header.Header) {
 	v, f := c.record.Verdict, &c.record.Facts
 	d := newDraft(*v, src, h)
@@ -160,8 +160,8 @@ func (c *Case) filter(ctx context.Context, src mail.Source, h header.Header) {
 	d.finish(v)
 }
 
-// Close ends the case. Reply is what the client heard of the message, and zero
-// where there was none.
+// Close ends the case. Reply is what the client heard of the message; zero if there was
+// no message.
 func (c *Case) Close(reply mail.Reply) {
 	if c == nil {
 		return

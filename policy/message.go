@@ -17,8 +17,8 @@ import (
 	"postern/policy/spf"
 )
 
-// maxAuthors is how many domains a From field may have for DMARC to judge each
-// of them (RFC 9989, section 11.5). One that has more is no author but a trick.
+// maxAuthors is how many domains a From field may have if DMARC is to judge each of them
+// (RFC 9989, section 11.5). A field with more names no author; it is a trick.
 const maxAuthors = 4
 
 // Findings are what was found out about a message, each with its evidence.
@@ -64,7 +64,7 @@ func (p *Policy) Examine(ctx context.Context, r dns.Resolver, f Facts, src mail.
 	first, cancel := context.WithTimeout(ctx, untilAuthor(ctx))
 	defer cancel()
 	q := spf.Query{IP: f.Client.IP, Hello: f.Client.Hello, Sender: f.From, Receiver: p.Hostname, Now: f.Time}
-	// They wait for different hosts of the DNS, and together no longer than the
+	// They ask different servers of the DNS, and together they wait no longer than the
 	// slowest.
 	var asking sync.WaitGroup
 	asking.Go(func() { found.IPRev = Reverse(first, r, f.Client.IP) })
@@ -81,7 +81,8 @@ func (p *Policy) Examine(ctx context.Context, r dns.Resolver, f Facts, src mail.
 	return found, nil
 }
 
-// untilAuthor returns how long SPF and DKIM may wait, of the time that ctx has left.
+// untilAuthor returns how much of the time that ctx has left SPF and DKIM may take. The
+// rest is for the author's record.
 func untilAuthor(ctx context.Context) time.Duration {
 	end, ok := ctx.Deadline()
 	if !ok {
@@ -91,7 +92,8 @@ func untilAuthor(ctx context.Context) time.Duration {
 	return max(left/2, left-authorWait)
 }
 
-// signatures verifies those of the message and of the hosts that forwarded it.
+// signatures verifies the signatures of the message (DKIM), and those of the hosts that
+// forwarded it (ARC).
 func (found *Findings) signatures(ctx context.Context, r dns.Resolver, m *dkim.Message, opt dkim.Options) error {
 	report, err := m.Verify(ctx, r, opt)
 	if err != nil {
@@ -143,7 +145,7 @@ func (p *Policy) Decide(f Facts, found Findings) Decision {
 		}
 	}
 	if d, made := p.listed(found.Client); made && d.Action != Reject && d.Action != Defer {
-		add(d, true) // else each recipient was asked about
+		add(d, true) // else it was decided for each recipient
 	}
 	add(p.severalFrom(found))
 	add(p.spf(found))
@@ -156,8 +158,8 @@ func (p *Policy) Decide(f Facts, found Findings) Decision {
 	return decide(demands)
 }
 
-// severalFrom is what a message demands that shows more than one author, of whom
-// nobody knows which the reader sees (RFC 6376, section 8.15).
+// severalFrom is the demand about a message that shows more than one author: nobody
+// knows which of them the reader sees (RFC 6376, section 8.15).
 func (p *Policy) severalFrom(found Findings) (Demand, bool) {
 	d := Demand{By: "from", Action: p.SeveralFrom.or(Reject), Why: "more than one From field"}
 	if found.Author.Fields < 2 {
@@ -167,9 +169,9 @@ func (p *Policy) severalFrom(found Findings) (Demand, bool) {
 	return d.replying(mail.SeveralFrom), several
 }
 
-// spf refuses only for a domain that says no more than that it sends no mail: a
-// forwarder breaks the SPF of others, whose signature may still be good. Nor does it
-// refuse while it is not known whether a signature is good.
+// spf refuses only if the domain says that it sends no mail, and nothing else: a
+// forwarder breaks the SPF of any other domain, whose signature may still be good. It
+// does not refuse if a signature is good, or if one could not be checked.
 func (p *Policy) spf(found Findings) (Demand, bool) {
 	d := Demand{By: "spf", Action: Reject, Why: found.SPF.Domain + " sends no mail"}
 	fails := found.SPF.Verdict == spf.Fail && found.SPF.Strict

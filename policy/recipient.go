@@ -15,12 +15,11 @@ import (
 // ClientFindings is what was found out about a client before there was a
 // message.
 type ClientFindings struct {
-	Asked bool         // the lists were
+	Asked bool         // the lists were asked
 	Lists dnsbl.Result // what they say
 }
 
-// Client asks the DNS lists about the client of f, unless there is a reason why
-// they do not matter.
+// Client asks the DNS lists about the client of f, unless it is exempt or a forwarder.
 func (p *Policy) Client(ctx context.Context, r dns.Resolver, f Facts) ClientFindings {
 	if len(p.Lists) == 0 || contains(p.Exempt, f.Client.IP) || contains(p.Forwarders.Networks, f.Client.IP) {
 		return ClientFindings{}
@@ -93,7 +92,7 @@ func (p *Policy) listed(c ClientFindings) (Demand, bool) {
 	return d.replying(mail.Listed.Saying("your address is listed by %s", mail.Printable(strings.Join(on, ", "), maxText))), true
 }
 
-// replying returns d with the reply that its action has, if it has one.
+// replying returns d with reply if its action is to refuse, and else without a reply.
 func (d Demand) replying(reply mail.Reply) Demand {
 	d.Reply = mail.Reply{}
 	if d.Action == Reject || d.Action == Defer {

@@ -51,8 +51,8 @@ func (d Decision) Note() string {
 	return strings.Join(words, " ")
 }
 
-// silent is the reason of a temperror, of which the reader of a message is not to
-// learn whom we ask.
+// silent is the reason that is given for a temperror: the reader of a message is not to
+// learn which servers we ask.
 const silent = "no answer from the DNS"
 
 // iprevResults tells the name of the client (RFC 8601, section 2.7.3).
@@ -69,8 +69,8 @@ func iprevResults(f Facts, r IPRev) []authres.Result {
 	}}}
 }
 
-// helloResults tells what SPF says of the name in HELO. For a bounce it is what
-// stands for the reverse-path.
+// helloResults tells what SPF says of the name in HELO. For a bounce spfResults does,
+// since that name then stands for the reverse-path.
 func helloResults(f Facts, r spf.Result) []authres.Result {
 	if f.From.IsNull() || r.Verdict == spf.None {
 		return nil
@@ -115,7 +115,7 @@ func arcResults(f Facts, r arc.Result) []authres.Result {
 		return nil
 	}
 	result := authres.Result{Method: "arc", Value: string(r.Verdict), Reason: r.Reason}
-	if r.Verdict == arc.TempError { // which is not among the results (RFC 8617, section 10.1): all failures are for good
+	if r.Verdict == arc.TempError { // ARC has no such result (RFC 8617, section 10.1): all its failures are for good
 		result.Value = string(arc.Fail)
 	}
 	if f.Client.IP.IsValid() {

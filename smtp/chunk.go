@@ -9,11 +9,11 @@ import (
 	"postern/mail"
 )
 
-// ParseChunk parses the argument of BDAT: chunk-size [ SP "LAST" ] (RFC 3030,
-// section 2). The size is right also where the error is about the rest, and 0 where there
-// is none, for then nothing follows. A size that
-// cannot be read, or is above every limit, is negative: then nobody knows where the
-// next command begins, and the error is a reply that ends the session.
+// ParseChunk parses the argument of BDAT: chunk-size [ SP "LAST" ] (RFC 3030, section
+// 2). If only the rest is wrong, it returns the size with the error. If there is no
+// size, it returns 0, for nothing follows the command. If the size cannot be read, or is
+// above every limit, it returns a negative one: then nobody knows where the next command
+// begins, and the error is a reply that ends the session.
 func ParseChunk(arg string) (size int64, last bool, err error) {
 	words := strings.FieldsFunc(arg, isWSP)
 	if len(words) == 0 {
@@ -56,7 +56,7 @@ func (c *Conn) ReadChunk(w io.Writer, n, limit int64) error {
 }
 
 // ChunkWriter returns a writer for the octets of a chunk, which follow the BDAT
-// command. They are sent with what was gathered before, and as they are.
+// command. They are sent unchanged, together with what was gathered before.
 func (c *Conn) ChunkWriter() io.Writer { return chunkWriter{c} }
 
 type chunkWriter struct{ conn *Conn }

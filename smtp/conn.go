@@ -3,8 +3,8 @@
 // about to wait. It knows the grammar of RFC 5321 and its extensions, and
 // nothing of who may send what to whom.
 //
-// Only CRLF ends a line, and only CRLF "." CRLF ends the data (RFC 5321, section
-// 2.3.8 and 4.1.1.4): every other reading lets one message be taken for two.
+// Only CRLF ends a line, and only CRLF "." CRLF ends the data (RFC 5321, sections
+// 2.3.8 and 4.1.1.4): any other reading lets one message be taken for two.
 package smtp
 
 import (
@@ -18,13 +18,13 @@ import (
 const (
 	// bufferSize is what is read at once where a peer has much to say.
 	bufferSize = 32 << 10
-	// idleSize is what a connection holds in the first moments of its wait for a
-	// command. The batch of a pipelining client mostly fits.
+	// idleSize is how much a connection reads at once while nothing is buffered and it
+	// waits for a command. The batch of a pipelining client usually fits.
 	idleSize = 256
 	// maxCommand is the longest command line, CRLF included. RFC 5321, section
 	// 4.5.3.1.4, asks for 512 octets, and the extensions for some hundreds more.
 	maxCommand = 4096
-	// maxDiscard is how much of an endless line is read only to stay in step.
+	// maxDiscard is how much of a line that is too long is read to stay in step.
 	maxDiscard = 256 << 10
 	// flushSize is how many octets of replies are gathered at most.
 	flushSize = 16 << 10
@@ -33,8 +33,8 @@ const (
 	sendSize = 64 << 10
 )
 
-// What can be wrong with a line. The connection is in step after each of them,
-// but not after ErrEndless.
+// Why a line was not read. After all of these but ErrEndless the connection is in
+// step.
 var (
 	ErrLineTooLong = errors.New("smtp: line too long")
 	ErrBareNewline = errors.New("smtp: LF without CR")
@@ -52,8 +52,9 @@ type Conn struct {
 	// Host is what a server is called in a reply that ends the session; see
 	// mail.Reply.By.
 	Host string
-	// RestAfter is how long ReadCommand waits before it returns ErrAtRest, so that
-	// its caller can wait with less; 0, or a connection that is no socket: it waits on.
+	// RestAfter is how long ReadCommand waits before it returns ErrAtRest, so that its
+	// caller can wait with less memory. It waits on if RestAfter is 0, or if there is
+	// no socket.
 	RestAfter time.Duration
 
 	nc     net.Conn
@@ -64,15 +65,15 @@ type Conn struct {
 	full   bool              // the last read left no room: there is more to read
 	out    []byte            // written and not yet sent
 
-	sendErr error // what ended the sending
+	sendErr error // why nothing can be sent any more
 
-	mu          sync.Mutex // for Interrupt, Dismiss, Silence and Close: of nc, and of these
+	mu          sync.Mutex // guards nc and what follows, which other goroutines use
 	waiting     bool       // for the peer
-	command     bool       // it is to say a command
+	command     bool       // what is waited for is a command
 	since       time.Time  // when waiting for this line, or for these octets, began
 	interrupted bool
 	dismissed   bool
-	brief       bool // only the first moments of the wait
+	brief       bool // the deadline is that of RestAfter
 	resting     bool // ErrAtRest was returned, and the wait goes on
 }
 
@@ -96,9 +97,8 @@ func (c *Conn) Close() error {
 	return nc.Close()
 }
 
-// CloseRead makes sure that nothing more is read, while what is being answered
-// can still be sent, where the network can do that; else it closes the
-// connection. It may be called by any goroutine.
+// CloseRead ends all reading, but lets replies be sent. Where the network cannot do
+// that, it closes the connection. It may be called by any goroutine.
 func (c *Conn) CloseRead() {
 	c.mu.Lock()
 	nc := c.nc
@@ -119,7 +119,7 @@ func (c *Conn) Release() {
 	c.out = nil
 }
 
-// Shrink gives back what a connection does not need while nothing is said on it.
+// Shrink gives back what a connection does not need while it is idle.
 // Nothing may be buffered, and nothing gathered.
 func (c *Conn) Shrink() {
 	c.releaseBuffer()
@@ -128,8 +128,8 @@ func (c *Conn) Shrink() {
 	}
 }
 
-// Interrupt makes ReadCommand return ErrInterrupted once, at once if it waits
-// now, else the next time that it would wait. It may be called by any goroutine.
+// Interrupt makes ReadCommand return ErrInterrupted once: now if it is waiting, and
+// else the next time that it would wait. It may be called by any goroutine.
 func (c *Conn) Interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -139,8 +139,8 @@ func (c *Conn) Interrupt() {
 	}
 }
 
-// Silence returns how long the peer has been waited for, for the rest of a line or
-// for more of a message; 0 if it is not. It may be called by any goroutine.
+// Silence returns how long we have been waiting for the peer to end a line, or to send
+// more of a message; 0 if we are not waiting. It may be called by any goroutine.
 func (c *Conn) Silence() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -159,7 +159,7 @@ func (c *Conn) Dismiss() {
 	_ = c.nc.SetReadDeadline(past)
 }
 
-// past is a deadline that is over.
+// past is a deadline that has passed.
 var past = time.Unix(1, 0)
 
 // Buffered returns how many received octets have not been used yet.

@@ -16,16 +16,16 @@ type Data struct {
 	BareNewlines bool  // there were LF without CR
 }
 
-// ReadData reads message data up to CRLF "." CRLF (RFC 5321, section 4.1.1.4)
-// and writes it to w: dots removed that were stuffed (section 4.5.2), all else
-// as it came, but for a LF without a CR before it. That ends no line on the wire
-// and ends the data even less; yet readers downstream may take it for a line
-// end, and so it is made one here, before anything is judged, signed or stored.
+// ReadData reads message data up to CRLF "." CRLF (RFC 5321, section 4.1.1.4) and
+// writes it to w, without the stuffed dots (section 4.5.2). A LF without a CR before it
+// becomes CRLF; all else is written as it came. On the wire such a LF ends neither a
+// line nor the data. But readers downstream may take it for a line end: so it is made
+// one here, before anything is judged, signed or stored.
 //
-// It writes at most limit octets. If more come, or if w fails, it reads on to
-// the end, so that the dialogue stays in step, and then returns ErrTooBig or the
-// error of w. If the data IsEndless, or the connection
-// fails, the dialogue is over: the error is then one of the connection.
+// It writes at most limit octets. If more come, or if w fails, it reads on to the end,
+// so that the dialogue stays in step, and then returns ErrTooBig or the error of w. If
+// the data is endless (IsEndless) or the connection fails, the dialogue is over, as
+// ConnLost reports.
 func (c *Conn) ReadData(w io.Writer, limit int64) (Data, error) {
 	d := dataReader{conn: c, sink: limitedSink{w: w, limit: limit}, lineStart: true}
 	for {
@@ -44,16 +44,16 @@ func (c *Conn) ReadData(w io.Writer, limit int64) (Data, error) {
 	}
 }
 
-// leastEndless is how many octets of a message are read whatever the limit, so that
-// its client hears why it is not taken, in its turn.
+// leastEndless is how many octets of a message are always read, however low the limit,
+// so that the client is in step and hears why its message is not taken.
 const leastEndless = 32 << 20
 
 // IsEndless reports whether a message of size octets is so far above limit that it is
 // not read to its end.
 func IsEndless(size, limit int64) bool { return size > leastEndless && size/2 > limit }
 
-// ConnLost reports whether err, of ReadData, says that the end of the
-// data was never seen: nothing more can be said on the connection.
+// ConnLost reports whether err, from ReadData or ReadChunk, says that the end of the
+// data was never seen: no further command can be read from the connection.
 func ConnLost(err error) bool {
 	var lost *connError
 	return errors.As(err, &lost)
@@ -75,9 +75,9 @@ type dataReader struct {
 
 func (d *dataReader) data() Data { return Data{Size: d.sink.n, BareNewlines: d.bare} }
 
-// step uses as much of the buffer as can be understood without more input. Of
-// what it leaves there, "." or "." CR at the start of a line, or a CR, nothing
-// can be said yet.
+// step uses as much of the buffer as can be understood without more input, and reports
+// whether the data has ended. It leaves what is not clear yet: "." or "." CR at the
+// start of a line, or a CR.
 func (d *dataReader) step() (end bool, err error) {
 	c := d.conn
 	if c.buf == nil {
@@ -197,8 +197,8 @@ func (d *DataWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// span returns how many octets of p can be sent as they are: to a bare LF, or to
-// a dot at the start of a line that is not the first one, or all.
+// span returns how many octets of p can be sent as they are: up to a bare LF, up to a
+// dot that begins a line other than the first, or all. Bare says that a bare LF follows.
 func (d *DataWriter) span(p []byte) (n int, bare bool) {
 	for n < len(p) {
 		i := bytes.IndexByte(p[n:], '\n')
@@ -229,7 +229,7 @@ func (d *DataWriter) End() error {
 	return d.conn.WriteLine(".")
 }
 
-// gather writes p behind what was gathered: a long p is not copied.
+// gather adds p to what was gathered. A long p is not copied, but sent at once.
 func (c *Conn) gather(p []byte) error {
 	if len(p) < flushSize/4 {
 		c.out = append(c.out, p...)

@@ -18,9 +18,9 @@ func (c *Conn) ReadCommand() (Command, error) {
 	return ParseCommand(line), nil
 }
 
-// readLine returns the next line without its CRLF. The line is valid until the
-// next read. If it is longer than limit it is read to its end and forgotten. It
-// has ReadTimeout to arrive in whole: an octet now and then is no line.
+// readLine returns the next line without its CRLF. The line is valid until the next
+// read. If it is longer than limit, it is read to its end and dropped. All of it must
+// arrive within ReadTimeout: an octet now and then does not win the peer more time.
 func (c *Conn) readLine(limit int, command bool) ([]byte, error) {
 	seen := 0 // of buf[r:w], octets known to hold no CRLF
 	for waited := command && c.resting; ; waited = true {
@@ -97,11 +97,11 @@ func (c *Conn) fill() error {
 	return c.endWait(c.read())
 }
 
-// fillLine is fill for a line. Once waited, the deadline stays that of the first
-// wait for the line. The wait for a command can be interrupted. Replies are held
-// back only where half a command is there because there was no room for the rest:
-// that comes at once. Else a peer that sent half a command may send no more of it
-// before it has heard what it waits for.
+// fillLine is fill for a line. Waited says that it has waited for the same line before:
+// then the deadline stays as it is. The wait for a command can be interrupted. Replies
+// are held back only if half a command is there because the buffer had no room for the
+// rest, which then comes at once. In any other case a peer that sent half a command may
+// be waiting for a reply before it sends the rest.
 func (c *Conn) fillLine(command, waited bool) error {
 	if !command || c.Buffered() == 0 || !c.full {
 		if err := c.Flush(); err != nil {
@@ -126,7 +126,7 @@ func (c *Conn) fillLine(command, waited bool) error {
 func (c *Conn) read() error {
 	c.makeRoom()
 	if c.w == bufferSize {
-		return ErrLineTooLong // no caller keeps as much in the buffer
+		return ErrLineTooLong // callers give up on a line long before that
 	}
 	n, err := c.nc.Read(c.buf[c.w:])
 	c.w += n
@@ -137,8 +137,8 @@ func (c *Conn) read() error {
 	return noProgress(err)
 }
 
-// readIdle reads while nothing is buffered, with as little memory as can be:
-// most connections do nothing but wait for a command for most of their lives.
+// readIdle reads while nothing is buffered, and needs as little memory as possible:
+// most connections spend most of their lives waiting for a command.
 func (c *Conn) readIdle() error {
 	c.Shrink()
 	idle := idles.Get().(*[idleSize]byte)
@@ -153,9 +153,9 @@ func (c *Conn) readIdle() error {
 	return nil
 }
 
-// beginWait sets the deadline of a wait for the peer, unless it has waited for
-// the same before. From here to endWait Dismiss ends the wait, and Interrupt one
-// for a command, by a deadline in the past.
+// beginWait sets the deadline of a wait for the peer, unless an earlier wait for the same
+// line has set it. Until endWait, a deadline in the past ends the wait: Dismiss sets it
+// for any wait, Interrupt for a wait for a command.
 func (c *Conn) beginWait(command, waited bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -178,8 +178,9 @@ func (c *Conn) beginWait(command, waited bool) error {
 	return c.nc.SetReadDeadline(deadline)
 }
 
-// endWait returns err, what the wait ended with, or that it was interrupted, or has
-// only begun. An interruption that came together with octets is found by the next wait.
+// endWait returns what the wait ended with: err as it is, ErrInterrupted, or ErrAtRest if
+// only the first moments are over. If octets come together with an interruption, the next
+// wait reports the interruption.
 func (c *Conn) endWait(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -212,7 +213,7 @@ func (c *Conn) deadline(now time.Time) time.Time {
 	return deadline
 }
 
-// makeRoom sees to it that there is a buffer with room at its end.
+// makeRoom provides a buffer with room at its end, unless all of it is still unread.
 func (c *Conn) makeRoom() {
 	switch {
 	case c.buf == nil:

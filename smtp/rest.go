@@ -12,10 +12,10 @@ import (
 // awaited. The wait is not over: Await goes on with it, and ReadCommand after that.
 var ErrAtRest = errors.New("smtp: the peer says nothing")
 
-// Await waits, after ErrAtRest, until ReadCommand has something to tell: because the
-// peer said something, or hung up, its time is up, or the wait was interrupted. It
-// reads nothing and needs so little of the stack that a goroutine which does nothing
-// deeper keeps the smallest that there is.
+// Await waits, after ErrAtRest, until ReadCommand has something to report: the peer said
+// something or hung up, its time is up, or the wait was interrupted. It reads nothing,
+// and needs so little stack that a goroutine which does no more than this keeps the
+// smallest one.
 func (c *Conn) Await() {
 	_ = c.socket.Read(readable) // what it was is found by the read that follows
 }
@@ -28,11 +28,12 @@ func readable(fd uintptr) bool {
 	return n > 0 || err != nil && err != unix.EINTR
 }
 
-// Resting reports whether ReadCommand goes on with a wait that ErrAtRest broke off.
+// Resting reports whether the next ReadCommand continues a wait after ErrAtRest.
 func (c *Conn) Resting() bool { return c.resting }
 
-// lieDown makes the wait for a command, whose first moments brought nothing, one that
-// Await goes on with: as silent as before, with all the time that is left.
+// lieDown turns a wait for a command, whose first moments brought nothing, into one that
+// Await continues. Silence counts on from where it began, and the deadline is the full
+// one.
 func (c *Conn) lieDown() error {
 	c.waiting, c.brief, c.resting = true, false, true
 	c.out = nil
@@ -42,8 +43,7 @@ func (c *Conn) lieDown() error {
 	return ErrAtRest
 }
 
-// stay has a wait that began with its first moments, in which something came, last for
-// all the time that it has.
+// stay gives a wait its full deadline, once its first moments have brought something.
 func (c *Conn) stay() error {
 	if !c.brief {
 		return nil

@@ -17,7 +17,7 @@ import (
 // halves says which of the two servers a process runs.
 type halves struct{ mx, mda bool }
 
-// name returns that of the half that speaks for the process.
+// name returns the name of the half that speaks for the process: the MX, if it runs.
 func (h halves) name() string {
 	if h.mx {
 		return "mx"
@@ -78,10 +78,10 @@ func (s *server) startMDA(ctx context.Context, group *errgroup.Group) (err error
 	return nil
 }
 
-// syncer returns what syncs the files of the mailboxes while many messages come,
-// and what to call in the end. It takes 128 at once. Older kernels run up to 256 such
-// jobs on a processor; half of them are left for the rest of the system while a disk
-// hangs.
+// syncer returns what syncs the files of the mailboxes (nil: system calls), and a
+// function to call in the end. It takes 128 syncs at once: older kernels run up to 256
+// such jobs on a processor, and while a disk hangs, half of them are left for the rest
+// of the system.
 func (s *server) syncer() (mailbox.Syncer, func()) {
 	queue, err := aio.Open(mailbox.DefaultSyncs / 2)
 	if err != nil {
@@ -133,7 +133,8 @@ func (s *server) startMX(ctx context.Context, group *errgroup.Group) error {
 	return nil
 }
 
-// keepRefused has srv keep what it refused, if the configuration wants that.
+// keepRefused makes srv keep the messages that it refuses, if the configuration says
+// so, and sets the verb that releases them.
 func (s *server) keepRefused(ctx context.Context, group *errgroup.Group, srv *mx.Server, next *nextHop) {
 	kept := s.refusedMail()
 	if kept != nil {
@@ -143,7 +144,8 @@ func (s *server) keepRefused(ctx context.Context, group *errgroup.Group, srv *mx
 	s.release = (&releaser{parts: s.parts, refused: kept, next: next}).verb
 }
 
-// reloadWith has certificates and access rules read again with the recipients.
+// reloadWith makes a reload of the recipients read certificates and access rules again,
+// too, and watches the certificates if the configuration says so.
 func (s *server) reloadWith(ctx context.Context, group *errgroup.Group, certs *certificate.Set, judge *judging) {
 	if certs != nil {
 		s.reloads = append(s.reloads, certs.Reload)

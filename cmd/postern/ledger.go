@@ -15,8 +15,8 @@ import (
 	"postern/mda"
 )
 
-// ledger puts the memory of who has a message already before next. Its file is in
-// the folder called half in the state folder.
+// ledger returns a ledger in front of next, which remembers who has a message already.
+// Its file is in the folder named half in the state folder.
 func (p *parts) ledger(half string, next mail.Deliverer) *mda.Ledger {
 	dir := filepath.Join(p.config.State, half)
 	_ = os.MkdirAll(dir, 0o700) // if it is missing, the log will say what that means
@@ -25,9 +25,9 @@ func (p *parts) ledger(half string, next mail.Deliverer) *mda.Ledger {
 	return l
 }
 
-// stack returns what stands between the LMTP server and the agent, in the order
-// of a message's way: maps as new as the MX's, aliases expanded, and nobody served
-// twice.
+// stack returns what stands between the LMTP server and the agent. In the order in which
+// a message passes it, it makes the maps as new as the MX's, expands aliases, and serves
+// nobody twice.
 func (p *parts) stack(agent *mda.Agent) (mail.Deliverer, *mda.Ledger) {
 	ledger := p.ledger("mda", timed{agent, p.metrics, "", stageDeliver})
 	aliases := mda.Aliases{Deliverer: ledger, Expand: func(generation string, addr mail.Address) ([]mail.Address, error) {
@@ -46,8 +46,8 @@ func (p *parts) stack(agent *mda.Agent) (mail.Deliverer, *mda.Ledger) {
 	}, ledger
 }
 
-// A nextHop is what the MX hands messages to. A delivery agent of ours that knows
-// the MX remembers itself who has a message; for any other, the ledger does.
+// A nextHop is what the MX hands messages to. A delivery agent of ours that trusts the
+// MX remembers by itself who has a message; for any other, the ledger does.
 type nextHop struct {
 	*lmtp.Client
 	ledger *mda.Ledger
@@ -109,8 +109,9 @@ func (p *parts) ourUsers() []int {
 	})
 }
 
-// userIDs returns the numbers of users, and tells unknown of those that have none;
-// but not of usual, for where that is not there, nobody wanted it.
+// userIDs returns the numbers of the users in names, and calls unknown for each that
+// cannot be found. It does not for usual, the default, if there is no such user: then
+// nobody asked for it.
 func userIDs(names []string, usual string, unknown func(name string, err error)) []int {
 	var ids []int
 	for _, name := range names {

@@ -10,7 +10,7 @@ import (
 	"postern/mda"
 )
 
-// mailboxes finds those that the recipient maps speak of.
+// mailboxes finds the mailboxes that the recipient maps name.
 type mailboxes struct {
 	store      *store
 	recipients func(generation string) *config.Recipients
@@ -77,8 +77,8 @@ func (s *store) ownTarget(m config.Member) (mda.Target, error) {
 	return target, nil
 }
 
-// accountTarget returns the mailbox of m, which is a system user's. Where it is, only
-// its writer knows: it is told apart by account, path and sub-address.
+// accountTarget returns the mailbox of m, which is a system user's. Only its writer
+// knows where it is, so that account, path and sub-address have to identify it.
 func (s *store) accountTarget(m config.Member) mda.Target {
 	box := s.remote(m)
 	inbox := mda.Target{
@@ -103,9 +103,9 @@ func (s *store) accountTarget(m config.Member) mda.Target {
 	return target
 }
 
-// furnished returns inbox with what a Maildir has beside it: the quota of m, if it has
-// one, and folders. These are whose the INBOX is, and share its quota; of the rest
-// folder knows.
+// furnished returns inbox with what a Maildir has beside it: the quota of m, if there is
+// one, and folders. A folder has the owner of the INBOX and shares its quota; folder
+// supplies the rest of it.
 func furnished(inbox mda.Target, m config.Member, room func(size int64) error, folder func(name string) mda.Target) mda.Target {
 	if m.Quota == 0 {
 		room = nil

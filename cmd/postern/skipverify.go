@@ -9,24 +9,24 @@ import (
 	"postern/mail"
 )
 
-// sureFor is how long after a delivery that went well the agent is not asked about
-// mailboxes of which it knows no more than our maps do. At little load each is asked
-// about, and a sender hears of a full disk or of an agent that is away before it
-// sends the message; under load, where asking takes a seventh of the processor, it
-// hears that after the message, and from then on the agent is asked again.
+// sureFor is how long after a successful delivery the agent is not asked about mailboxes
+// of which it knows no more than our maps do. At low load each mailbox is asked about,
+// and a client hears of a full disk or an absent agent before it sends the message. Under
+// load, where asking takes a seventh of the processor time, it hears so after the message,
+// and from then on the agent is asked again.
 const sureFor = time.Second
 
 // skipVerify answers Verify itself for a mailbox without a quota, a path or a system
-// user of its own (Recipient.Unbounded), if our agent delivered the last message to
-// everybody within sureFor, by the same maps. Else the agent is asked, which also
-// brings one that has not noticed an edit up to date.
+// user of its own (Recipient.Unbounded), if the next hop is our agent and delivered the
+// last message to everybody, by the same maps, less than sureFor ago. Else it asks the
+// agent, which also makes that load maps whose edit it has not noticed.
 type skipVerify struct {
 	mail.Deliverer
 	ours func() bool // the next hop is a delivery agent of ours
 	last atomic.Pointer[goodDelivery]
 }
 
-// A goodDelivery is that of a message which everybody got.
+// A goodDelivery is one that reached all recipients.
 type goodDelivery struct {
 	at         time.Time
 	generation string

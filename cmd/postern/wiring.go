@@ -32,8 +32,8 @@ const (
 	spareSpace = 64 << 20
 )
 
-// parts is what the servers are made of: the configuration, and what it says
-// turned into the things that it speaks of.
+// parts is what the servers are made of: the configuration, and the things that are
+// built from it.
 type parts struct {
 	config     *config.Config
 	log        *slog.Logger
@@ -45,10 +45,9 @@ type parts struct {
 	confined   *atomic.Bool // nil: no server runs; true: it reads only where it did at start
 }
 
-// load reads the configuration and the recipients that it names. The log goes to
-// w. What must survive a restart is in the folder called half in the state
-// folder, since the halves may run as different users; without a name nothing is
-// kept.
+// load reads the configuration and the recipients that it names. The log goes to w.
+// What must survive a restart is kept in the folder named half in the state folder,
+// since the halves may run as different users. If half is empty, nothing is kept.
 func load(path string, w io.Writer, half string) (*parts, error) {
 	p, err := newParts(path, w)
 	if err != nil {
@@ -57,7 +56,7 @@ func load(path string, w io.Writer, half string) (*parts, error) {
 	c := p.config
 	if half != "" {
 		p.state = filepath.Join(c.State, half)
-		// If one is missing in the end, the log will say what that means.
+		// If one of them cannot be made, the log will say what that means.
 		_ = os.MkdirAll(c.State, 0o755)
 		_ = os.Mkdir(p.state, 0o700)
 	}
@@ -102,9 +101,9 @@ func (p *parts) spool(dir string) *spool.Spool {
 	}
 }
 
-// mxServer returns the server that faces the world, as far as the configuration
-// alone says what it does: it has no next hop and no certificate, limits no client's
-// share, and records nothing. Hence postern try can use it, too.
+// mxServer returns the server that faces the world, as far as the configuration alone
+// determines it. It has no next hop and no certificate, limits no client's share, and
+// records nothing, so that postern try can use it, too.
 func (p *parts) mxServer(judge *policy.Judge) *mx.Server {
 	c := p.config
 	return &mx.Server{
@@ -124,8 +123,8 @@ func (p *parts) mxServer(judge *policy.Judge) *mx.Server {
 	}
 }
 
-// attach has srv hand messages to next, limit the share of each client, and record
-// what ends.
+// attach makes srv hand messages to next, limit the share of each client, and record
+// outcomes.
 func (p *parts) attach(srv *mx.Server, next *nextHop) {
 	c := p.config
 	srv.Next = &skipVerify{Deliverer: timed{next, p.metrics, stageVerify, stageHandOn}, ours: next.Remembers}
@@ -153,14 +152,14 @@ func (p *parts) certificates() (*certificate.Set, error) {
 		files = append(files, certificate.Files(f))
 	}
 	certs := certificate.New(files, p.config.Hostname, p.log)
-	if err := certs.Reload(); err != nil && certs.None() { // with one of them we go on; the log has it
+	if err := certs.Reload(); err != nil && certs.None() { // with some of them we go on; the log tells of the others
 		return nil, err
 	}
 	return certs, nil
 }
 
 // openStore returns the store of mailboxes, whose files syncer syncs (nil: system
-// calls). What it must not be is an error.
+// calls). It fails if the configuration asks for what the store cannot do.
 func (p *parts) openStore(syncer mailbox.Syncer) (*store, error) {
 	c := p.config
 	s := &store{path: c.MDA.Store, log: p.log, warnAt: c.MDA.QuotaWarn, settings: p.writerSettings()}
@@ -255,7 +254,7 @@ func recipient(m config.Member) mail.Recipient {
 	}
 }
 
-// lookup says of what the maps say which reply it is.
+// lookup returns the members that addr stands for, or the reply that refuses it.
 func lookup(r *config.Recipients, addr mail.Address) ([]config.Member, error) {
 	switch result := r.Lookup(addr.Local, addr.Domain); result.Status {
 	case config.Known:

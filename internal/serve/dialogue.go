@@ -10,22 +10,22 @@ import (
 	"postern/smtp"
 )
 
-// A Speaker is a session as Converse knows it.
+// A Speaker is what Converse needs of a session.
 type Speaker interface {
-	// GoesOn reports whether another command is waited for.
+	// GoesOn reports whether the session is to wait for another command.
 	GoesOn() bool
 	// Answer answers one command. An error ends the session without another word.
 	Answer(ctx context.Context, cmd smtp.Command) (mail.Reply, error)
 	// Count notes a mistake that reply answers. It returns reply, or
 	// mail.TooManyErrors if there were too many.
 	Count(reply mail.Reply) mail.Reply
-	// Say writes a reply, and does what goes with it; the session ends with one
-	// after which nothing more is said.
+	// Say writes reply, and does what it announces, such as to begin TLS. It reports
+	// true if the session ends with this reply.
 	Say(ctx context.Context, reply mail.Reply) (end bool, err error)
 }
 
-// Converse speaks with the client of c until one of the two has enough, or the client
-// says nothing for a while (smtp.ErrAtRest): read a command, answer it, say so.
+// Converse reads commands from c, has s answer them, and writes the replies, until
+// either side ends the session or the client is silent for a while (smtp.ErrAtRest).
 func Converse(ctx context.Context, c *smtp.Conn, h *Hearing, s Speaker) error {
 	for {
 		var reply mail.Reply
@@ -65,13 +65,13 @@ func ReplyToLine(err error) (mail.Reply, error) {
 	return mail.Reply{}, err
 }
 
-// MaxMistakes is how many a session may make: nobody who speaks the protocol makes so
-// many.
+// MaxMistakes is how many mistakes a session may make. A client that speaks the
+// protocol makes far fewer.
 const MaxMistakes = 20
 
 // IsMistake reports whether r answers a command that is out of order or not
-// understood. A client that makes many of them does not speak the protocol. A refused
-// recipient is none: good servers carry old lists.
+// understood. A client that makes many mistakes does not speak the protocol. A refused
+// recipient is no mistake: good servers carry old lists.
 func IsMistake(r mail.Reply) bool {
 	switch r.Code {
 	case 500, 501, 502, 503, 555:
@@ -80,7 +80,7 @@ func IsMistake(r mail.Reply) bool {
 	return false
 }
 
-// With returns reply, to a command that must have an argument.
+// With returns reply if the command has its argument, and else mail.BadArgument.
 func With(arg string, reply mail.Reply) mail.Reply {
 	if arg == "" {
 		return mail.BadArgument
@@ -88,8 +88,8 @@ func With(arg string, reply mail.Reply) mail.Reply {
 	return reply
 }
 
-// Without returns reply, to a command that has no argument. With one the client
-// means something else (RFC 5321, section 4.1.1).
+// Without returns reply if the command has no argument, and else mail.BadArgument: a
+// client that gives one means something else (RFC 5321, section 4.1.1).
 func Without(arg string, reply mail.Reply) mail.Reply {
 	if arg != "" {
 		return mail.BadArgument
@@ -97,8 +97,8 @@ func Without(arg string, reply mail.Reply) mail.Reply {
 	return reply
 }
 
-// Refuse says r on a connection that ends with it, and whose client may not be
-// listening.
+// Refuse sends r as the last reply on c. It does not wait long, since the client may
+// not be listening.
 func Refuse(c *smtp.Conn, r mail.Reply) {
 	c.WriteTimeout = time.Second
 	if c.WriteReply(r) == nil {

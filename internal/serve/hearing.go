@@ -7,15 +7,16 @@ import (
 	"postern/smtp"
 )
 
-// Hearing waits for the commands of a session, and finds out what its client has
-// heard: one that sends nothing ahead shows by its next command that it read our reply.
+// A Hearing reads the commands of a session, and finds out which replies its client has
+// read. A client that sends nothing ahead shows by its next command that it has read the
+// reply before.
 type Hearing struct {
-	// Tell is told of a transaction whose client read the reply to its message; nil:
-	// nobody wants to know.
+	// Tell is called with the ID of a transaction once its client is known to have read
+	// the reply to the message. Nil: nobody wants to know.
 	Tell func(id string)
 
 	unheard string // the transaction whose reply the client may not have read; "": none
-	shows   bool   // the next command shows that it has
+	shows   bool   // the next command proves that it has
 }
 
 // Answered notes that the reply to the message of a transaction is written.
@@ -29,8 +30,9 @@ func (h *Hearing) Heard() {
 	h.unheard, h.shows = "", false
 }
 
-// Command returns the next command of c. What is written is sent before it waits for
-// one. When it is interrupted it goes on while goOn says so, until ctx ends.
+// Command returns the next command from c. Before it waits, it sends what was written.
+// If the wait is interrupted, it waits again while goOn reports true and ctx has not
+// ended.
 func (h *Hearing) Command(ctx context.Context, c *smtp.Conn, goOn func() bool) (smtp.Command, error) {
 	if h.unheard != "" && !c.Resting() {
 		h.shows = c.Dry()

@@ -1,8 +1,8 @@
-// Package serve runs the connections of a server that speaks SMTP or LMTP: it
-// accepts them, bounds their number, keeps a panic to the one that it happened
-// on, and ends them politely. It has the loop of a dialogue, takes in messages, and knows
-// what both protocols say of a line or a message that did not come; what a command means
-// it does not know.
+// Package serve runs the connections of a server that speaks SMTP or LMTP. It
+// accepts them, bounds their number, confines a panic to its connection, and ends
+// them politely. It runs the command loop, receives messages, and knows what both
+// protocols reply when a line or a message does not arrive. It does not know what
+// any command means.
 package serve
 
 import (
@@ -26,29 +26,29 @@ const (
 	farewell = time.Second
 	// lastAnswer is how long it then has to answer what was under way.
 	lastAnswer = 10 * time.Second
-	// leavers bounds the connections beyond Max: at most 1 + Max/leavers may have been
-	// told to make room and not be gone yet. To say goodbye to a client that does not
-	// listen takes a while.
+	// leavers bounds the connections beyond Max. A client that is told to make room may
+	// not be listening, and then takes a while to go: at most 1 + Max/leavers of these
+	// may still be connected.
 	leavers = 8
 )
 
 // A Session is one connection of a client.
 type Session interface {
-	// Serve speaks with the client until one of the two has enough, and waits
-	// for no other connection. When ctx ends, so does what it does for the client.
-	// It returns smtp.ErrAtRest where its connection did, and is called again
-	// when there is something to read.
+	// Serve speaks with the client until either side ends the session. When ctx
+	// ends, it cuts short what it is doing for the client. If its connection returns
+	// smtp.ErrAtRest, so does Serve, and it is called again when there is something
+	// to read.
 	Serve(ctx context.Context) error
 	// Leave ends what the session holds, after the last Serve.
 	Leave()
-	// Refuse says why there is no service, before Serve or after it panicked. It
-	// is said once, to a client that may not be listening.
+	// Refuse tells the client why it is not served: instead of Serve, or after Serve
+	// panicked. It tries once, for the client may not be listening.
 	Refuse(mail.Reply)
-	// Client returns who it is, for the log.
+	// Client returns the client as it is known so far, for the log.
 	Client() mail.Client
 }
 
-// Sessions are those of one server. The fields are set before it serves.
+// Sessions holds the sessions of one server. Its exported fields are set before Serve.
 type Sessions struct {
 	Log   *slog.Logger
 	Max   int           // at once; 0: any number
@@ -62,14 +62,14 @@ type Sessions struct {
 	mu       sync.Mutex
 	conns    map[*smtp.Conn]bool // true: it was told to go
 	going    int                 // how many of conns were told to go
-	fullTill time.Time           // nobody will have been silent for too long before
+	fullTill time.Time           // until then no client can exceed Patience
 }
 
-// Serve accepts connections until ctx ends, and then waits for those under way:
-// whoever waits for a command is interrupted, and so are all when the time of
-// grace is over. Begin makes the session of a connection that came over the
-// listener with that index; the connection is closed and released for the session.
-// Serve returns nil after ctx ended, and otherwise why a listener failed.
+// Serve accepts connections until ctx ends, and then waits for those under way. It
+// interrupts sessions that wait for a command at once, and all others when Grace is
+// over. Begin makes the session of a connection; listener is the index of the one that
+// accepted it. Serve itself closes and releases the connection. It returns nil after
+// ctx has ended, and otherwise why a listener failed.
 func (s *Sessions) Serve(ctx context.Context, listeners []net.Listener, begin func(c *smtp.Conn, listener int) Session) error {
 	s.stopping.Store(false)
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -142,9 +142,9 @@ func (s *Sessions) admit(c *smtp.Conn) error {
 	return nil
 }
 
-// makeRoom tells the client to go that has been silent for longest, if that is
-// longer than the server's patience with others at the door: whoever would keep
-// everybody out by doing nothing has to do it every few seconds anew.
+// makeRoom dismisses the client that has been silent longest, if that is longer than
+// Patience, and reports whether it did. So clients that keep others out by doing
+// nothing have to connect again every few seconds.
 func (s *Sessions) makeRoom() bool {
 	now := time.Now()
 	if s.Patience <= 0 || s.going > s.Max/leavers || now.Before(s.fullTill) {
@@ -158,7 +158,7 @@ func (s *Sessions) makeRoom() bool {
 		}
 	}
 	if longest <= s.Patience {
-		s.fullTill = now.Add(s.Patience - longest) // so that a flood does not look at each of them each time
+		s.fullTill = now.Add(s.Patience - longest) // so that a flood does not cost a search each time
 		return false
 	}
 	slowest.Dismiss()
@@ -176,7 +176,7 @@ func (s *Sessions) forget(c *smtp.Conn) {
 	delete(s.conns, c)
 }
 
-// drain ends the sessions: politely, then after the time of grace less so.
+// drain ends the sessions: politely at first, and less so once Grace is over.
 func (s *Sessions) drain(running *sync.WaitGroup, stop context.CancelFunc) {
 	s.stopping.Store(true)
 	done := make(chan struct{})
@@ -208,7 +208,7 @@ func (s *Sessions) each(f func(*smtp.Conn)) {
 	}
 }
 
-// Stopping reports whether the server is about to end: a session at rest is to go.
+// Stopping reports whether the server is shutting down: an idle session must then end.
 func (s *Sessions) Stopping() bool { return s.stopping.Load() }
 
 // Connections returns how many clients are connected.
@@ -222,10 +222,10 @@ func (s *Sessions) Connections() int {
 func (s *Sessions) Panics() int { return int(s.panics.Load()) }
 
 // RemoteIP returns the address of the peer. A listener on [::] shows IPv4
-// addresses mapped into IPv6; from here on they are themselves.
+// addresses mapped into IPv6; RemoteIP returns them unmapped.
 func RemoteIP(nc net.Conn) netip.Addr { return addrIP(nc.RemoteAddr()) }
 
-// LocalIP returns the address that the peer connected to, in the form that RemoteIP has.
+// LocalIP returns the address that the peer connected to, unmapped like that of RemoteIP.
 func LocalIP(nc net.Conn) netip.Addr { return addrIP(nc.LocalAddr()) }
 
 func addrIP(a net.Addr) netip.Addr {

@@ -19,15 +19,15 @@ type visit struct {
 	session  Session
 	admitted bool
 	atRest   bool           // the session waits for a command
-	turn     sync.WaitGroup // its session speaks
+	turn     sync.WaitGroup // done when the session stops speaking
 }
 
-// restAfter is how long a session waits for a command on its own stack.
+// restAfter is how long a session waits for a command before it gives up its stack.
 const restAfter = 20 * time.Millisecond
 
-// run serves one connection and closes it. While the client says nothing, the stack
-// of this goroutine is what it costs; so all that needs more than the smallest one
-// (2 KiB) is done on another, which ends when the session is at rest.
+// run serves one connection and closes it. While the client is silent, the connection
+// costs little more than the stack of this goroutine. So whatever needs more than the
+// smallest stack (2 KiB) runs on another one, which ends when the session is at rest.
 func (s *Sessions) run(ctx context.Context, v *visit) {
 	for {
 		v.turn.Go(func() { s.speak(ctx, v) })
@@ -86,7 +86,7 @@ func (s *Sessions) ended(session Session, err error) {
 	s.Log.Debug("connection ended", "client", session.Client(), "cause", err)
 }
 
-// recover keeps a panic to the connection that it happened on.
+// recover confines a panic to the connection on which it happened.
 func (s *Sessions) recover(session Session) {
 	p := recover()
 	if p == nil {
