@@ -99,7 +99,7 @@ func (c *choice) add(s source, m *domainMap, held string, rewritten bool) {
 		c.lookAgain(s.modified.Add(cutShort))
 		c.refuse(file, Mistakes{{File: s.name, Passing: true, Message: "is cut off, as a file is that is being written",
 			Hint: fmt.Sprintf("if that is meant: it serves once it has lain still for %v, or with --force", cutShort)}})
-	case was != nil && m != was && c.patient && rewritten && s.isYounger(overwriting) && takes(was, m):
+	case was != nil && m != was && c.patient && rewritten && s.isYounger(overwriting) && takesAway(was, m):
 		c.lookAgain(s.modified.Add(overwriting))
 		c.chosen[file] = was
 	default:
@@ -291,7 +291,7 @@ func (c *choice) lost(r *Recipients, why map[string]Mistakes) {
 		if was == nil || was == m || m.nextHop || was.nextHop {
 			continue
 		}
-		gone, of := missing(&was.domain, &m.domain), was.size()
+		gone, of := countMissing(&was.domain, &m.domain), was.size()
 		if gone > c.limits.LoseNames && gone*100 > c.limits.LosePercent*of {
 			why[m.base()] = append(why[m.base()], Mistake{File: m.file, Message: fmt.Sprintf("the domain %s would lose %d of its %d names", m.name, gone, of), Hint: forceHint})
 		}
@@ -333,17 +333,17 @@ func (d *domain) size() (n int) {
 	return n
 }
 
-// takes reports whether the new map, is, takes away or changes something that the old
-// one, was, says of an address or of all.
-func takes(was, is *domainMap) bool {
-	d := compareDomain(was.instance(), is.instance(), 0)
-	return was.name != is.name || d.Removed+d.Changed > 0
+// takesAway reports whether a map takes away or changes something that it said before of
+// an address or of all.
+func takesAway(before, after *domainMap) bool {
+	d := compareDomain(before.instance(), after.instance(), 0)
+	return before.name != after.name || d.Removed+d.Changed > 0
 }
 
-// missing counts the names that the old domain, was, accepts and the new one does not.
-func missing(was, is *domain) (n int) {
-	for name := range was.accepted() {
-		if f := is.exact([]byte(name)); f.name == "" || f.entry != nil && f.entry.refusal != "" {
+// countMissing counts the names that the domain accepted before and does not after.
+func countMissing(before, after *domain) (n int) {
+	for name := range before.accepted() {
+		if f := after.exact([]byte(name)); f.name == "" || f.entry != nil && f.entry.refusal != "" {
 			n++
 		}
 	}

@@ -31,8 +31,8 @@ const (
 	pollInterval = 30 * time.Second
 	// blindInterval is the same where the folder cannot be watched.
 	blindInterval = 5 * time.Second
-	// maxHops bounds the links that lead to a folder or file, as Linux does.
-	maxHops = 40
+	// maxLinks bounds the links that lead to a folder or file, as Linux does.
+	maxLinks = 40
 )
 
 // Watch reloads the maps when they change, within a second, until ctx ends. It
@@ -174,14 +174,14 @@ func (w *watcher) open() error {
 	if err != nil {
 		return err
 	}
-	w.notify, w.events, w.errors = notify, notify.Events, latest(notify.Errors)
+	w.notify, w.events, w.errors = notify, notify.Events, firstUnread(notify.Errors)
 	return nil
 }
 
-// latest passes on errors, and drops those that come while one is still unread. It never
+// firstUnread passes on errors, and drops those that come while one is still unread. It never
 // lets fsnotify wait: that holds its lock until an error is taken, and whoever is about
 // to end a watch waits for the lock.
-func latest(errs <-chan error) <-chan error {
+func firstUnread(errs <-chan error) <-chan error {
 	last := make(chan error, 1)
 	go func() { // until notify is closed
 		for err := range errs {
@@ -295,7 +295,7 @@ func (w *watcher) add(folder string) error {
 // nothing.
 func (w *watcher) trace(name string) string {
 	at, rest := "/", strings.Split(name, "/")
-	for hops := 0; len(rest) > 0 && hops <= maxHops; {
+	for hops := 0; len(rest) > 0 && hops <= maxLinks; {
 		part := rest[0]
 		rest = rest[1:]
 		switch part {

@@ -87,11 +87,11 @@ func (s *session) Answer(ctx context.Context, cmd smtp.Command) (mail.Reply, err
 	case "NOOP":
 		return mail.Accepted, nil
 	case "VRFY":
-		return serve.With(cmd.Arg, mail.CannotVerify), nil
+		return serve.NeedArgument(cmd.Arg, mail.CannotVerify), nil
 	case "HELP":
 		return mail.Help.Saying("LHLO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT: see RFC 2033"), nil
 	case "QUIT":
-		return serve.Without(cmd.Arg, mail.Bye), nil
+		return serve.NoArgument(cmd.Arg, mail.Bye), nil
 	case "XFORWARD":
 		return s.xforward(cmd.Arg), nil
 	case verbHeard:

@@ -172,15 +172,15 @@ func (a *Agent) reply(err error) mail.Reply {
 	return r
 }
 
-// longest is the longest header that is taken: what an MX of ours takes, and more than it
+// headerLimits is the longest header that is taken: what an MX of ours takes, and more than it
 // puts on top.
-var longest = header.Limits{Octets: header.DefaultOctets + mail.MaxTrace, Fields: header.DefaultFields + 100}
+var headerLimits = header.Limits{Octets: header.DefaultOctets + mail.MaxTrace, Fields: header.DefaultFields + 100}
 
 // finalForm returns msg as it is stored: with one Return-Path, ours, on top (RFC
 // 5321, section 4.4). A message that loops is refused (section 6.3), and one whose
 // header is too long to be looked through.
 func finalForm(env *mail.Envelope, msg *mail.Message) (*mail.Message, error) {
-	h, err := header.Read(msg.Source(), longest)
+	h, err := header.Read(msg.Source(), headerLimits)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("mda: read the header: %w", err)

@@ -126,7 +126,7 @@ func (s *session) verifyAny(ctx context.Context, mailboxes []mail.Recipient) ([]
 		case len(mailboxes) > 1:
 			s.srv.Log.Warn("a member of an alias is refused", "id", s.tx.env.ID, "to", m.Address, "reply", reply)
 		}
-		errs = append(errs, reply.Because(verifying(m.Address, reply.Err)))
+		errs = append(errs, reply.Because(verifyError(m.Address, reply.Err)))
 	}
 	if !taken {
 		return nil, mail.Worst(errs)
@@ -134,9 +134,9 @@ func (s *session) verifyAny(ctx context.Context, mailboxes []mail.Recipient) ([]
 	return left, nil
 }
 
-// verifying returns an error that names the mailbox that was refused, since an alias may
+// verifyError returns an error that names the mailbox that was refused, since an alias may
 // have many. The cause may be nil.
-func verifying(mailbox mail.Address, cause error) error {
+func verifyError(mailbox mail.Address, cause error) error {
 	if cause == nil {
 		return fmt.Errorf("verify %s", mailbox.Path())
 	}

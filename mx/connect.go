@@ -25,11 +25,11 @@ func (s *session) Client() mail.Client { return s.client }
 
 // Serve implements serve.Session.
 func (s *session) Serve(ctx context.Context) error {
-	if s.conduct.since.IsZero() {
+	if s.conduct.lastMessage.IsZero() {
 		if ok, err := s.welcome(); !ok {
 			return err
 		}
-		s.conduct.since = time.Now()
+		s.conduct.lastMessage = time.Now()
 		if end, err := s.Say(ctx, s.greet()); end || err != nil {
 			return err
 		}

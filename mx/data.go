@@ -89,7 +89,7 @@ func (s *session) finish(ctx context.Context, received mail.Reply) (mail.Reply, 
 	replies, note := []mail.Reply{received}, ""
 	if received.OK() {
 		replies, note = s.srv.process(ctx, tx)
-		s.conduct.fruitless, s.conduct.since = 0, time.Now()
+		s.conduct.fruitless, s.conduct.lastMessage = 0, time.Now()
 	}
 	tx.conclude(replies)
 	s.recordMessage(note)

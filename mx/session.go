@@ -38,9 +38,9 @@ type peer struct {
 
 // A conduct is how a client behaves.
 type conduct struct {
-	mistakes  int       // commands out of order or not understood, and fruitless ones beyond maxFruitless
-	fruitless int       // commands since the last message
-	since     time.Time // when that was, or the session began
+	mistakes    int       // commands out of order or not understood, and fruitless ones beyond maxFruitless
+	fruitless   int       // commands since the last message
+	lastMessage time.Time // when it came, or else when the session began
 }
 
 // Say implements serve.Speaker. After mail.ReadyForTLS it begins TLS.
@@ -89,7 +89,7 @@ func (s *session) Answer(ctx context.Context, cmd smtp.Command) (mail.Reply, err
 		return s.rcpt(ctx, cmd.Arg), nil
 	}
 	s.conduct.fruitless++
-	if s.tx == nil && time.Since(s.conduct.since) > maxIdle {
+	if s.tx == nil && time.Since(s.conduct.lastMessage) > maxIdle {
 		return mail.IdleTooLong, nil
 	}
 	return s.answer(ctx, cmd), nil
@@ -122,11 +122,11 @@ func (s *session) answer(ctx context.Context, cmd smtp.Command) mail.Reply {
 	case "NOOP":
 		return mail.Accepted
 	case "VRFY":
-		return serve.With(cmd.Arg, mail.CannotVerify)
+		return serve.NeedArgument(cmd.Arg, mail.CannotVerify)
 	case "HELP":
 		return s.help()
 	case "QUIT":
-		return serve.Without(cmd.Arg, mail.Bye)
+		return serve.NoArgument(cmd.Arg, mail.Bye)
 	case "EXPN", "AUTH", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML":
 		return mail.NotImplemented
 	case "GET", "HEAD", "POST", "PUT", "PATCH", "OPTIONS", "CONNECT":

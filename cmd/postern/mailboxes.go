@@ -60,7 +60,7 @@ func (s *store) ownTarget(m config.Member) (mda.Target, error) {
 		}
 		return box.Room(size)
 	}
-	target := furnished(inbox, m, room, func(name string) mda.Target {
+	target := withFolders(inbox, m, room, func(name string) mda.Target {
 		return mda.Target{
 			Mailbox: inbox.Mailbox + "/" + name,
 			Open:    func() (mailbox.Mailbox, error) { return s.named(m, name) },
@@ -89,7 +89,7 @@ func (s *store) accountTarget(m config.Member) mda.Target {
 	if m.Format == config.Mbox {
 		return inbox
 	}
-	target := furnished(inbox, m, box.Room, func(name string) mda.Target {
+	target := withFolders(inbox, m, box.Room, func(name string) mda.Target {
 		folder := *box
 		folder.Settings.Folder = name
 		return mda.Target{
@@ -103,10 +103,10 @@ func (s *store) accountTarget(m config.Member) mda.Target {
 	return target
 }
 
-// furnished returns inbox with what a Maildir has beside it: the quota of m, if there is
+// withFolders returns inbox with what a Maildir has beside it: the quota of m, if there is
 // one, and folders. A folder has the owner of the INBOX and shares its quota; folder
 // supplies the rest of it.
-func furnished(inbox mda.Target, m config.Member, room func(size int64) error, folder func(name string) mda.Target) mda.Target {
+func withFolders(inbox mda.Target, m config.Member, room func(size int64) error, folder func(name string) mda.Target) mda.Target {
 	if m.Quota == 0 {
 		room = nil
 	}

@@ -80,17 +80,17 @@ func IsMistake(r mail.Reply) bool {
 	return false
 }
 
-// With returns reply if the command has its argument, and else mail.BadArgument.
-func With(arg string, reply mail.Reply) mail.Reply {
+// NeedArgument returns reply if the command has its argument, and else mail.BadArgument.
+func NeedArgument(arg string, reply mail.Reply) mail.Reply {
 	if arg == "" {
 		return mail.BadArgument
 	}
 	return reply
 }
 
-// Without returns reply if the command has no argument, and else mail.BadArgument: a
+// NoArgument returns reply if the command has no argument, and else mail.BadArgument: a
 // client that gives one means something else (RFC 5321, section 4.1.1).
-func Without(arg string, reply mail.Reply) mail.Reply {
+func NoArgument(arg string, reply mail.Reply) mail.Reply {
 	if arg != "" {
 		return mail.BadArgument
 	}
