@@ -84,27 +84,34 @@ func Open(dir string, o Options) (*Generations, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	kerr := g.recall()
-	sources, err := g.read()
-	switch {
-	case g.Current() != nil && err == nil:
-		err = g.try(sources, Request{}, noticed)
-	case g.Current() != nil:
-		err = g.failed("", Failure{Err: err})
-	case err == nil:
-		err = g.first(sources)
-		fallthrough
-	default:
-		if err != nil {
-			return nil, errors.Join(err, kerr)
-		}
+	if errors.Is(kerr, fs.ErrNotExist) {
+		kerr = nil // it is the first start
 	}
-	if kerr != nil && !errors.Is(kerr, fs.ErrNotExist) {
+	err = g.start()
+	if g.Current() == nil {
+		return nil, errors.Join(err, kerr)
+	}
+	if kerr != nil {
 		g.log.Warn("what was kept of the recipient maps is lost, and is kept anew", "cause", kerr)
 	}
 	if err != nil {
 		g.log.Error("started with the last good recipient maps, for the newest are broken", "generation", g.Current().id, "kept", g.Current().loaded)
 	}
 	return g, nil
+}
+
+// start makes what is in the folder serve, or has what was kept go on.
+func (g *Generations) start() error {
+	sources, err := g.read()
+	switch kept := g.Current() != nil; {
+	case err != nil && kept:
+		return g.failed("", Failure{Err: err})
+	case err != nil:
+		return err
+	case kept:
+		return g.try(sources, Request{}, noticed)
+	}
+	return g.first(sources)
 }
 
 func newGenerations(dir string, o Options) (*Generations, error) {
