@@ -123,8 +123,8 @@ func takenBack(s source) Mistake {
 // over another, takes something away from what serves, and nobody asked for it: it may be
 // a part of what somebody sends slowly. Whoever is missing for a moment would be refused
 // for good, and a mailbox whose path is missing would get its mail in another place. A
-// file that takes the place of another is whole.
-const overwriting = time.Second
+// file that takes the place of another is whole. It serves within a second all the same.
+const overwriting = 900 * time.Millisecond
 
 // isAt reports whether m was read from the same file as s, whatever that held. It is
 // false for a map that was kept over a restart: nobody knows, and whoever edits a map and
