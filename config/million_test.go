@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -71,45 +70,43 @@ func randomAddresses(domains, names int) func() (local, domain string) {
 	}
 }
 
-// TestMillion measures what a million recipients in 1,000 domains cost. It is for
-// reading, and asks for it: POSTERN_MILLION=1 go test -run TestMillion -v ./config
-func TestMillion(t *testing.T) {
-	if os.Getenv("POSTERN_MILLION") == "" {
-		t.Skip("POSTERN_MILLION is not set")
-	}
-	dir, keep := t.TempDir(), filepath.Join(t.TempDir(), "kept")
-	writeMany(t, dir, 1000, 1000)
+// BenchmarkMillion prints what a million recipients in 1,000 domains cost, to be read (a
+// benchmark's log is cut short):
+// go test -run xxx -bench Million$ -benchtime 1x ./config
+func BenchmarkMillion(b *testing.B) {
+	dir, keep := b.TempDir(), filepath.Join(b.TempDir(), "kept")
+	writeMany(b, dir, 1000, 1000)
 	o := Options{Hostname: "mx.d0.example", Keep: keep, Log: slog.New(slog.DiscardHandler), LoseNames: 20, LosePercent: 50}
 	start := func() *Generations {
 		began, before := time.Now(), processorTime()
 		g, err := Open(dir, o)
 		if err != nil {
-			t.Fatal(err)
+			b.Fatal(err)
 		}
-		t.Logf("start: %v, of the processor %v, %d mailboxes", time.Since(began).Round(time.Millisecond), processorTime()-before, g.Current().Mailboxes())
+		fmt.Printf("\nstart: %v, of the processor %v, %d mailboxes", time.Since(began).Round(time.Millisecond), processorTime()-before, g.Current().Mailboxes())
 		return g
 	}
 	before := heap()
 	_ = start()
 	g := start() // the second has a generation that was kept
-	t.Logf("memory that is held: %d MB", (heap()-before)>>20)
+	fmt.Printf("\nmemory that is held: %d MB", (heap()-before)>>20)
 	idle := measureLookups(g, func() { time.Sleep(2 * time.Second) })
 	reload := func(what string, domains int, more string) func() {
 		return func() {
 			for d := range domains {
-				write(t, filepath.Join(dir, fmt.Sprintf("d%d.toml", d)), manyNames(d, 1000, more))
+				write(b, filepath.Join(dir, fmt.Sprintf("d%d.toml", d)), manyNames(d, 1000, more))
 			}
 			began, before := time.Now(), processorTime()
 			if err := g.Reload(Request{}); err != nil {
-				t.Error(err)
+				b.Error(err)
 			}
-			t.Logf("reload of %s: %v, of the processor %v", what, time.Since(began).Round(time.Millisecond), processorTime()-before)
+			fmt.Printf("\nreload of %s: %v, of the processor %v", what, time.Since(began).Round(time.Millisecond), processorTime()-before)
 		}
 	}
 	reload("nothing", 0, "")()
 	reload("one domain", 1, "\"one\",\n")()
 	reload("all", 1000, "\"all\",\n")()
-	t.Logf("memory after it, with the generation before: %d MB", (heap()-before)>>20)
+	fmt.Printf("\nmemory after it, with the generation before: %d MB", (heap()-before)>>20)
 	busy := measureLookups(g, reload("all, under lookups", 1000, "\"again\",\n"))
 	ones := measureLookups(g, func() {
 		for i := range 20 {
@@ -117,7 +114,7 @@ func TestMillion(t *testing.T) {
 		}
 	})
 	for what, took := range map[string][]time.Duration{"idle": idle, "while all are reloaded": busy, "while one is reloaded": ones} {
-		t.Logf("lookups %s: median %v, 99%% %v, 99.9%% %v, worst %v of %d", what, took[len(took)/2], took[len(took)*99/100], took[len(took)*999/1000], took[len(took)-1], len(took))
+		fmt.Printf("\nlookups %s: median %v, 99%% %v, 99.9%% %v, worst %v of %d", what, took[len(took)/2], took[len(took)*99/100], took[len(took)*999/1000], took[len(took)-1], len(took))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"regexp"
 	"slices"
 	"strings"
@@ -45,14 +46,9 @@ const maxDepth = 50
 
 // shallow finds where a text nests deeper than that.
 func shallow(text string) error {
-	s, depth, parts := scanner{text: text}, 0, 0
-	for s.blank(); s.pos < len(text); s.blank() {
-		switch text[s.pos] {
-		case '"', '\'':
-			if !s.value() {
-				return nil // of which the library tells
-			}
-			continue
+	depth, parts := 0, 0
+	for pos, c := range marks(text) {
+		switch c {
 		case '[', '{':
 			depth, parts = depth+1, 0
 		case ']', '}':
@@ -63,11 +59,30 @@ func shallow(text string) error {
 			parts++
 		}
 		if max(depth, parts) > maxDepth {
-			return syntaxError{octet: s.pos, message: fmt.Sprintf("nested more than %d deep", maxDepth), hint: "write a table as [a.b], and a list in one pair of brackets"}
+			return syntaxError{octet: pos, message: fmt.Sprintf("nested more than %d deep", maxDepth), hint: "write a table as [a.b], and a list in one pair of brackets"}
 		}
-		s.pos++
 	}
 	return nil
+}
+
+// marks yields the octets of text that are in no string, comment or white space, and
+// where they stand. It ends at a string that does not, of which the library tells.
+func marks(text string) iter.Seq2[int, byte] {
+	return func(yield func(int, byte) bool) {
+		s := scanner{text: text}
+		for s.blank(); s.pos < len(text); s.blank() {
+			switch c := text[s.pos]; {
+			case c == '"' || c == '\'':
+				if !s.value() {
+					return
+				}
+			case !yield(s.pos, c):
+				return
+			default:
+				s.pos++
+			}
+		}
+	}
 }
 
 // plain finds the characters that TOML has nowhere. The library would too, but
@@ -165,20 +180,13 @@ func (e *syntaxError) unclosed(text, line string, start int) bool {
 // openArray returns where the outermost array begins that is open at the end of text.
 func openArray(text string) (at int, ok bool) {
 	var open []int
-	s := scanner{text: text}
-	for s.blank(); s.pos < len(text); s.blank() {
-		switch text[s.pos] {
-		case '"', '\'':
-			if !s.value() {
-				return 0, false
-			}
-			continue
+	for pos, c := range marks(text) {
+		switch c {
 		case '[':
-			open = append(open, s.pos)
+			open = append(open, pos)
 		case ']':
 			open = open[:max(0, len(open)-1)]
 		}
-		s.pos++
 	}
 	if len(open) == 0 {
 		return 0, false
